@@ -1,0 +1,43 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# UTC, as partitions are; `date -d` is not everywhere
+YESTERDAY := $(shell $(PYTHON) -c "import datetime as d; print(d.datetime.now(d.timezone.utc).date() - d.timedelta(1))")
+
+# The sample warehouse, whatever the environment says: a demo never touches your own server.
+demo ui: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://.dagster/warehouse
+demo ui: export TRACE_CLUSTERING_STORAGE = .dagster/assets
+
+.PHONY: demo ui test lint clean
+
+demo: $(INSTALLED)
+	@$(BIN)/trace-clustering demo-data .dagster/warehouse
+	@echo
+	@echo "Clustering team 1 with: dagster asset materialize -m trace_clustering_dagster --select '*' --partition '$(YESTERDAY)|1'"
+	@$(BIN)/dagster asset materialize -m trace_clustering_dagster --select '*' \
+		--partition '$(YESTERDAY)|1' > .dagster/demo.log 2>&1 || { cat .dagster/demo.log; exit 1; }
+	@$(BIN)/trace-clustering clusters --team 1
+	@echo
+	@echo "Next: 'make ui' opens the same assets at http://localhost:3000; team 2 of the sample"
+	@echo "warehouse is waiting there. README.md says how to point it at your own ClickHouse."
+
+ui: $(INSTALLED)
+	@test -d .dagster/warehouse || $(BIN)/trace-clustering demo-data .dagster/warehouse
+	$(BIN)/dagster dev
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .dagster
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[embedded,dev]' --constraint constraints.txt
+	@touch $@

@@ -1,0 +1,148 @@
+"""The command line: write the sample warehouse, read the clusters back."""
+
+import datetime
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import dagster as dg
+
+from trace_clustering_dagster.clickhouse.client import (
+    DEFAULT_URL,
+    URL_VARIABLE,
+    ClickHouse,
+    ClickHouseResource,
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Daily clustering of LLM traces: sample data, and the clusters that were emitted."""
+
+
+@main.command("demo-data")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+def demo_data(directory: Path) -> None:
+    """Write the sample warehouse to DIRECTORY: 14 days of traces of three teams."""
+    from trace_clustering_dagster.demo import write_demo_warehouse
+
+    yesterday = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
+    written = write_demo_warehouse(directory, end=yesterday, progress=click.echo)
+    teams = ", ".join(f"team {team}: {count}" for team, count in written.traces.items())
+    click.echo(
+        f"Sample warehouse in {directory}: {written.first_day} to {written.last_day}, traces of "
+        f"{teams}; {written.size_bytes / 1e6:.1f} MB"
+    )
+
+
+@main.command()
+@click.option("--team", "team_id", type=click.IntRange(min=1), required=True, help="Team id.")
+@click.option(
+    "--date",
+    "day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Day of the partition (UTC). Default: the latest there is.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the event's properties as JSON.")
+def clusters(team_id: int, day: datetime.datetime | None, as_json: bool) -> None:
+    """Print the clusters that were emitted for a team, read back from ClickHouse."""
+    from trace_clustering_dagster.clickhouse.queries import read_events
+
+    with _failures_as_one_line():
+        clickhouse = ClickHouseResource(url=os.environ.get(URL_VARIABLE, DEFAULT_URL))
+        connection = clickhouse.connect("trace-clustering clusters")
+        utc = datetime.timezone.utc
+        between = (
+            datetime.datetime(1970, 1, 1, tzinfo=utc),
+            datetime.datetime(2200, 1, 1, tzinfo=utc),
+        )
+        if day is not None:
+            end = day.replace(tzinfo=utc) + datetime.timedelta(days=1)
+            between = (end, end)
+        events = read_events(connection, team_id, between=between)
+        if not events:
+            raise click.ClickException(_why_nothing(connection, clickhouse.url, team_id, day))
+        if as_json:
+            click.echo(json.dumps(events[0], ensure_ascii=False))
+        else:
+            _print_clusters(connection, events[0])
+
+
+@contextmanager
+def _failures_as_one_line() -> Iterator[None]:
+    from pydantic import ValidationError
+
+    try:
+        yield
+    except dg.Failure as failure:
+        raise click.ClickException(failure.description or "failed") from None
+    except ValidationError as error:
+        raise click.ClickException("; ".join(e["msg"] for e in error.errors())) from None
+
+
+def _why_nothing(
+    connection: ClickHouse, url: str, team_id: int, day: datetime.datetime | None
+) -> str:
+    from trace_clustering_dagster.clickhouse.queries import count_traces
+
+    traces = count_traces(connection, team_id)
+    if not traces:
+        return f"no such team: team {team_id} has no traces at {url}"
+    date = f"{day:%Y-%m-%d}" if day else "DAY"
+    return (
+        f"no clusters of team {team_id} {f'for {date}' if day else 'yet'}. It has {traces} traces "
+        "in all; a run for too few of them emits nothing and says so on the asset emitted_event. "
+        "Run it with: dagster asset materialize -m trace_clustering_dagster --select '*' "
+        f"--partition '{date}|{team_id}'"
+    )
+
+
+def _print_clusters(connection: ClickHouse, event: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
+
+    window = tuple(
+        datetime.datetime.fromisoformat(event[name].replace("Z", "+00:00"))
+        for name in ("$ai_window_start", "$ai_window_end")
+    )
+    nearest = [cluster["trace_ids"][0] for cluster in event["$ai_clusters"]]
+    summaries = fetch_summaries(connection, event["$ai_team_id"], (window[0], window[1]), nearest)
+    table = Table(show_lines=True)
+    for name in ("#", "title", "description", "size", "share", "nearest trace"):
+        table.add_column(name, justify="right" if name in ("#", "size", "share") else "left")
+    for cluster, trace_id in zip(event["$ai_clusters"], nearest, strict=True):
+        title = summaries[trace_id].title if trace_id in summaries else ""
+        share = cluster["size"] / event["$ai_sampled_traces_count"]
+        cells = [
+            str(cluster["cluster_id"]),
+            cluster["title"],
+            cluster["description"],
+            str(cluster["size"]),
+            f"{share:.0%}",
+            f"{trace_id}\n{title}".strip(),
+        ]
+        # Text: markup and control characters of a trace are shown, not obeyed
+        table.add_row(*(Text(_printable(cell)) for cell in cells))
+    silhouette = event["$ai_silhouette_score"]
+    console = Console()
+    console.print(
+        Text(
+            f"Team {event['$ai_team_id']}, window {event['$ai_window_start']} to "
+            f"{event['$ai_window_end']}\n"
+            f"{event['$ai_total_traces_analyzed']} traces, {event['$ai_sampled_traces_count']} "
+            f"sampled; k = {event['$ai_optimal_k']}, silhouette "
+            f"{'none' if silhouette is None else f'{silhouette:.3f}'}"
+        )
+    )
+    console.print(table)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)

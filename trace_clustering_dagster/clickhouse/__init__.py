@@ -1,0 +1,1 @@
+"""ClickHouse: one resource for a server or the embedded engine, and every query there is."""

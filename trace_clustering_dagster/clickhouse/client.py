@@ -1,0 +1,289 @@
+"""The ClickHouse resource: one URL names a server or an embedded warehouse, one API serves both.
+
+An embedded warehouse is a folder of Parquet files, a subfolder a table; every process reads it
+with its own in-memory chDB engine through views of the tables' names. An event is written as one
+file named by its uuid, so any number of processes can write and none can leave half an event.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import os
+import re
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import dagster as dg
+from pydantic import Field, model_validator
+
+from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from clickhouse_connect.driver.client import Client
+    from clickhouse_connect.driver.exceptions import Error
+
+URL_VARIABLE = "TRACE_CLUSTERING_CLICKHOUSE_URL"
+PASSWORD_VARIABLE = "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD"  # noqa: S105 - a name, no secret
+DEFAULT_URL = "chdb://.dagster/warehouse"
+
+CONNECT_TIMEOUT_SECONDS = 10
+QUERY_TIMEOUT_SECONDS = 240
+# The server gives up first, so that its own reason arrives instead of a closed connection.
+RECEIVE_TIMEOUT_SECONDS = QUERY_TIMEOUT_SECONDS + 30
+
+# ClickHouse error codes that no retry mends, and what does.
+_REMEDIES = {
+    36: "check the table's engine and the query's settings",
+    47: "the table lacks a column: see clickhouse/schema.py for those that are needed",
+    53: "a column has another type than clickhouse/schema.py says",
+    60: "create the table, or set embeddings_table / events_table of the clickhouse resource",
+    81: f"create the database, or name another one in {URL_VARIABLE}",
+    164: "the user is read-only: grant INSERT on the events table",
+    192: f"name another user in {URL_VARIABLE}",
+    194: f"set {PASSWORD_VARIABLE}",
+    497: "grant the user SELECT on both tables and INSERT on the events table",
+    516: f"check the user in {URL_VARIABLE} and {PASSWORD_VARIABLE}",
+}
+
+_chdb_lock = threading.Lock()
+
+
+class ClickHouseResource(dg.ConfigurableResource):
+    """Where the traces are: a ClickHouse server or an embedded warehouse.
+
+    ``https://user@host:8443/database`` is a server; its password comes from the environment
+    variable ``TRACE_CLUSTERING_CLICKHOUSE_PASSWORD`` and is no part of any configuration.
+    ``chdb:///path/to/warehouse`` is a folder of Parquet files.
+    """
+
+    url: str = Field(
+        default=DEFAULT_URL,
+        description="https://user@host:8443/database, http://..., or chdb:///path/to/warehouse.",
+    )
+    embeddings_table: str = Field(
+        default="posthog_document_embeddings", description="Table of the traces' embeddings."
+    )
+    events_table: str = Field(
+        default="events", description="Table of the summaries, and of the emitted events."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "ClickHouseResource":
+        for name in ("embeddings_table", "events_table"):
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", getattr(self, name)):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is not a table name: use letters, digits "
+                    "and underscores"
+                )
+        if self.is_embedded:
+            return self
+        parts = urlsplit(self.url)
+        if parts.password is not None:
+            # the URL is shown in the UI, and this message in logs: do not repeat it here
+            raise ValueError(
+                f"the ClickHouse URL contains a password: move it to {PASSWORD_VARIABLE}"
+            )
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(
+                f"url={self.url!r} is not a ClickHouse URL: use https://user@host:8443/database, "
+                "http://..., or chdb:///path/to/warehouse"
+            )
+        return self
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the URL names an embedded warehouse."""
+        return self.url.startswith("chdb://")
+
+    def connect(self, log_comment: str = "") -> "ClickHouse":
+        """A connection whose queries carry ``log_comment`` in the server's query log.
+
+        Raises:
+            dagster.Failure: the server is not reachable or refuses, or the warehouse's folder
+                is not there.
+        """
+        if self.is_embedded:
+            return _EmbeddedClickHouse(self, log_comment)
+        return ClickHouse(self, log_comment)
+
+
+class ClickHouse:
+    """A connection to a server. Methods raise ``dagster.Failure`` with one line that says what to
+    do; retries are allowed only where they can help."""
+
+    def __init__(self, resource: ClickHouseResource, log_comment: str) -> None:
+        self._resource = resource
+        self._settings = {"log_comment": log_comment}
+        with self._one_line_failures():
+            self._client, self._database = self._open()
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of ``clickhouse/sql/<sql>.sql`` with bound parameters."""
+        with self._one_line_failures():
+            result = self._client.query(
+                _sql(sql), parameters=self._bind(parameters), settings=self._settings
+            )
+            return [tuple(row) for row in result.result_rows]
+
+    def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
+        """Like ``rows``, as a stream of Arrow record batches."""
+        with (
+            self._one_line_failures(),
+            self._client.query_arrow_stream(
+                _sql(sql), parameters=self._bind(parameters), settings=self._settings
+            ) as stream,
+        ):
+            yield from stream
+
+    def insert_event(self, row: Mapping[str, Any]) -> None:
+        """Insert one row, keyed by ``EVENTS_COLUMNS``. A row of the same uuid is replaced."""
+        with self._one_line_failures():
+            self._client.insert(
+                self._resource.events_table,
+                [list(row.values())],
+                column_names=list(row),
+                database=self._database,
+                settings=self._settings,
+            )
+
+    def _open(self) -> tuple["Client", str]:
+        import clickhouse_connect
+
+        parts = urlsplit(self._resource.url)
+        client = clickhouse_connect.get_client(
+            interface=parts.scheme,
+            host=parts.hostname,
+            port=parts.port or 0,
+            username=unquote(parts.username) if parts.username else None,
+            password=os.environ.get(PASSWORD_VARIABLE, ""),
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            send_receive_timeout=RECEIVE_TIMEOUT_SECONDS,
+            settings={"max_execution_time": QUERY_TIMEOUT_SECONDS},
+            # threads that share a client would fail on its one session
+            autogenerate_session_id=False,
+        )
+        return client, parts.path.strip("/") or "default"
+
+    def _bind(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            **parameters,
+            "database": self._database,
+            "embeddings_table": self._resource.embeddings_table,
+            "events_table": self._resource.events_table,
+        }
+
+    @contextlib.contextmanager
+    def _one_line_failures(self) -> Iterator[None]:
+        from clickhouse_connect.driver.exceptions import Error
+
+        try:
+            yield
+        except Error as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: "Error") -> dg.Failure:
+        reason = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
+        remedy = _REMEDIES.get(error.code or 0)
+        if error.code is None and not self._resource.is_embedded:
+            remedy_text = f"is the server up, and {URL_VARIABLE} right?"
+        else:
+            remedy_text = remedy or "see the server's log"
+        return dg.Failure(
+            description=f"ClickHouse at {self._resource.url}: {reason} -> {remedy_text}",
+            allow_retries=remedy is None,
+        )
+
+
+class _EmbeddedClickHouse(ClickHouse):
+    """The same API on a folder of Parquet files."""
+
+    def insert_event(self, row: Mapping[str, Any]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder = self._folder / self._resource.events_table
+        folder.mkdir(exist_ok=True)
+        table = pa.table({name: [_parquet_value(value)] for name, value in row.items()})
+        # the views read *.parquet: nobody sees the file before it is whole
+        temporary = folder / f".{row['uuid']}.{uuid.uuid4().hex}.tmp"
+        try:
+            pq.write_table(table, temporary)
+            temporary.replace(folder / f"{row['uuid']}.parquet")
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self._resource.url.removeprefix("chdb://")).absolute()
+
+    def _open(self) -> tuple["Client", str]:
+        folder = self._folder
+        if re.search(r"[*?{}]", str(folder)):
+            raise dg.Failure(
+                description=f"the warehouse's folder {folder} contains one of *?{{}}, which "
+                "ClickHouse reads as a pattern: use another folder",
+                allow_retries=False,
+            )
+        if not any((folder / self._resource.embeddings_table).glob("*.parquet")):
+            raise dg.Failure(
+                description=f"no warehouse at {folder}: there is no "
+                f"{self._resource.embeddings_table}/*.parquet. Write the sample warehouse with "
+                f"`trace-clustering demo-data {folder}`, or set {URL_VARIABLE}",
+                allow_retries=False,
+            )
+        tables = (
+            (self._resource.embeddings_table, tuple(EMBEDDINGS_COLUMNS.items())),
+            (self._resource.events_table, tuple(EVENTS_COLUMNS.items())),
+        )
+        with _chdb_lock:
+            return _chdb_client(), _chdb_views(folder, tables)
+
+
+@functools.cache
+def _sql(name: str) -> str:
+    return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@functools.cache
+def _chdb_client() -> "Client":
+    """The one chDB engine of this process. Opening and closing engines leaks threads and file
+    descriptors, and a process that forks after chdb was imported hangs: hence once, and late."""
+    if importlib.util.find_spec("chdb") is None:
+        raise dg.Failure(
+            description="a chdb:// URL needs the package chdb: "
+            "pip install 'trace-clustering-dagster[embedded]'",
+            allow_retries=False,
+        )
+    import clickhouse_connect
+
+    return clickhouse_connect.get_client(
+        interface="chdb", settings={"max_execution_time": QUERY_TIMEOUT_SECONDS}
+    )
+
+
+@functools.cache
+def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]) -> str:
+    """Create a database of views on the folder's tables, once a process; its name."""
+    client = _chdb_client()
+    database = "warehouse_" + hashlib.sha256(repr((folder, tables)).encode()).hexdigest()[:16]
+    client.command(f"CREATE DATABASE IF NOT EXISTS {database}")
+    for table, columns in tables:
+        client.command(
+            f"CREATE OR REPLACE VIEW {database}.{table} AS "  # noqa: S608 - checked identifiers
+            "SELECT * FROM file(%(pattern)s, 'Parquet', %(structure)s)",
+            parameters={
+                "pattern": str(folder / table / "*.parquet"),
+                "structure": ", ".join(f"{name} {type_}" for name, type_ in columns),
+            },
+        )
+    return database
+
+
+def _parquet_value(value: Any) -> Any:
+    return str(value) if isinstance(value, uuid.UUID) else value

@@ -1,0 +1,244 @@
+"""What the program asks ClickHouse, as functions of the domain; the SQL stands in ``sql/``."""
+
+import datetime
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trace_clustering_dagster.models import EmittedEvent, TraceEmbeddings, TraceSample, TraceSummary
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from trace_clustering_dagster.clickhouse.client import ClickHouse
+    from trace_clustering_dagster.params import ClusteringParams
+
+# A summary event is dated by its emission, which may lie outside its trace's window.
+SUMMARY_MARGIN = datetime.timedelta(days=7)
+CLUSTERS_EVENT = "$ai_trace_clusters"
+_MAX_UINT64 = 2**64 - 1
+
+
+def sample_traces(
+    clickhouse: "ClickHouse", team_id: int, day: datetime.date, params: "ClusteringParams"
+) -> TraceSample:
+    """Choose the traces to cluster: all eligible ones, or a seeded sample of ``max_samples``.
+
+    Eligible is a trace with an embedding of the run's one (model, dimension): the most frequent
+    among the window's traces, or the most frequent of ``params.model_name``.
+    """
+    start, end = params.window(day)
+    filters = {
+        "team_id": team_id,
+        "window_start": start,
+        "window_end": end,
+        "product": params.product,
+        "document_type": params.document_type,
+        "renderings": params.renderings,
+    }
+    candidates = [
+        (name, dimension)
+        for name, dimension, _ in clickhouse.rows("embedding_models", filters)
+        if dimension > 0 and params.model_name in (None, name)
+    ]
+    model_name, dimension = candidates[0] if candidates else (params.model_name or "", 0)
+    model = {"model_name": model_name, "dimension": dimension}
+    ((total, other_model, empty),) = clickhouse.rows("trace_counts", {**filters, **model})
+    rows = (
+        clickhouse.rows(
+            "trace_sample",
+            {
+                **filters,
+                **model,
+                "seed": params.seed,
+                "max_samples": params.max_samples or _MAX_UINT64,
+            },
+        )
+        if candidates
+        else []
+    )
+    return TraceSample(
+        team_id=team_id,
+        window_start=start,
+        window_end=end,
+        trace_ids=tuple(sorted(trace_id for trace_id, _ in rows)),
+        total=total if candidates else 0,
+        model_name=model_name,
+        dimension=dimension,
+        hash_cutoff=max((hash_ for _, hash_ in rows), default=0),
+        left_out=_nonzero({"other model or dimension": other_model, "empty embedding": empty}),
+        parameters={
+            "lookback_days": params.lookback_days,
+            "max_samples": params.max_samples,
+            "seed": params.seed,
+            "product": params.product,
+            "document_type": params.document_type,
+            "renderings": params.renderings,
+        },
+    )
+
+
+def fetch_embeddings(clickhouse: "ClickHouse", sample: TraceSample) -> TraceEmbeddings:
+    """Fetch one vector for each trace of the sample, straight into one float32 matrix.
+
+    Vectors with NaN or infinity and vectors of zeros are left out and counted, and so are traces
+    whose embedding is no longer there.
+    """
+    import numpy as np
+
+    row_of = {trace_id: row for row, trace_id in enumerate(sample.trace_ids)}
+    matrix = np.zeros((len(row_of), sample.dimension), dtype=np.float32)
+    found = np.zeros(len(row_of), dtype=bool)
+    if row_of:
+        parameters = {
+            "team_id": sample.team_id,
+            "window_start": sample.window_start,
+            "window_end": sample.window_end,
+            "model_name": sample.model_name,
+            "dimension": sample.dimension,
+            "hash_cutoff": sample.hash_cutoff,
+        } | {
+            name: sample.parameters[name]
+            for name in ("seed", "product", "document_type", "renderings")
+        }
+        for batch in clickhouse.batches("trace_embeddings", parameters):
+            # traces that arrived after the sample was taken are none of it
+            rows = np.array([row_of.get(i, -1) for i in batch.column("document_id").to_pylist()])
+            known = rows >= 0
+            matrix[rows[known]] = _vectors(batch, sample.dimension)[known]
+            found[rows[known]] = True
+    finite = np.isfinite(matrix).all(axis=1)
+    zero = ~matrix.any(axis=1)
+    valid = found & finite & ~zero
+    return TraceEmbeddings(
+        trace_ids=tuple(t for t, ok in zip(sample.trace_ids, valid, strict=True) if ok),
+        matrix=matrix if valid.all() else matrix[valid],
+        left_out=_nonzero(
+            {
+                "NaN or infinity in the vector": int((~finite).sum()),
+                "vector of zeros": int((found & zero).sum()),
+                "embedding no longer there": int((~found).sum()),
+            }
+        ),
+    )
+
+
+def _vectors(batch: "pa.RecordBatch", dimension: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """The batch's vectors as float32 (rows, dimension), without a copy."""
+    vectors = batch.column("vector")
+    flat = vectors.flatten()
+    if len(flat) != batch.num_rows * dimension:
+        raise ValueError(f"{batch.num_rows} vectors hold {len(flat)} numbers, not {dimension} each")
+    numbers: np.ndarray[Any, np.dtype[np.float32]] = flat.to_numpy(zero_copy_only=False)
+    return numbers.reshape(batch.num_rows, dimension)
+
+
+def fetch_summaries(
+    clickhouse: "ClickHouse",
+    team_id: int,
+    window: tuple[datetime.datetime, datetime.datetime],
+    trace_ids: Iterable[str],
+) -> dict[str, TraceSummary]:
+    """The latest summaries of the given traces, by trace id; a trace without one is missing."""
+    wanted = set(trace_ids)
+    rows = clickhouse.rows(
+        "trace_summaries",
+        {
+            "team_id": team_id,
+            "window_start": window[0] - SUMMARY_MARGIN,
+            "window_end": window[1] + SUMMARY_MARGIN,
+            "trace_id_hashes": [_half_md5(trace_id) for trace_id in sorted(wanted)],
+        },
+    )
+    return {row[0]: parse_summary(*row) for row in rows if row[0] in wanted}
+
+
+def parse_summary(
+    trace_id: str, title: str, flow_diagram: str, bullets: str, interesting_notes: str
+) -> TraceSummary:
+    """A summary from its properties' raw JSON; what cannot be read is empty.
+
+    Bullets and notes are arrays of ``{text, line_refs}`` or such an array as JSON text.
+    """
+    return TraceSummary(
+        trace_id=trace_id,
+        title=" ".join(_text(_json(title)).split()),
+        flow_diagram=_text(_json(flow_diagram)).strip(),
+        bullets=_items(bullets),
+        interesting_notes=_items(interesting_notes),
+    )
+
+
+def _items(raw: str) -> tuple[str, ...]:
+    items = _json(raw)
+    if isinstance(items, str):
+        items = _json(items)
+    if not isinstance(items, list):
+        return ()
+    texts = (item.get("text") if isinstance(item, Mapping) else item for item in items)
+    return tuple(text for text in (_text(text).strip() for text in texts) if text)
+
+
+def _json(raw: str) -> Any:
+    try:
+        return json.loads(raw) if raw else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(value: Any) -> str:
+    # a lone surrogate escape is legal in JSON but cannot be encoded again
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
+
+
+def _half_md5(text: str) -> int:
+    """ClickHouse's ``halfMD5``: the first eight bytes of the MD5, big-endian."""
+    digest = hashlib.md5(text.encode("utf-8"), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+def insert_event(clickhouse: "ClickHouse", event: EmittedEvent) -> None:
+    """Write the event; one of the same run id is replaced."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    clickhouse.insert_event(
+        {
+            "uuid": uuid.UUID(event.uuid),
+            "event": CLUSTERS_EVENT,
+            "properties": event.properties,
+            "timestamp": event.timestamp,
+            "team_id": event.team_id,
+            "distinct_id": f"trace_clustering_{event.team_id}",
+            "created_at": now,
+            # the version by which ReplacingMergeTree keeps the newest row
+            "_timestamp": now.replace(microsecond=0),
+        }
+    )
+
+
+def read_events(
+    clickhouse: "ClickHouse",
+    team_id: int,
+    *,
+    between: tuple[datetime.datetime, datetime.datetime],
+    limit: int = 1,
+) -> Sequence[Mapping[str, Any]]:
+    """Properties of a team's emitted events whose window ends within ``between`` (both ends
+    included), the newest window first."""
+    rows = clickhouse.rows(
+        "cluster_events",
+        {"team_id": team_id, "from": between[0], "until": between[1], "limit": limit},
+    )
+    return [json.loads(properties) for (properties,) in rows]
+
+
+def count_traces(clickhouse: "ClickHouse", team_id: int) -> int:
+    """Distinct traces of a team over all time; 0 if there is no such team."""
+    ((count,),) = clickhouse.rows("team_traces", {"team_id": team_id})
+    return int(count)
+
+
+def _nonzero(counts: Mapping[str, int]) -> dict[str, int]:
+    return {reason: count for reason, count in counts.items() if count}

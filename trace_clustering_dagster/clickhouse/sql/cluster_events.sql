@@ -1,0 +1,12 @@
+-- Emitted clusterings of a team, the newest window first; of a row that was replaced but not
+-- merged yet, the successor.
+SELECT properties
+FROM {database:Identifier}.{events_table:Identifier}
+WHERE
+    team_id = {team_id:Int64}
+    AND event = '$ai_trace_clusters'
+    AND timestamp >= {from:DateTime64(6, 'UTC')}
+    AND timestamp <= {until:DateTime64(6, 'UTC')}
+ORDER BY timestamp DESC, _timestamp DESC
+LIMIT 1 BY uuid
+LIMIT {limit:UInt64}

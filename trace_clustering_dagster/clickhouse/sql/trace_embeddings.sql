@@ -1,0 +1,44 @@
+-- One vector for each trace whose seeded hash is in the sample's range: the first of the
+-- configured renderings, then the newest. The rows are chosen on the small columns, and only
+-- theirs are the vectors that are read.
+SELECT
+    document_id,
+    CAST(embedding AS Array(Float32)) AS vector
+FROM {database:Identifier}.{embeddings_table:Identifier}
+WHERE
+    team_id = {team_id:Int64}
+    AND timestamp >= {window_start:DateTime64(6, 'UTC')}
+    AND timestamp < {window_end:DateTime64(6, 'UTC')}
+    AND product = {product:String}
+    AND document_type = {document_type:String}
+    AND rendering IN {renderings:Array(String)}
+    AND model_name = {model_name:String}
+    AND length(embedding) = {dimension:UInt64}
+    AND (document_id, rendering, inserted_at, timestamp) IN (
+        SELECT
+            document_id,
+            chosen.1,
+            chosen.2,
+            chosen.3
+        FROM (
+            SELECT
+                document_id,
+                argMax(
+                    (rendering, inserted_at, timestamp),
+                    (-indexOf({renderings:Array(String)}, rendering), inserted_at, timestamp)
+                ) AS chosen
+            FROM {database:Identifier}.{embeddings_table:Identifier}
+            WHERE
+                team_id = {team_id:Int64}
+                AND timestamp >= {window_start:DateTime64(6, 'UTC')}
+                AND timestamp < {window_end:DateTime64(6, 'UTC')}
+                AND product = {product:String}
+                AND document_type = {document_type:String}
+                AND rendering IN {renderings:Array(String)}
+                AND model_name = {model_name:String}
+                AND length(embedding) = {dimension:UInt64}
+                AND cityHash64(document_id, {seed:UInt64}) <= {hash_cutoff:UInt64}
+            GROUP BY document_id
+        )
+    )
+LIMIT 1 BY document_id

@@ -1,0 +1,25 @@
+"""Choose the traces that stand for each cluster."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def nearest_members(
+    distances: NDArray[np.float32], labels: NDArray[np.int32], count: int
+) -> list[NDArray[np.intp]]:
+    """For each cluster the rows of its ``count`` members nearest to its centroid, nearest first.
+
+    Args:
+        distances: (n, k), of each row to each centroid.
+        labels: (n,), the cluster of each row.
+        count: Members to choose; a smaller cluster gives all it has.
+
+    Returns:
+        k arrays of row numbers; equally near rows come in row order.
+    """
+    chosen = []
+    for cluster in range(distances.shape[1]):
+        members = np.flatnonzero(labels == cluster)
+        order = np.argsort(distances[members, cluster], kind="stable")
+        chosen.append(members[order[:count]])
+    return chosen

@@ -1,0 +1,27 @@
+"""Wiring only: assets, resources, executor."""
+
+import os
+
+import dagster as dg
+
+from trace_clustering_dagster import assets
+from trace_clustering_dagster.clickhouse.client import DEFAULT_URL, URL_VARIABLE, ClickHouseResource
+from trace_clustering_dagster.io_managers import (
+    DEFAULT_STORAGE,
+    STORAGE_VARIABLE,
+    stage_io_managers,
+)
+from trace_clustering_dagster.params import ClusteringParams
+
+clickhouse = ClickHouseResource(url=os.environ.get(URL_VARIABLE, DEFAULT_URL))
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules([assets]),
+    resources={
+        "params": ClusteringParams(),
+        "clickhouse": clickhouse,
+        **stage_io_managers(os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE), clickhouse),
+    },
+    # Imports are most of a run: a process for each step would pay them eight times over.
+    executor=dg.in_process_executor,
+)

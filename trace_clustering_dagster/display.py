@@ -1,0 +1,225 @@
+"""What people see of a stage in the Dagster UI: numbers and tables, as metadata.
+
+Text from traces is untrusted; tables show it as text, never as Markdown.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+
+from trace_clustering_dagster.models import (
+    ClusterLabels,
+    EmittedEvent,
+    FittedModel,
+    KSweepScores,
+    Representative,
+    TraceEmbeddings,
+    TraceSample,
+    TraceSummary,
+    utc,
+)
+
+MAX_TEXT = 200
+
+
+def sample_metadata(sample: TraceSample) -> dict[str, Any]:
+    """Window, counts, and what was left out and why."""
+    return {
+        **window_metadata(sample),
+        "total": sample.total,
+        "sampled": len(sample.trace_ids),
+        "left_out": sum(sample.left_out.values()),
+        "left_out_by_reason": _counts(sample.left_out),
+        "model_name": sample.model_name,
+        "dimension": sample.dimension,
+        "parameters": dict(sample.parameters),
+    }
+
+
+def window_metadata(sample: TraceSample) -> dict[str, Any]:
+    """The window, in UTC."""
+    return {"window_start": utc(sample.window_start), "window_end": utc(sample.window_end)}
+
+
+def embeddings_metadata(sample: TraceSample, embeddings: TraceEmbeddings) -> dict[str, Any]:
+    """Shape, norms, and what was left out and why."""
+    norms = np.linalg.norm(embeddings.matrix, axis=1)
+    metadata: dict[str, Any] = {
+        "traces": len(embeddings),
+        "dimension": embeddings.matrix.shape[1],
+        "model_name": sample.model_name,
+        "left_out": sum(embeddings.left_out.values()),
+        "left_out_by_reason": _counts(embeddings.left_out),
+    }
+    if len(norms):
+        metadata |= {"norm_min": float(norms.min()), "norm_max": float(norms.max())}
+    return metadata
+
+
+def k_sweep_metadata(scores: KSweepScores) -> dict[str, Any]:
+    """The table of scores, and the choice."""
+    best = scores.sweep.best_k
+    table = [
+        {
+            "k": k,
+            "silhouette": "none" if score.silhouette is None else f"{score.silhouette:.4f}",
+            "inertia": round(score.inertia, 4),
+            "sizes": ", ".join(map(str, score.sizes)),
+            "chosen": "yes" if k == best else "",
+        }
+        for k, score in scores.sweep.scores.items()
+    ]
+    metadata: dict[str, Any] = {
+        "best_k": best,
+        "scores": _table(table),
+        "parameters": dict(scores.parameters),
+        **_skipped(scores.skipped),
+    }
+    if best and (silhouette := scores.sweep.scores[best].silhouette) is not None:
+        metadata["silhouette"] = silhouette
+    return metadata
+
+
+def model_metadata(sample: TraceSample, model: FittedModel) -> dict[str, Any]:
+    """The choice, the sizes, and every parameter that led to it."""
+    metadata: dict[str, Any] = {
+        **window_metadata(sample),
+        "k": model.k,
+        "inertia": model.inertia,
+        "clusters": _table(
+            [
+                {"cluster_id": i, "size": int(size), "share": _share(size, len(model.labels))}
+                for i, size in enumerate(model.sizes)
+            ]
+        ),
+        "parameters": dict(model.parameters),
+        **_skipped(model.skipped),
+    }
+    if model.silhouette is not None:
+        metadata["silhouette"] = model.silhouette
+    return metadata
+
+
+def distances_metadata(model: FittedModel, distances: NDArray[np.float32]) -> dict[str, Any]:
+    """How tight and how separate each cluster is."""
+    rows = []
+    for cluster in range(model.k):
+        members = distances[model.labels == cluster]
+        row = {"cluster_id": cluster, "mean_distance": _short(members[:, cluster].mean())}
+        row |= {"max_distance": _short(members[:, cluster].max())}
+        if model.k > 1:
+            others = np.delete(members, cluster, axis=1).min(axis=1)
+            row |= {"mean_distance_to_next_cluster": _short(others.mean())}
+        rows.append(row)
+    return {
+        "traces": len(distances),
+        "clusters": distances.shape[1],
+        "distances_by_cluster": _table(rows),
+    }
+
+
+def representatives_metadata(representatives: Sequence[Representative]) -> dict[str, Any]:
+    """The representatives, nearest first."""
+    rows = [
+        {
+            "cluster_id": r.cluster_id,
+            "rank": r.rank,
+            "trace_id": _cut(r.trace_id),
+            "distance": _short(r.distance),
+        }
+        for r in representatives
+    ]
+    return {"representatives": len(rows), "nearest_traces": _table(rows)}
+
+
+def labels_metadata(
+    model: FittedModel, labels: ClusterLabels, summaries: Mapping[str, TraceSummary]
+) -> dict[str, Any]:
+    """The titles with size, share and source, and what the language model cost in tokens."""
+    rows = [
+        {
+            "cluster_id": label.cluster_id,
+            "title": _cut(label.title),
+            "description": _cut(label.description),
+            "size": int(size),
+            "share": _share(size, len(model.labels)),
+            "source": label.source,
+            "reason": label.reason,
+        }
+        for label, size in zip(labels.clusters, model.sizes, strict=True)
+    ]
+    counts = {
+        f"labels_{source}": sum(label.source == source for label in labels.clusters)
+        for source in ("model", "offline", "fallback")
+    }
+    return {
+        "labels": _table(rows),
+        **counts,
+        "representatives_with_summary": len(summaries),
+        "language_model": labels.model or "none",
+        "prompt_tokens": labels.prompt_tokens,
+        "completion_tokens": labels.completion_tokens,
+    }
+
+
+def event_metadata(sample: TraceSample, model: FittedModel, event: EmittedEvent) -> dict[str, Any]:
+    """The run id, the counts, and the query that reads the event back."""
+    metadata: dict[str, Any] = {
+        "clustering_run_id": event.run_id,
+        **window_metadata(sample),
+        "total": sample.total,
+        "sampled": len(model.trace_ids),
+        "k": model.k,
+        "parameters": dict(model.parameters),
+        **_skipped(event.skipped),
+    }
+    if event.properties:
+        metadata |= {
+            "event_uuid": event.uuid,
+            "event_bytes": len(event.properties.encode()),
+            "query": dg.MetadataValue.md(
+                "```sql\nSELECT properties FROM events\n"
+                f"WHERE team_id = {event.team_id} AND event = '$ai_trace_clusters'\n"
+                f"    AND uuid = '{event.uuid}'\nORDER BY _timestamp DESC LIMIT 1\n```"
+            ),
+        }
+    if model.silhouette is not None:
+        metadata["silhouette"] = model.silhouette
+    return metadata
+
+
+def _skipped(reason: str) -> dict[str, str]:
+    return {"skipped": reason} if reason else {}
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
+    if not rows:
+        return "none"
+    return dg.MetadataValue.table(
+        [dg.TableRecord(dict(row)) for row in rows],
+        dg.TableSchema(
+            [
+                dg.TableColumn(name, "string" if isinstance(value, str) else "number")
+                for name, value in rows[0].items()
+            ]
+        ),
+    )
+
+
+def _counts(counts: Mapping[str, int]) -> Any:
+    return _table([{"reason": reason, "traces": n} for reason, n in counts.items()])
+
+
+def _share(part: Any, whole: int) -> str:
+    return f"{100 * int(part) / whole:.1f} %"
+
+
+def _short(value: Any) -> float:
+    return round(float(value), 4)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

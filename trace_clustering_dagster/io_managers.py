@@ -1,0 +1,345 @@
+"""One IO manager a stage: the format of its file, and that no half-written file is ever read.
+
+Files lie at ``<base>/<asset>/<date>/<team><extension>``. Nothing is pickled.
+"""
+
+import dataclasses
+import datetime
+import io
+import json
+import uuid
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.models import (
+    ClusterLabel,
+    ClusterLabels,
+    EmittedEvent,
+    FittedModel,
+    KSweepScores,
+    Representative,
+    TraceEmbeddings,
+    TraceSample,
+    as_dict,
+    utc,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+    from upath import UPath
+
+STORAGE_VARIABLE = "TRACE_CLUSTERING_STORAGE"
+DEFAULT_STORAGE = ".dagster/assets"
+
+
+class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
+    """Stores a stage's value as one file for each partition.
+
+    Subclasses say how a value is written to a binary file and read from one.
+    """
+
+    base_path: str = Field(
+        default=DEFAULT_STORAGE,
+        description="Folder, or an fsspec URL such as s3://bucket/prefix, for all stages.",
+    )
+
+    _base_path: Any = PrivateAttr()
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        from upath import UPath
+
+        self._base_path = UPath(self.base_path).absolute()
+
+    @abstractmethod
+    def write(self, value: Any, file: BinaryIO) -> None:
+        """Write the value to an open file."""
+
+    @abstractmethod
+    def read(self, path: "UPath") -> Any:
+        """Read the value; raises FileNotFoundError if there is no such file."""
+
+    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: "UPath") -> None:
+        """Write the file whole or not at all."""
+        if path.protocol not in ("", "file"):
+            # an object store shows an object only once it is complete
+            with path.open("wb") as file:
+                self.write(obj, file)
+            return
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                self.write(obj, file)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load_from_path(self, context: dg.InputContext, path: "UPath") -> Any:
+        """Read the file, or fail for good with the command that makes it."""
+        asset, partition = context.asset_key.to_user_string(), context.asset_partition_key
+        command = (
+            "dagster asset materialize -m trace_clustering_dagster "
+            f"--select '+{asset}' --partition '{partition}'"
+        )
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            problem = f"{asset} of partition {partition} is not stored at {path}"
+        except (ValueError, KeyError, TypeError, EOFError) as error:
+            # pyarrow's errors for a damaged file are ValueErrors too
+            problem = f"{asset} of partition {partition} at {path} cannot be read ({error})"
+        raise dg.Failure(
+            description=f"{problem}. Materialise it first: {command}", allow_retries=False
+        )
+
+
+class _TableIOManager(StageIOManager):
+    """A Parquet file whose metadata holds what is not a column."""
+
+    extension: ClassVar[str | None] = ".parquet"
+
+    @abstractmethod
+    def to_table(self, value: Any) -> "tuple[dict[str, Any], dict[str, Any]]":
+        """Columns, and the JSON-able rest."""
+
+    @abstractmethod
+    def from_table(self, columns: "pa.Table", rest: Mapping[str, Any]) -> Any:
+        """The inverse."""
+
+    def write(self, value: Any, file: BinaryIO) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns, rest = self.to_table(value)
+        table = pa.table(columns).replace_schema_metadata({"trace_clustering": json.dumps(rest)})
+        pq.write_table(table, file)
+
+    def read(self, path: "UPath") -> Any:
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(io.BytesIO(path.read_bytes()))
+        return self.from_table(table, json.loads(table.schema.metadata[b"trace_clustering"]))
+
+
+class TraceIdsIOManager(_TableIOManager):
+    """Parquet: one row a sampled trace; window, counts and parameters in the metadata."""
+
+    def to_table(self, value: TraceSample) -> tuple[dict[str, Any], dict[str, Any]]:
+        import pyarrow as pa
+
+        rest = as_dict(value) | {
+            "window_start": value.window_start.isoformat(),
+            "window_end": value.window_end.isoformat(),
+        }
+        return {"trace_id": pa.array(rest.pop("trace_ids"), pa.string())}, rest
+
+    def from_table(self, columns: "pa.Table", rest: Mapping[str, Any]) -> TraceSample:
+        window = {
+            name: datetime.datetime.fromisoformat(rest[name])
+            for name in ("window_start", "window_end")
+        }
+        trace_ids = tuple(columns["trace_id"].to_pylist())
+        return TraceSample(**{**rest, **window, "trace_ids": trace_ids})
+
+
+class EmbeddingsIOManager(StageIOManager):
+    """A ``.npy`` file: the matrix, which ``numpy.load`` reads, and after it the trace ids.
+
+    One file, so that vectors and ids cannot come from different writes; the ids as UTF-8 JSON,
+    because numpy's strings lose trailing NULs and are as wide as the longest.
+    """
+
+    extension: ClassVar[str | None] = ".npy"
+
+    def write(self, value: TraceEmbeddings, file: BinaryIO) -> None:
+        import numpy as np
+
+        np.save(file, value.matrix, allow_pickle=False)
+        rest = {"trace_ids": value.trace_ids, "left_out": value.left_out}
+        np.save(file, np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8), allow_pickle=False)
+
+    def read(self, path: "UPath") -> TraceEmbeddings:
+        import numpy as np
+
+        with path.open("rb") as file:
+            matrix = np.load(file, allow_pickle=False)
+            rest = np.load(file, allow_pickle=False)
+        fields = json.loads(rest.tobytes())
+        return TraceEmbeddings(tuple(fields["trace_ids"]), matrix, fields["left_out"])
+
+
+class KSweepScoresIOManager(_TableIOManager):
+    """Parquet: one row a k, with its scores, its sizes and its fit."""
+
+    def to_table(self, value: KSweepScores) -> tuple[dict[str, Any], dict[str, Any]]:
+        import pyarrow as pa
+
+        scores = value.sweep.scores
+        columns = {
+            "k": pa.array(list(scores), pa.int64()),
+            "silhouette": pa.array([s.silhouette for s in scores.values()], pa.float64()),
+            "silhouette_se": pa.array([s.silhouette_se for s in scores.values()], pa.float64()),
+            "inertia": pa.array([s.inertia for s in scores.values()], pa.float64()),
+            "sizes": pa.array([s.sizes for s in scores.values()], pa.list_(pa.int64())),
+            "labels": pa.array([s.labels for s in scores.values()], pa.list_(pa.int32())),
+            "centroids": pa.array(
+                [list(s.centroids) for s in scores.values()], pa.list_(pa.list_(pa.float32()))
+            ),
+        }
+        return columns, {"parameters": dict(value.parameters), "skipped": value.skipped}
+
+    def from_table(self, columns: "pa.Table", rest: Mapping[str, Any]) -> KSweepScores:
+        import numpy as np
+
+        from trace_clustering_dagster.clustering.k_sweep import KScore, KSweep
+
+        scores = {
+            row["k"]: KScore(
+                silhouette=row["silhouette"],
+                silhouette_se=row["silhouette_se"],
+                inertia=row["inertia"],
+                labels=np.array(row["labels"], dtype=np.int32),
+                centroids=np.array(row["centroids"], dtype=np.float32),
+            )
+            for row in columns.to_pylist()
+        }
+        return KSweepScores(KSweep(scores), **rest)
+
+
+class FittedModelIOManager(StageIOManager):
+    """``.npz`` with labels and centroids; everything else as JSON in ``rest``."""
+
+    extension: ClassVar[str | None] = ".npz"
+
+    def write(self, value: FittedModel, file: BinaryIO) -> None:
+        import numpy as np
+
+        rest = as_dict(value)
+        labels, centroids = rest.pop("labels"), rest.pop("centroids")
+        encoded = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
+        np.savez(file, labels=labels, centroids=centroids, rest=encoded)
+
+    def read(self, path: "UPath") -> FittedModel:
+        import numpy as np
+
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            rest = json.loads(stored["rest"].tobytes())
+            rest["trace_ids"] = tuple(rest["trace_ids"])
+            return FittedModel(labels=stored["labels"], centroids=stored["centroids"], **rest)
+
+
+class DistanceMatrixIOManager(StageIOManager):
+    """A ``.npy`` file."""
+
+    extension: ClassVar[str | None] = ".npy"
+
+    def write(self, value: "NDArray[np.float32]", file: BinaryIO) -> None:
+        import numpy as np
+
+        np.save(file, value, allow_pickle=False)
+
+    def read(self, path: "UPath") -> "NDArray[np.float32]":
+        import numpy as np
+
+        distances: NDArray[np.float32] = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        return distances
+
+
+class RepresentativesIOManager(_TableIOManager):
+    """Parquet: one row a representative."""
+
+    def to_table(self, value: list[Representative]) -> tuple[dict[str, Any], dict[str, Any]]:
+        import pyarrow as pa
+
+        types = {
+            "cluster_id": pa.int64(),
+            "rank": pa.int64(),
+            "trace_id": pa.string(),
+            "distance": pa.float64(),
+        }
+        columns = {
+            name: pa.array([getattr(row, name) for row in value], type_)
+            for name, type_ in types.items()
+        }
+        return columns, {}
+
+    def from_table(self, columns: "pa.Table", rest: Mapping[str, Any]) -> list[Representative]:
+        return [Representative(**row) for row in columns.to_pylist()]
+
+
+class LabelsIOManager(StageIOManager):
+    """JSON, indented, for people to read."""
+
+    extension: ClassVar[str | None] = ".json"
+
+    def write(self, value: ClusterLabels, file: BinaryIO) -> None:
+        file.write(_json(dataclasses.asdict(value)))
+
+    def read(self, path: "UPath") -> ClusterLabels:
+        stored = json.loads(path.read_bytes())
+        clusters = tuple(ClusterLabel(**label) for label in stored.pop("clusters"))
+        return ClusterLabels(clusters=clusters, **stored)
+
+
+class EmittedEventIOManager(StageIOManager):
+    """The event is a row in ClickHouse; a JSON file, the receipt, says which, or why there is none.
+
+    The row comes first: a receipt never speaks of an event that is not there. Writing again
+    replaces both.
+    """
+
+    extension: ClassVar[str | None] = ".json"
+
+    clickhouse: dg.ResourceDependency[ClickHouseResource]
+
+    def write(self, value: EmittedEvent, file: BinaryIO) -> None:
+        from trace_clustering_dagster.clickhouse.queries import insert_event
+
+        if value.properties:
+            insert_event(self.clickhouse.connect(f"emitted_event {value.run_id}"), value)
+        file.write(_json(as_dict(value) | {"timestamp": utc(value.timestamp), "properties": ""}))
+
+    def read(self, path: "UPath") -> EmittedEvent:
+        from trace_clustering_dagster.clickhouse.queries import read_events
+
+        receipt = json.loads(path.read_bytes())
+        time = datetime.datetime.fromisoformat(receipt["timestamp"].replace("Z", "+00:00"))
+        if not receipt["skipped"]:
+            events = read_events(
+                self.clickhouse.connect(f"emitted_event {receipt['run_id']}"),
+                receipt["team_id"],
+                between=(time, time),
+            )
+            if not events:
+                raise FileNotFoundError(receipt["run_id"])
+            receipt["properties"] = json.dumps(events[0], ensure_ascii=False)
+        return EmittedEvent(**{**receipt, "timestamp": time})
+
+
+def stage_io_managers(base_path: str, clickhouse: ClickHouseResource) -> dict[str, StageIOManager]:
+    """The IO managers of the eight stages by resource key, ``<asset>_io_manager``."""
+    files: dict[str, Callable[..., StageIOManager]] = {
+        "trace_ids": TraceIdsIOManager,
+        "embeddings": EmbeddingsIOManager,
+        "k_sweep_scores": KSweepScoresIOManager,
+        "fitted_model": FittedModelIOManager,
+        "distance_matrix": DistanceMatrixIOManager,
+        "representatives": RepresentativesIOManager,
+        "labels": LabelsIOManager,
+    }
+    return {
+        **{f"{asset}_io_manager": make(base_path=base_path) for asset, make in files.items()},
+        "emitted_event_io_manager": EmittedEventIOManager(
+            base_path=base_path, clickhouse=clickhouse
+        ),
+    }
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=2).encode()

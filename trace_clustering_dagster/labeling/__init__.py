@@ -1,0 +1,1 @@
+"""Titles and descriptions for clusters, with a language model or without."""

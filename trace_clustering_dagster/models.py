@@ -1,0 +1,275 @@
+"""The values that pass between the stages. They are frozen and check themselves when made, so a
+stage that reads a stored value can rely on it."""
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from trace_clustering_dagster.clustering.k_sweep import KSweep
+
+
+@dataclass(frozen=True)
+class TraceSample:
+    """Which traces of a team's window are clustered (the value of ``trace_ids``).
+
+    Attributes:
+        team_id: The team.
+        window_start, window_end: UTC, half-open ``[start, end)``.
+        trace_ids: The sampled ids, sorted.
+        total: Distinct eligible traces in the window, before sampling.
+        model_name, dimension: The embedding model and its vector length; "" and 0 if no trace
+            is eligible.
+        hash_cutoff: The sample is every eligible trace whose seeded hash is at most this.
+        left_out: Traces of the window that are not eligible, counted by reason.
+        parameters: The parameters that chose the sample.
+    """
+
+    team_id: int
+    window_start: datetime.datetime
+    window_end: datetime.datetime
+    trace_ids: tuple[str, ...]
+    total: int
+    model_name: str
+    dimension: int
+    hash_cutoff: int
+    left_out: Mapping[str, int]
+    parameters: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        _require(self.window_start < self.window_end, "the window is empty")
+        _require(
+            all(a < b for a, b in zip(self.trace_ids, self.trace_ids[1:], strict=False)),
+            "trace ids are sorted and distinct",
+        )
+        _require(self.total >= len(self.trace_ids), "the sample is no larger than the total")
+
+
+@dataclass(frozen=True, eq=False)
+class TraceEmbeddings:
+    """The vectors of the sampled traces that have a valid one (the value of ``embeddings``).
+
+    Attributes:
+        trace_ids: Sorted; row i of ``matrix`` belongs to trace i.
+        matrix: float32 (n, d), finite, no row of zeros.
+        left_out: Sampled traces without a valid vector, counted by reason.
+    """
+
+    trace_ids: tuple[str, ...]
+    matrix: NDArray[np.float32]
+    left_out: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        _require(self.matrix.dtype == np.float32, "the matrix is float32")
+        _require(self.matrix.ndim == 2, "the matrix has two dimensions")
+        _require(len(self.trace_ids) == len(self.matrix), "one trace id a row")
+
+    def __len__(self) -> int:
+        return len(self.trace_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class KSweepScores:
+    """The fit and the scores of every k (the value of ``k_sweep_scores``).
+
+    Attributes:
+        sweep: Scores by k; without scores when clustering is skipped.
+        parameters: The parameters of the sweep.
+        skipped: Why clustering is skipped; "" if it is not.
+    """
+
+    sweep: "KSweep"
+    parameters: Mapping[str, Any]
+    skipped: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """The winning fit (the value of ``fitted_model``); with no centroid when clustering is skipped.
+
+    Attributes:
+        trace_ids: Sorted; ``labels[i]`` is the cluster of trace i.
+        labels: int32 (n,), values 0..k-1, every cluster has a member.
+        centroids: float32 (k, d).
+        silhouette: Mean silhouette, None for one cluster.
+        silhouette_se: Standard error of the silhouette; 0.0 if it is exact.
+        inertia: Sum of squared Euclidean distances to the own centroid.
+        parameters: All parameters that led here, of the sample and of the sweep.
+        skipped: Why clustering is skipped; "" if it is not.
+    """
+
+    trace_ids: tuple[str, ...]
+    labels: NDArray[np.int32]
+    centroids: NDArray[np.float32]
+    silhouette: float | None
+    silhouette_se: float
+    inertia: float
+    parameters: Mapping[str, Any]
+    skipped: str = ""
+
+    @classmethod
+    def best_of(
+        cls, sample: TraceSample, embeddings: TraceEmbeddings, scores: KSweepScores
+    ) -> "FittedModel":
+        """The fit of the best k; a model without clusters if clustering is skipped."""
+        parameters = {**sample.parameters, **scores.parameters}
+        if scores.skipped:
+            nothing = np.empty((0, embeddings.matrix.shape[1]), dtype=np.float32)
+            return cls(
+                (), np.empty(0, np.int32), nothing, None, 0.0, 0.0, parameters, scores.skipped
+            )
+        best = scores.sweep.scores[scores.sweep.best_k]
+        return cls(
+            trace_ids=embeddings.trace_ids,
+            labels=best.labels,
+            centroids=best.centroids,
+            silhouette=best.silhouette,
+            silhouette_se=best.silhouette_se,
+            inertia=best.inertia,
+            parameters=parameters,
+        )
+
+    def __post_init__(self) -> None:
+        k = len(self.centroids)
+        _require(len(self.labels) == len(self.trace_ids), "one label a trace")
+        _require(
+            bool(np.array_equal(np.unique(self.labels), np.arange(k))),
+            "every cluster has a member, and every label a centroid",
+        )
+
+    @property
+    def k(self) -> int:
+        """Number of clusters; 0 if clustering was skipped."""
+        return len(self.centroids)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """int64 (k,): traces in each cluster."""
+        return np.bincount(self.labels, minlength=self.k).astype(np.int64)
+
+
+# float32 (n, k), the value of ``distance_matrix``: Euclidean distance of each trace of the model to
+# each centroid. Bare, because Dagster makes no type of a parametrised array.
+DistanceMatrix = np.ndarray
+
+
+@dataclass(frozen=True)
+class Representative:
+    """A trace that stands for its cluster; ``rank`` 0 is nearest to the centroid."""
+
+    cluster_id: int
+    rank: int
+    trace_id: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class TraceSummary:
+    """What the summary of a trace says; fields that it lacks are empty."""
+
+    trace_id: str
+    title: str = ""
+    flow_diagram: str = ""
+    bullets: tuple[str, ...] = ()
+    interesting_notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClusterLabel:
+    """A cluster's title and description, and where they came from.
+
+    Attributes:
+        source: "model" if a language model wrote it, "offline" if it was made from the summaries
+            because no model is configured, "fallback" if the model was asked in vain.
+        reason: Why it is no model's label; "" for one.
+    """
+
+    cluster_id: int
+    title: str
+    description: str
+    source: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ClusterLabels:
+    """The labels of all clusters, ordered by cluster id (the value of ``labels``).
+
+    Attributes:
+        model: The language model that was asked, "" if none was.
+        prompt_tokens, completion_tokens: As the model's server counted them.
+    """
+
+    clusters: tuple[ClusterLabel, ...] = ()
+    model: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class EmittedEvent:
+    """The outcome of a run (the value of ``emitted_event``).
+
+    Attributes:
+        run_id: Such as ``team_7_2026-02-01T00:00:00Z``.
+        uuid: The event's uuid, derived from the run id: emitting again replaces.
+        team_id, timestamp: Of the event; the timestamp is the window's end.
+        properties: The event's properties as strict JSON; "" if nothing was emitted.
+        skipped: Why nothing was emitted; "" if an event was.
+    """
+
+    run_id: str
+    uuid: str
+    team_id: int
+    timestamp: datetime.datetime
+    properties: str
+    skipped: str = ""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.properties) != bool(self.skipped), "either an event or a reason")
+
+
+def too_few_traces(sample: TraceSample, embeddings: TraceEmbeddings, min_traces: int) -> str:
+    """Why there are too few traces to cluster, in one sentence; "" if there are enough."""
+    if len(embeddings) >= min_traces:
+        return ""
+    left_out = [
+        f"; {count} left out: {why}"
+        for counts in (sample.left_out, embeddings.left_out)
+        for why, count in counts.items()
+    ]
+    return (
+        f"team {sample.team_id} has {len(embeddings)} traces with a valid embedding in "
+        f"[{utc(sample.window_start)}, {utc(sample.window_end)}), fewer than "
+        f"min_traces={min_traces}{''.join(left_out)}"
+    )
+
+
+def utc(time: datetime.datetime) -> str:
+    """RFC 3339 in UTC with ``Z``; fractions of a second only if there are any."""
+    return time.astimezone(datetime.timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """A flat dataclass as a dict with its own values (no deep copy)."""
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def nearest_by_cluster(
+    representatives: Sequence[Representative],
+) -> dict[int, list[Representative]]:
+    """Representatives of each cluster, nearest first."""
+    clusters: dict[int, list[Representative]] = {}
+    for representative in sorted(representatives, key=lambda r: (r.cluster_id, r.rank)):
+        clusters.setdefault(representative.cluster_id, []).append(representative)
+    return clusters
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise ValueError(f"invalid value between stages: {rule}")
