@@ -52,7 +52,24 @@ def stage(
 def connect(context: dg.AssetExecutionContext, clickhouse: ClickHouseResource) -> ClickHouse:
     """A connection whose queries name the run, the asset and the partition in ClickHouse's log."""
     asset = context.asset_key.to_user_string()
-    return clickhouse.connect(f"dagster run {context.run_id} {asset} {context.partition_key}")
+    return clickhouse.connect(f"dagster run {context.run.run_id} {asset} {context.partition_key}")
+
+
+def require_in_step(same: object, asset: str, upstream: str) -> None:
+    """Fail for good unless the stored value of ``asset`` was made from that of ``upstream``."""
+    if not same:
+        raise dg.Failure(
+            description=f"{asset} of this partition was made from other {upstream} than those "
+            f"stored now: materialise {asset} and what follows it again (--select '{asset}+', or "
+            f"'{upstream}+' if that fails too)",
+            allow_retries=False,
+        )
+
+
+def require_distances_of(model: FittedModel, distances: DistanceMatrix) -> None:
+    """Fail for good unless the distances are those of the model's traces and centroids."""
+    same = model.skipped or distances.shape == (len(model.trace_ids), model.k)
+    require_in_step(same, "distance_matrix", "fitted_model")
 
 
 @stage("clickhouse", "parquet", pool="clickhouse")
@@ -108,18 +125,19 @@ def k_sweep_scores(
             embeddings.matrix, params.min_k, params.max_k, seed=params.seed, n_init=params.n_init
         )
     used = ("min_k", "max_k", "n_init", "seed", "min_traces")
-    scores = KSweepScores(sweep, {name: getattr(params, name) for name in used}, skipped)
+    parameters = {name: getattr(params, name) for name in used}
+    scores = KSweepScores(embeddings.trace_ids, sweep, parameters, skipped)
     return dg.MaterializeResult(value=scores, metadata=k_sweep_metadata(scores))
 
 
 @stage("scikitlearn", "numpy")
 def fitted_model(
-    trace_ids: TraceSample, embeddings: TraceEmbeddings, k_sweep_scores: KSweepScores
+    trace_ids: TraceSample, k_sweep_scores: KSweepScores
 ) -> dg.MaterializeResult[FittedModel]:
     """The fit with the best silhouette: centroids, the cluster of each trace, the parameters."""
     from trace_clustering_dagster.display import model_metadata
 
-    model = FittedModel.best_of(trace_ids, embeddings, k_sweep_scores)
+    model = FittedModel.best_of(trace_ids, k_sweep_scores)
     return dg.MaterializeResult(value=model, metadata=model_metadata(trace_ids, model))
 
 
@@ -131,6 +149,8 @@ def distance_matrix(
     from trace_clustering_dagster.clustering.distances import euclidean_distances
     from trace_clustering_dagster.display import distances_metadata
 
+    same = fitted_model.skipped or fitted_model.trace_ids == embeddings.trace_ids
+    require_in_step(same, "fitted_model", "embeddings")
     distances = euclidean_distances(embeddings.matrix, fitted_model.centroids)
     return dg.MaterializeResult(
         value=distances, metadata=distances_metadata(fitted_model, distances)
@@ -147,6 +167,7 @@ def representatives(
     from trace_clustering_dagster.clustering.representatives import nearest_members
     from trace_clustering_dagster.display import representatives_metadata
 
+    require_distances_of(fitted_model, distance_matrix)
     nearest = [
         Representative(
             cluster_id, rank, fitted_model.trace_ids[row], float(distance_matrix[row, cluster_id])
@@ -212,6 +233,10 @@ def emitted_event(
     from trace_clustering_dagster.display import event_metadata
     from trace_clustering_dagster.events import build_event, skipped_event
 
+    same = set(fitted_model.trace_ids) <= set(trace_ids.trace_ids)
+    require_in_step(same, "fitted_model", "trace_ids")
+    require_distances_of(fitted_model, distance_matrix)
+    require_in_step(len(labels.clusters) == fitted_model.k, "labels", "fitted_model")
     if fitted_model.skipped:
         event = skipped_event(trace_ids, fitted_model.skipped)
     else:

@@ -107,8 +107,6 @@ def build_event(
     Raises:
         ValueError: the values contradict each other (pydantic names the field and the value).
     """
-    _require(distances.shape == (len(model.trace_ids), model.k), "distances belong to the model")
-    _require([label.cluster_id for label in labels.clusters] == list(range(model.k)), "all labels")
     ranked = nearest_members(distances, model.labels, len(model.trace_ids))
     clusters = []
     for label, rows in zip(labels.clusters, ranked, strict=True):

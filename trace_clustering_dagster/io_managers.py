@@ -192,7 +192,8 @@ class KSweepScoresIOManager(_TableIOManager):
                 [list(s.centroids) for s in scores.values()], pa.list_(pa.list_(pa.float32()))
             ),
         }
-        return columns, {"parameters": dict(value.parameters), "skipped": value.skipped}
+        rest = {name: getattr(value, name) for name in ("trace_ids", "parameters", "skipped")}
+        return columns, rest
 
     def from_table(self, columns: "pa.Table", rest: Mapping[str, Any]) -> KSweepScores:
         import numpy as np
@@ -209,7 +210,9 @@ class KSweepScoresIOManager(_TableIOManager):
             )
             for row in columns.to_pylist()
         }
-        return KSweepScores(KSweep(scores), **rest)
+        return KSweepScores(
+            **{**rest, "trace_ids": tuple(rest["trace_ids"]), "sweep": KSweep(scores)}
+        )
 
 
 class FittedModelIOManager(StageIOManager):

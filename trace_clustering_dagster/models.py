@@ -78,11 +78,13 @@ class KSweepScores:
     """The fit and the scores of every k (the value of ``k_sweep_scores``).
 
     Attributes:
+        trace_ids: The traces that were clustered; row i of every fit is trace i.
         sweep: Scores by k; without scores when clustering is skipped.
         parameters: The parameters of the sweep.
         skipped: Why clustering is skipped; "" if it is not.
     """
 
+    trace_ids: tuple[str, ...]
     sweep: "KSweep"
     parameters: Mapping[str, Any]
     skipped: str = ""
@@ -113,19 +115,17 @@ class FittedModel:
     skipped: str = ""
 
     @classmethod
-    def best_of(
-        cls, sample: TraceSample, embeddings: TraceEmbeddings, scores: KSweepScores
-    ) -> "FittedModel":
+    def best_of(cls, sample: TraceSample, scores: KSweepScores) -> "FittedModel":
         """The fit of the best k; a model without clusters if clustering is skipped."""
         parameters = {**sample.parameters, **scores.parameters}
         if scores.skipped:
-            nothing = np.empty((0, embeddings.matrix.shape[1]), dtype=np.float32)
+            nothing = np.empty((0, sample.dimension), dtype=np.float32)
             return cls(
                 (), np.empty(0, np.int32), nothing, None, 0.0, 0.0, parameters, scores.skipped
             )
         best = scores.sweep.scores[scores.sweep.best_k]
         return cls(
-            trace_ids=embeddings.trace_ids,
+            trace_ids=scores.trace_ids,
             labels=best.labels,
             centroids=best.centroids,
             silhouette=best.silhouette,

@@ -1,0 +1,1 @@
+"""Tests, through the public surface: ``dagster.materialize``, the command lines, real engines."""

@@ -1,0 +1,405 @@
+"""What the tests share: small warehouses, runs on them, a real ClickHouse server, real data."""
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from trace_clustering_dagster.assets import (
+    distance_matrix,
+    embeddings,
+    emitted_event,
+    fitted_model,
+    k_sweep_scores,
+    labels,
+    representatives,
+    trace_ids,
+)
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.queries import read_events
+from trace_clustering_dagster.io_managers import stage_io_managers
+from trace_clustering_dagster.params import ClusteringParams
+
+UTC = datetime.timezone.utc
+STAGES = [
+    trace_ids,
+    embeddings,
+    k_sweep_scores,
+    fitted_model,
+    distance_matrix,
+    representatives,
+    labels,
+    emitted_event,
+]
+DAY = "2026-01-31"
+NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=UTC)
+ALL_TIME = (datetime.datetime(1970, 1, 1, tzinfo=UTC), datetime.datetime(2200, 1, 1, tzinfo=UTC))
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+_EMBEDDINGS_TYPES = {
+    "team_id": pa.int64(),
+    "product": pa.string(),
+    "document_type": pa.string(),
+    "model_name": pa.string(),
+    "rendering": pa.string(),
+    "document_id": pa.string(),
+    "timestamp": pa.timestamp("ms", "UTC"),
+    "inserted_at": pa.timestamp("ms", "UTC"),
+    "content": pa.string(),
+    "embedding": pa.list_(pa.float64()),
+}
+_EVENTS_TYPES = {
+    "uuid": pa.string(),
+    "event": pa.string(),
+    "properties": pa.string(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "team_id": pa.int64(),
+    "distinct_id": pa.string(),
+}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the machine's own configuration reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("TRACE_CLUSTERING_", "OPENAI_", "DAGSTER_")):
+            monkeypatch.delenv(name)
+
+
+def embedding_row(trace_id: str, vector: Sequence[float], **values: Any) -> dict[str, Any]:
+    """A row of the embeddings table; the defaults are eligible for ``DAY`` and team 1."""
+    time_ = values.get("timestamp", NOON)
+    return {
+        "team_id": 1,
+        "product": "llm-analytics",
+        "document_type": "llm-trace-summary",
+        "model_name": "test-model",
+        "rendering": "llma_trace_detailed",
+        "document_id": trace_id,
+        "timestamp": time_,
+        "inserted_at": time_ + datetime.timedelta(minutes=30),
+        "content": "",
+        "embedding": list(vector),
+    } | values
+
+
+def summary_row(
+    trace_id: str, properties: Mapping[str, Any] | None = None, **values: Any
+) -> dict[str, Any]:
+    """A ``$ai_trace_summary`` row of the events table."""
+    content = {
+        "$ai_trace_id": trace_id,
+        "$ai_summary_title": f"Title of {trace_id}",
+        "$ai_summary_flow_diagram": "User -> Answer",
+        "$ai_summary_bullets": [{"text": "A bullet", "line_refs": "L1"}],
+        "$ai_summary_interesting_notes": '[{"text": "A note", "line_refs": ""}]',
+    } | dict(properties or {})
+    return {
+        "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, repr((trace_id, sorted(content.items()))))),
+        "event": "$ai_trace_summary",
+        "properties": json.dumps(content),
+        "timestamp": NOON,
+        "team_id": 1,
+        "distinct_id": "trace_summary",
+    } | values
+
+
+def separated_vectors(
+    groups: int = 3, size: int = 20, dimension: int = 16, seed: int = 0
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Float64 (groups * size, dimension): tight groups around orthogonal directions."""
+    rng = np.random.default_rng(seed)
+    centres = 4 * np.eye(dimension)[np.arange(groups * size) % groups]
+    return centres + 0.1 * rng.standard_normal(centres.shape)
+
+
+def separated_rows(team_id: int = 1, **kwargs: Any) -> list[dict[str, Any]]:
+    """Rows ``trace-000``, ``trace-001``, ... whose group is their number modulo ``groups``."""
+    return [
+        embedding_row(f"trace-{i:03}", vector, team_id=team_id)
+        for i, vector in enumerate(separated_vectors(**kwargs))
+    ]
+
+
+def write_warehouse(
+    folder: Path, rows: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Write the rows as an embedded warehouse."""
+    for table, table_rows, types in (
+        ("posthog_document_embeddings", rows, _EMBEDDINGS_TYPES),
+        ("events", events, _EVENTS_TYPES),
+    ):
+        (folder / table).mkdir(parents=True, exist_ok=True)
+        columns = {name: pa.array([r[name] for r in table_rows], t) for name, t in types.items()}
+        pq.write_table(pa.table(columns), folder / table / "part-0.parquet")
+
+
+@dataclass
+class Deployment:
+    """A warehouse, a storage folder, and runs on them."""
+
+    clickhouse: ClickHouseResource
+    storage: Path
+    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+
+    def run(
+        self,
+        partition: str = f"{DAY}|1",
+        *,
+        select: str | None = None,
+        raise_on_error: bool = True,
+        **params: Any,
+    ) -> dg.ExecuteInProcessResult:
+        """Materialise all stages, or one of them from stored upstreams."""
+        return dg.materialize(
+            STAGES,
+            selection=select,
+            partition_key=partition,
+            instance=self.instance,
+            raise_on_error=raise_on_error,
+            resources={
+                "params": ClusteringParams(**params),
+                "clickhouse": self.clickhouse,
+                **stage_io_managers(str(self.storage), self.clickhouse),
+            },
+        )
+
+    def events(self, team_id: int = 1) -> Sequence[Mapping[str, Any]]:
+        """The emitted events' properties as their readers see them, newest window first."""
+        return read_events(self.clickhouse.connect(), team_id, between=ALL_TIME, limit=100)
+
+    def event(self, team_id: int = 1) -> Mapping[str, Any]:
+        """The one emitted event."""
+        (event,) = self.events(team_id)
+        return event
+
+
+@pytest.fixture
+def deploy(tmp_path: Path) -> Any:
+    """A function that makes a deployment from rows of the two tables."""
+
+    def make(
+        rows: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]] = ()
+    ) -> Deployment:
+        warehouse = tmp_path / f"warehouse-{uuid.uuid4().hex[:8]}"
+        write_warehouse(warehouse, rows, events)
+        return Deployment(ClickHouseResource(url=f"chdb://{warehouse}"), tmp_path / "assets")
+
+    return make
+
+
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    """Plain values of an asset's metadata in a run."""
+    (materialization,) = result.asset_materializations_for_node(asset)
+    return {key: value.value for key, value in materialization.metadata.items()}
+
+
+def failure_messages(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What each failed step says."""
+    messages = []
+    for event in result.get_step_failure_events():
+        data = event.step_failure_data
+        messages.append(
+            (data.user_failure_data.description if data.user_failure_data else None)
+            or (data.error.message if data.error else "")
+        )
+    return messages
+
+
+def run_cli(
+    *arguments: str, timeout: float = 120, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``dagster ...`` or ``trace-clustering ...`` as a user would, outside of any instance."""
+    return subprocess.run(
+        [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.fixture
+def shared_copy(tmp_path: Path) -> Any:
+    """A function that copies a folder of the real data; skips where there is none."""
+
+    def copy(name: str) -> Path:
+        if not (SHARED_DATA / name).is_dir():
+            pytest.skip(f"needs the real data in {SHARED_DATA / name}")
+        target = tmp_path / name
+        for table in ("posthog_document_embeddings", "events"):
+            (target / table).mkdir(parents=True)
+            for file in (SHARED_DATA / name / table).glob("*.parquet"):
+                shutil.copyfile(file, target / table / file.name)
+        return target
+
+    return copy
+
+
+SERVER_LIBRARY = Path(
+    os.environ.get(
+        "CLICKHOUSE_TEST_LIBRARY",
+        Path.home() / ".cache" / "trace_clustering_dagster" / "package" / "libchdb.so",
+    )
+)
+_SERVE = """
+import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+arguments = [b"clickhouse", *(a.encode() for a in sys.argv[2:])]
+library.chdb_query_cmdline(len(arguments), (ctypes.c_char_p * len(arguments))(*arguments))
+"""
+_USERS = """
+<clickhouse>
+  <users>
+    <default><password/><networks><ip>::1</ip><ip>127.0.0.1</ip></networks>
+      <profile>default</profile><quota>default</quota></default>
+    <writer><password>{password}</password><networks><ip>::/0</ip></networks>
+      <profile>default</profile><quota>default</quota></writer>
+    <reader><password>{password}</password><networks><ip>::/0</ip></networks>
+      <profile>reader</profile><quota>default</quota></reader>
+  </users>
+  <profiles><default/><reader><readonly>2</readonly></reader></profiles>
+  <quotas><default/></quotas>
+</clickhouse>
+"""
+SERVER_PASSWORD = "p4ss/w:rd@secret"
+
+
+@dataclass
+class Server:
+    """A running ClickHouse server with the users ``writer`` and ``reader``."""
+
+    port: int
+
+    def url(self, user: str = "writer", database: str = "default") -> str:
+        return f"http://{user}@127.0.0.1:{self.port}/{database}"
+
+    def client(self, **kwargs: Any) -> Any:
+        import clickhouse_connect
+
+        return clickhouse_connect.get_client(
+            host="127.0.0.1", port=self.port, username="default", **kwargs
+        )
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real ClickHouse server: the npm package that carries it is unpacked by ``.ci/run``."""
+    if not SERVER_LIBRARY.exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"no ClickHouse server library at {SERVER_LIBRARY}")
+        pytest.skip(f"no ClickHouse server library at {SERVER_LIBRARY}: see .ci/run")
+    folder = tmp_path_factory.mktemp("clickhouse")
+    (folder / "users.xml").write_text(_USERS.format(password=SERVER_PASSWORD))
+    (folder / "config.xml").write_text(
+        f"<clickhouse><users_config>{folder / 'users.xml'}</users_config></clickhouse>"
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", _SERVE, str(SERVER_LIBRARY)),
+                f"--path={folder / 'data'}",
+                f"--http_port={port}",
+                "--listen_host=127.0.0.1",
+                f"--config-file={folder / 'config.xml'}",
+                "--query",
+                "SYSTEM START LISTEN HTTP; "
+                "SELECT sleepEachRow(3) FROM system.numbers FORMAT Null SETTINGS max_block_size=1, "
+                "function_sleep_max_microseconds_per_block=10000000",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"ClickHouse did not start: {(folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)  # between two looks at the condition
+        yield Server(port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+# The tables as PostHog has them, without replication.
+SERVER_TABLES = (
+    """
+    CREATE TABLE {database}.posthog_document_embeddings (
+        team_id Int64, product LowCardinality(String), document_type LowCardinality(String),
+        model_name LowCardinality(String), rendering LowCardinality(String), document_id String,
+        timestamp DateTime64(3, 'UTC'), inserted_at DateTime64(3, 'UTC'),
+        content String DEFAULT '', embedding Array(Float64),
+        _timestamp DateTime, _offset UInt64, _partition UInt64
+    ) ENGINE = ReplacingMergeTree(inserted_at)
+    ORDER BY (team_id, toDate(timestamp), product, document_type, model_name, rendering,
+        cityHash64(document_id))
+    SETTINGS index_granularity = 512
+    """,
+    """
+    CREATE TABLE {database}.events (
+        uuid UUID, event String, properties String, timestamp DateTime64(6, 'UTC'),
+        team_id Int64, distinct_id String, elements_chain String,
+        created_at DateTime64(6, 'UTC'), person_id UUID, person_properties String,
+        person_mode Enum8('full' = 0, 'propertyless' = 1, 'force_upgrade' = 2),
+        _timestamp DateTime, _offset UInt64
+    ) ENGINE = ReplacingMergeTree(_timestamp)
+    PARTITION BY toYYYYMM(timestamp)
+    ORDER BY (team_id, toDate(timestamp), event, cityHash64(distinct_id), cityHash64(uuid))
+    """,
+)
+
+
+@pytest.fixture
+def deploy_server(
+    clickhouse_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """Like ``deploy``, in a database of its own on the server."""
+    monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD", SERVER_PASSWORD)
+
+    def make(
+        rows: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]] = ()
+    ) -> Deployment:
+        database = f"test_{uuid.uuid4().hex[:12]}"
+        client = clickhouse_server.client()
+        client.command(f"CREATE DATABASE {database}")
+        for table in SERVER_TABLES:
+            client.command(table.format(database=database))
+        for table, table_rows in (("posthog_document_embeddings", rows), ("events", events)):
+            if table_rows:
+                client.insert(
+                    table,
+                    [list(row.values()) for row in table_rows],
+                    column_names=list(table_rows[0]),
+                    database=database,
+                )
+        client.close()
+        url = clickhouse_server.url(database=database)
+        return Deployment(ClickHouseResource(url=url), tmp_path / "assets-server")
+
+    return make

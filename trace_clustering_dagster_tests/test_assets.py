@@ -1,0 +1,388 @@
+"""The eight stages together, on small warehouses whose right answer is known."""
+
+import datetime
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import silhouette_score
+
+from trace_clustering_dagster_tests.conftest import (
+    DAY,
+    NOON,
+    STAGES,
+    embedding_row,
+    failure_messages,
+    metadata,
+    separated_rows,
+    separated_vectors,
+    summary_row,
+    write_warehouse,
+)
+
+HOUR = datetime.timedelta(hours=1)
+MIDNIGHT = NOON + 12 * HOUR  # the end of DAY's window
+
+
+def test_event_has_the_documented_fields_and_the_true_clusters(deploy: Any) -> None:
+    rows = separated_rows(groups=4)
+    deployment = deploy(rows, [summary_row(row["document_id"]) for row in rows])
+
+    assert deployment.run().success
+
+    event = deployment.event()
+    assert list(event) == [
+        "$ai_clustering_version",
+        "$ai_clustering_run_id",
+        "$ai_team_id",
+        "$ai_timestamp",
+        "$ai_window_start",
+        "$ai_window_end",
+        "$ai_total_traces_analyzed",
+        "$ai_sampled_traces_count",
+        "$ai_optimal_k",
+        "$ai_silhouette_score",
+        "$ai_inertia",
+        "$ai_clusters",
+    ]
+    assert event["$ai_clustering_version"] == "v1"
+    assert event["$ai_clustering_run_id"] == "team_1_2026-02-01T00:00:00Z"
+    assert event["$ai_team_id"] == 1
+    assert event["$ai_timestamp"] == event["$ai_window_end"] == "2026-02-01T00:00:00Z"
+    assert event["$ai_window_start"] == "2026-01-25T00:00:00Z"
+    assert event["$ai_total_traces_analyzed"] == event["$ai_sampled_traces_count"] == 80
+    assert event["$ai_optimal_k"] == 4
+    vectors = separated_vectors(groups=4)
+    for number, cluster in enumerate(event["$ai_clusters"]):
+        assert list(cluster) == [
+            "cluster_id",
+            "size",
+            "title",
+            "description",
+            "trace_ids",
+            "traces",
+            "centroid",
+        ]
+        assert cluster["cluster_id"] == number
+        members = [int(trace_id.removeprefix("trace-")) for trace_id in cluster["trace_ids"]]
+        assert len({member % 4 for member in members}) == 1
+        assert cluster["size"] == len(members) == 20
+        assert [t["trace_id"] for t in cluster["traces"]] == cluster["trace_ids"]
+        assert [t["rank"] for t in cluster["traces"]] == list(range(20))
+        centroid = vectors[members].mean(axis=0)
+        np.testing.assert_allclose(cluster["centroid"], centroid, rtol=1e-5, atol=1e-5)
+        distances = [t["distance_to_centroid"] for t in cluster["traces"]]
+        expected = np.linalg.norm(vectors[members] - centroid, axis=1)
+        np.testing.assert_allclose(distances, expected, rtol=1e-4)
+        assert distances == sorted(distances)
+        assert cluster["title"] == f"Title of {cluster['trace_ids'][0]}"
+    groups = np.arange(80) % 4
+    assert event["$ai_silhouette_score"] == pytest.approx(silhouette_score(vectors, groups), 1e-4)
+
+
+def test_each_stage_is_stored_in_the_documented_format(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    stored = {
+        path.relative_to(deployment.storage).as_posix()
+        for path in deployment.storage.rglob("*")
+        if path.is_file()
+    }
+    assert stored == {
+        f"trace_ids/{DAY}/1.parquet",
+        f"embeddings/{DAY}/1.npy",
+        f"k_sweep_scores/{DAY}/1.parquet",
+        f"fitted_model/{DAY}/1.npz",
+        f"distance_matrix/{DAY}/1.npy",
+        f"representatives/{DAY}/1.parquet",
+        f"labels/{DAY}/1.json",
+        f"emitted_event/{DAY}/1.json",
+    }
+
+    def path(asset: str, extension: str) -> Path:
+        stored_at: Path = deployment.storage / asset / DAY / f"1{extension}"
+        return stored_at
+
+    assert np.load(path("embeddings", ".npy")).shape == (60, 16)
+    assert np.load(path("distance_matrix", ".npy")).shape == (60, 3)
+    scores = pd.read_parquet(path("k_sweep_scores", ".parquet"))
+    assert scores["k"].tolist() == [3, 4, 5, 6]
+    assert scores["silhouette"].idxmax() == 0
+    assert [sum(sizes) for sizes in scores["sizes"]] == [60] * 4
+    assert pd.read_parquet(path("trace_ids", ".parquet"))["trace_id"].is_monotonic_increasing
+    nearest = pd.read_parquet(path("representatives", ".parquet"))
+    assert nearest.groupby("cluster_id")["rank"].agg(list).tolist() == [list(range(7))] * 3
+    labels = json.loads(path("labels", ".json").read_text())
+    assert [label["cluster_id"] for label in labels["clusters"]] == [0, 1, 2]
+    with np.load(path("fitted_model", ".npz"), allow_pickle=False) as model:
+        assert model["centroids"].shape == (3, 16)
+
+
+def test_materialising_again_replaces_the_event(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    first = deployment.event()
+    deployment.run()
+    assert deployment.event() == first
+    deployment.run(seed=7, min_k=4)
+    assert deployment.event()["$ai_optimal_k"] == 4
+
+
+def test_order_of_the_rows_makes_no_difference(deploy: Any) -> None:
+    rows = separated_rows(groups=5)
+    ordered = deploy(rows)
+    ordered.run()
+    shuffled = deploy(random.Random(0).sample(rows, len(rows)))
+    shuffled.run()
+    assert json.dumps(shuffled.event()) == json.dumps(ordered.event())
+
+
+def test_one_stage_runs_from_stored_upstreams(deploy: Any) -> None:
+    rows = separated_rows()
+    deployment = deploy(rows, [summary_row(row["document_id"]) for row in rows])
+    deployment.run()
+    result = deployment.run(select="labels")
+    assert result.success
+    assert [e.asset_key for e in result.get_asset_materialization_events()] == [
+        dg.AssetKey("labels")
+    ]
+
+
+@pytest.mark.parametrize("asset", [stage.key.to_user_string() for stage in STAGES[1:]])
+def test_missing_upstream_names_the_partition_and_the_command(deploy: Any, asset: str) -> None:
+    deployment = deploy(separated_rows())
+    result = deployment.run(select=asset, raise_on_error=False)
+    assert not result.success
+    (message,) = failure_messages(result)
+    assert "dagster asset materialize -m trace_clustering_dagster --select '+" in message
+    assert f"--partition '{DAY}|1'" in message
+    attempts = [e for e in result.all_events if e.event_type_value == "STEP_RESTARTED"]
+    assert not attempts, "a retry cannot mend it"
+
+
+def test_damaged_file_is_named_and_not_retried(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    for asset, extension in (("embeddings", ".npy"), ("k_sweep_scores", ".parquet")):
+        damaged = deployment.storage / asset / DAY / f"1{extension}"
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[: len(whole) // 2])
+        result = deployment.run(select="fitted_model", raise_on_error=False)
+        (message,) = failure_messages(result)
+        assert str(damaged) in message
+        assert f"--select '+{asset}'" in message
+        damaged.write_bytes(whole)
+
+
+def test_too_few_traces_skip_with_a_reason_and_emit_nothing(deploy: Any) -> None:
+    deployment = deploy(separated_rows(size=4))
+    result = deployment.run()
+    assert result.success
+    assert deployment.events() == []
+    reason = metadata(result, "emitted_event")["skipped"]
+    assert "12 traces" in reason
+    assert "min_traces=20" in reason
+    assert metadata(result, "k_sweep_scores")["skipped"] == reason
+    assert result.output_for_node("labels").clusters == ()
+    assert deployment.run(min_traces=12).success
+    assert deployment.event()["$ai_sampled_traces_count"] == 12
+
+
+def test_team_without_any_trace_is_skipped(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    result = deployment.run(f"{DAY}|99")
+    assert "0 traces" in metadata(result, "emitted_event")["skipped"]
+
+
+def test_run_registers_its_team(deploy: Any) -> None:
+    deployment = deploy(separated_rows(team_id=7))
+    deployment.run(f"{DAY}|7")
+    assert deployment.instance.get_dynamic_partitions("team") == ["7"]
+
+
+def test_window_is_half_open_and_in_utc(deploy: Any) -> None:
+    start = MIDNIGHT - datetime.timedelta(days=7)
+    millisecond = datetime.timedelta(milliseconds=1)
+    inside = [start, start + HOUR, MIDNIGHT - millisecond]
+    outside = [start - millisecond, MIDNIGHT]
+    vectors = separated_vectors()
+    rows = [
+        embedding_row(f"{'in' if when in inside else 'out'}-{i}", vectors[i], timestamp=when)
+        for i, when in enumerate(10 * inside + 10 * outside)
+    ]
+    deployment = deploy(rows)
+    sample = deployment.run().output_for_node("trace_ids")
+    assert sample.total == 30
+    assert all(trace_id.startswith("in") for trace_id in sample.trace_ids)
+
+
+def test_parameters_reach_every_stage_and_are_recorded(deploy: Any) -> None:
+    rows = [
+        embedding_row(f"t{i}", vector, timestamp=NOON - datetime.timedelta(days=i % 30))
+        for i, vector in enumerate(separated_vectors(size=40))
+    ]
+    deployment = deploy(rows)
+    result = deployment.run(lookback_days=14, min_k=2, max_k=4, representatives=3, seed=5)
+    event = deployment.event()
+    assert event["$ai_window_start"] == "2026-01-18T00:00:00Z"
+    assert event["$ai_total_traces_analyzed"] == 56
+    for asset in ("fitted_model", "emitted_event"):
+        recorded = metadata(result, asset)
+        assert recorded["window_start"] == "2026-01-18T00:00:00Z"
+        assert recorded["window_end"] == "2026-02-01T00:00:00Z"
+        assert recorded["parameters"].items() >= {
+            ("lookback_days", 14),
+            ("min_k", 2),
+            ("max_k", 4),
+            ("seed", 5),
+        }
+    assert list(result.output_for_node("k_sweep_scores").sweep.scores) == [2, 3, 4]
+    assert len(result.output_for_node("representatives")) == 9
+
+
+def test_explicit_window_overrides_the_partitions(deploy: Any) -> None:
+    rows = [
+        embedding_row(f"t{i}", vector, timestamp=NOON - i * HOUR)
+        for i, vector in enumerate(separated_vectors(size=40))
+    ]
+    deployment = deploy(rows)
+    result = deployment.run(
+        window_start="2026-01-29T14:00:00+02:00", window_end="2026-01-31T00:00:00Z"
+    )
+    event = deployment.event()
+    assert event["$ai_window_start"] == "2026-01-29T12:00:00Z"
+    assert event["$ai_clustering_run_id"] == "team_1_2026-01-31T00:00:00Z"
+    assert event["$ai_total_traces_analyzed"] == 36
+    stored = result.output_for_node("emitted_event")
+    assert deployment.run(select="emitted_event").success
+    assert json.loads(stored.properties) == event
+
+
+def test_sample_is_seeded_and_the_total_counts_all(deploy: Any) -> None:
+    deployment = deploy(separated_rows(size=100))
+    first = deployment.run(max_samples=50).output_for_node("trace_ids")
+    again = deployment.run(max_samples=50).output_for_node("trace_ids")
+    other = deployment.run(max_samples=50, seed=1).output_for_node("trace_ids")
+    assert first == again
+    assert first.total == 300
+    assert len(first.trace_ids) == 50
+    assert len(set(first.trace_ids) & set(other.trace_ids)) < 40
+    assert deployment.event()["$ai_total_traces_analyzed"] == 300
+    assert deployment.event()["$ai_sampled_traces_count"] == 50
+    everything = deployment.run(max_samples=0).output_for_node("trace_ids")
+    assert len(everything.trace_ids) == 300
+
+
+def test_one_vector_a_trace_the_detailed_rendering_then_the_newest(deploy: Any) -> None:
+    rows = separated_rows()
+    wanted = rows[0]["embedding"]
+    wrong = (-np.array(wanted)).tolist()
+    day = datetime.timedelta(days=1)
+    rows += [
+        # a minimal rendering, although newer
+        embedding_row(
+            "trace-000", wrong, rendering="llma_trace_minimal", inserted_at=NOON + 5 * day
+        ),
+        # the same trace on another day, inserted earlier
+        embedding_row("trace-000", wrong, timestamp=NOON - day, inserted_at=NOON - day),
+        # an exact duplicate that was not merged away yet
+        dict(rows[0]),
+        # filtered out
+        embedding_row("trace-000", wrong, product="other", inserted_at=NOON + 5 * day),
+        embedding_row("trace-000", wrong, document_type="other", inserted_at=NOON + 5 * day),
+        embedding_row("trace-000", wrong, rendering="other", inserted_at=NOON + 5 * day),
+        embedding_row("trace-000", wrong, team_id=2, inserted_at=NOON + 5 * day),
+    ]
+    vectors = deploy(rows).run().output_for_node("embeddings")
+    assert len(vectors) == 60
+    np.testing.assert_array_equal(vectors.matrix[0], np.float32(wanted))
+
+
+def test_one_model_and_dimension_the_others_counted(deploy: Any) -> None:
+    rows = separated_rows()
+    rows += [embedding_row(f"other-{i}", [1.0] * 8, model_name="another-model") for i in range(10)]
+    rows += [embedding_row(f"short-{i}", [1.0] * 8) for i in range(5)]
+    rows += [embedding_row(f"empty-{i}", []) for i in range(3)]
+    # a trace that has the chosen model too is not left out
+    rows += [embedding_row("trace-000", [1.0] * 8, model_name="another-model")]
+    deployment = deploy(rows)
+    sample = deployment.run().output_for_node("trace_ids")
+    assert (sample.model_name, sample.dimension, sample.total) == ("test-model", 16, 60)
+    assert sample.left_out == {"other model or dimension": 15, "empty embedding": 3}
+    other = deployment.run(model_name="another-model").output_for_node("trace_ids")
+    assert (other.dimension, other.total) == (8, 11)
+    none = deployment.run(model_name="no-such-model").output_for_node("trace_ids")
+    assert (none.total, none.trace_ids) == (0, ())
+
+
+def test_invalid_vectors_are_left_out_and_counted(deploy: Any) -> None:
+    rows = separated_rows()
+    for row, value in zip(rows, (float("nan"), float("inf"), -float("inf"), 0.0), strict=False):
+        row["embedding"] = [value] * 16
+    # finite as float64, not as float32
+    rows[4]["embedding"] = [1e300] + [0.0] * 15
+    deployment = deploy(rows)
+    vectors = deployment.run().output_for_node("embeddings")
+    assert vectors.left_out == {"NaN or infinity in the vector": 4, "vector of zeros": 1}
+    assert vectors.trace_ids[0] == "trace-005"
+    np.testing.assert_array_equal(vectors.matrix[0], np.float32(rows[5]["embedding"]))
+    event = deployment.event()
+    assert event["$ai_total_traces_analyzed"] == 60
+    assert event["$ai_sampled_traces_count"] == 55
+
+
+def test_equal_vectors_make_one_cluster_without_a_silhouette(deploy: Any) -> None:
+    deployment = deploy([embedding_row(f"t{i:02}", [1.0, 2.0]) for i in range(30)])
+    deployment.run()
+    event = deployment.event()
+    assert event["$ai_optimal_k"] == 1
+    assert event["$ai_silhouette_score"] is None
+    (cluster,) = event["$ai_clusters"]
+    assert cluster["size"] == 30
+    assert cluster["trace_ids"] == [f"t{i:02}" for i in range(30)]
+
+
+def test_no_more_clusters_than_distinct_vectors(deploy: Any) -> None:
+    deployment = deploy([embedding_row(f"t{i}", [1.0, float(i % 2)]) for i in range(30)])
+    deployment.run()
+    event = deployment.event()
+    assert event["$ai_optimal_k"] == 2
+    assert [cluster["size"] for cluster in event["$ai_clusters"]] == [15, 15]
+
+
+def test_late_traces_do_not_get_into_a_stored_sample(deploy: Any) -> None:
+    rows = separated_rows()
+    deployment = deploy(rows[:50])
+    deployment.run()
+    write_warehouse(Path(deployment.clickhouse.url.removeprefix("chdb://")), rows[10:])
+    vectors = deployment.run(select="embeddings").output_for_node("embeddings")
+    assert vectors.trace_ids == tuple(f"trace-{i:03}" for i in range(10, 50))
+    assert vectors.left_out == {"embedding no longer there": 10}
+
+
+def test_stages_of_different_samples_are_not_mixed(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    deployment.run(select="trace_ids", max_samples=30)
+    deployment.run(select="embeddings")
+    result = deployment.run(select="distance_matrix", raise_on_error=False)
+    (message,) = failure_messages(result)
+    assert "fitted_model" in message
+    assert "materialise" in message.lower()
+
+
+def test_trace_text_in_metadata_is_data_not_markdown(deploy: Any) -> None:
+    rows = separated_rows()
+    hostile = "<img src=x onerror=alert(1)> [link](javascript:alert(1))"
+    events = [summary_row(r["document_id"], {"$ai_summary_title": hostile}) for r in rows]
+    result = deploy(rows, events).run()
+    for stage in STAGES:
+        (materialization,) = result.asset_materializations_for_node(stage.key.to_user_string())
+        for value in materialization.metadata.values():
+            if isinstance(value, dg.MarkdownMetadataValue):
+                assert hostile not in (value.md_str or "")
