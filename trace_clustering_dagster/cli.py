@@ -67,9 +67,9 @@ def clusters(team_id: int, day: datetime.datetime | None, as_json: bool) -> None
         if not events:
             raise click.ClickException(_why_nothing(connection, clickhouse.url, team_id, day))
         if as_json:
-            click.echo(json.dumps(events[0], ensure_ascii=False))
+            click.echo(events[0])
         else:
-            _print_clusters(connection, events[0])
+            _print_clusters(connection, json.loads(events[0]))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import datetime
 import io
 import json
 import uuid
+import zipfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
@@ -91,7 +92,7 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
             return self.read(path)
         except FileNotFoundError:
             problem = f"{asset} of partition {partition} is not stored at {path}"
-        except (ValueError, KeyError, TypeError, EOFError) as error:
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             # pyarrow's errors for a damaged file are ValueErrors too
             problem = f"{asset} of partition {partition} at {path} cannot be read ({error})"
         raise dg.Failure(
@@ -321,7 +322,7 @@ class EmittedEventIOManager(StageIOManager):
             )
             if not events:
                 raise FileNotFoundError(receipt["run_id"])
-            receipt["properties"] = json.dumps(events[0], ensure_ascii=False)
+            receipt["properties"] = events[0]
         return EmittedEvent(**{**receipt, "timestamp": time})
 
 

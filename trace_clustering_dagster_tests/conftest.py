@@ -175,16 +175,22 @@ class Deployment:
             partition_key=partition,
             instance=self.instance,
             raise_on_error=raise_on_error,
-            resources={
-                "params": ClusteringParams(**params),
-                "clickhouse": self.clickhouse,
-                **stage_io_managers(str(self.storage), self.clickhouse),
-            },
+            resources=self.resources(**params),
         )
+
+    def resources(self, **params: Any) -> dict[str, Any]:
+        """What the stages need, by resource key."""
+        return {
+            "params": ClusteringParams(**params),
+            "clickhouse": self.clickhouse,
+            **stage_io_managers(str(self.storage), self.clickhouse),
+        }
 
     def events(self, team_id: int = 1) -> Sequence[Mapping[str, Any]]:
         """The emitted events' properties as their readers see them, newest window first."""
-        return read_events(self.clickhouse.connect(), team_id, between=ALL_TIME, limit=100)
+        connection = self.clickhouse.connect()
+        events = read_events(connection, team_id, between=ALL_TIME, limit=100)
+        return [json.loads(event) for event in events]
 
     def event(self, team_id: int = 1) -> Mapping[str, Any]:
         """The one emitted event."""

@@ -168,11 +168,16 @@ def test_missing_upstream_names_the_partition_and_the_command(deploy: Any, asset
 def test_damaged_file_is_named_and_not_retried(deploy: Any) -> None:
     deployment = deploy(separated_rows())
     deployment.run()
-    for asset, extension in (("embeddings", ".npy"), ("k_sweep_scores", ".parquet")):
+    for asset, extension, reader in (
+        ("embeddings", ".npy", "distance_matrix"),
+        ("k_sweep_scores", ".parquet", "fitted_model"),
+        ("fitted_model", ".npz", "representatives"),
+        ("labels", ".json", "emitted_event"),
+    ):
         damaged = deployment.storage / asset / DAY / f"1{extension}"
         whole = damaged.read_bytes()
         damaged.write_bytes(whole[: len(whole) // 2])
-        result = deployment.run(select="fitted_model", raise_on_error=False)
+        result = deployment.run(select=reader, raise_on_error=False)
         (message,) = failure_messages(result)
         assert str(damaged) in message
         assert f"--select '+{asset}'" in message
@@ -258,9 +263,7 @@ def test_explicit_window_overrides_the_partitions(deploy: Any) -> None:
     assert event["$ai_window_start"] == "2026-01-29T12:00:00Z"
     assert event["$ai_clustering_run_id"] == "team_1_2026-01-31T00:00:00Z"
     assert event["$ai_total_traces_analyzed"] == 36
-    stored = result.output_for_node("emitted_event")
-    assert deployment.run(select="emitted_event").success
-    assert json.loads(stored.properties) == event
+    assert json.loads(result.output_for_node("emitted_event").properties) == event
 
 
 def test_sample_is_seeded_and_the_total_counts_all(deploy: Any) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import dagster as dg
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
 
@@ -61,6 +61,9 @@ class ClickHouseResource(dg.ConfigurableResource):
     variable ``TRACE_CLUSTERING_CLICKHOUSE_PASSWORD`` and is no part of any configuration.
     ``chdb:///path/to/warehouse`` is a folder of Parquet files.
     """
+
+    # an error about a URL with a password in it must not show it
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     url: str = Field(
         default=DEFAULT_URL,

@@ -4,7 +4,7 @@ import datetime
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from trace_clustering_dagster.models import EmittedEvent, TraceEmbeddings, TraceSample, TraceSummary
@@ -224,14 +224,16 @@ def read_events(
     *,
     between: tuple[datetime.datetime, datetime.datetime],
     limit: int = 1,
-) -> Sequence[Mapping[str, Any]]:
-    """Properties of a team's emitted events whose window ends within ``between`` (both ends
-    included), the newest window first."""
+) -> list[str]:
+    """Properties, as JSON text, of a team's emitted events, the newest window first.
+
+    Only those whose window ends within ``between``, both ends included.
+    """
     rows = clickhouse.rows(
         "cluster_events",
         {"team_id": team_id, "from": between[0], "until": between[1], "limit": limit},
     )
-    return [json.loads(properties) for (properties,) in rows]
+    return [properties for (properties,) in rows]
 
 
 def count_traces(clickhouse: "ClickHouse", team_id: int) -> int:

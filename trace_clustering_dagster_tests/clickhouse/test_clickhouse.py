@@ -1,0 +1,276 @@
+"""The same behaviour from an embedded warehouse and from a real server; and what fails how."""
+
+import datetime
+import json
+import multiprocessing
+import socket
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.queries import fetch_summaries, parse_summary
+from trace_clustering_dagster_tests.conftest import (
+    ALL_TIME,
+    DAY,
+    NOON,
+    SERVER_PASSWORD,
+    Server,
+    embedding_row,
+    failure_messages,
+    separated_rows,
+    separated_vectors,
+    summary_row,
+)
+
+HOSTILE_IDS = [
+    "'; DROP TABLE events; --",
+    'quote " backslash \\ tab \t newline \n',
+    "nul\x00id",
+    "{x:String}",
+    "%(x)s {{y}}",
+    "日本語 \u202e right-to-left",
+    "a" * 5000,
+    "<script>alert(1)</script>",
+]
+
+
+def hostile_rows() -> list[dict[str, Any]]:
+    ids = [*HOSTILE_IDS, *(f"plain-{i}" for i in range(60 - len(HOSTILE_IDS)))]
+    return [
+        embedding_row(trace_id, vector)
+        for trace_id, vector in zip(ids, separated_vectors(), strict=True)
+    ]
+
+
+@pytest.fixture(params=["embedded", "server"])
+def make_deployment(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue("deploy" if request.param == "embedded" else "deploy_server")
+
+
+def test_hostile_ids_come_back_byte_for_byte(make_deployment: Any) -> None:
+    rows = hostile_rows()
+    deployment = make_deployment(rows, [summary_row(row["document_id"]) for row in rows])
+    deployment.run(representatives=60)
+    event = deployment.event()
+    found = {t for cluster in event["$ai_clusters"] for t in cluster["trace_ids"]}
+    assert found == {row["document_id"] for row in rows}
+    summaries = fetch_summaries(deployment.clickhouse.connect(), 1, ALL_TIME, HOSTILE_IDS)
+    # the margin around the window is clipped by DateTime64's range, not an error
+    assert set(summaries) <= set(HOSTILE_IDS)
+    near = (NOON, NOON + datetime.timedelta(hours=1))
+    assert set(fetch_summaries(deployment.clickhouse.connect(), 1, near, HOSTILE_IDS)) == set(
+        HOSTILE_IDS
+    )
+
+
+def test_emitting_again_leaves_one_event(make_deployment: Any) -> None:
+    deployment = make_deployment(separated_rows())
+    deployment.run()
+    first = deployment.event()
+    deployment.run()
+    assert deployment.event() == first
+    assert deployment.run(select="emitted_event").success
+    assert deployment.event() == first
+
+
+def test_latest_summary_wins_also_outside_the_window(make_deployment: Any) -> None:
+    rows = separated_rows()
+    day = datetime.timedelta(days=1)
+    events = [
+        summary_row("trace-000", {"$ai_summary_title": "old"}),
+        summary_row("trace-000", {"$ai_summary_title": "new"}, timestamp=NOON + 3 * day),
+        summary_row("trace-001", {"$ai_summary_title": "other team"}, team_id=2),
+        summary_row("trace-002", {"$ai_summary_title": "late"}, timestamp=NOON + 30 * day),
+    ]
+    connection = make_deployment(rows, events).clickhouse.connect()
+    summaries = fetch_summaries(
+        connection, 1, (NOON - day, NOON), [f"trace-{i:03}" for i in range(9)]
+    )
+    assert {trace_id: summary.title for trace_id, summary in summaries.items()} == {
+        "trace-000": "new"
+    }
+
+
+def test_server_and_embedded_warehouse_give_the_same_bytes(deploy: Any, deploy_server: Any) -> None:
+    rows = [
+        *hostile_rows(),
+        embedding_row("plain-1", [9.0] * 16, rendering="llma_trace_minimal"),
+        embedding_row("plain-2", [9.0] * 16, timestamp=NOON - datetime.timedelta(days=1)),
+        embedding_row("other", [1.0] * 8, model_name="another-model"),
+        embedding_row("empty", []),
+        embedding_row("nan", [float("nan")] * 16),
+    ]
+    events = [summary_row(row["document_id"]) for row in rows]
+    embedded, server = deploy(rows, events), deploy_server(rows, events)
+    results = [deployment.run(max_samples=50) for deployment in (embedded, server)]
+    samples, vectors = (
+        [result.output_for_node(asset) for result in results]
+        for asset in ("trace_ids", "embeddings")
+    )
+    assert samples[0] == samples[1]
+    assert vectors[0].trace_ids == vectors[1].trace_ids
+    assert vectors[0].left_out == vectors[1].left_out
+    assert vectors[0].matrix.tobytes() == vectors[1].matrix.tobytes()
+    assert json.dumps(embedded.event()) == json.dumps(server.event())
+
+
+def test_queries_name_the_run_in_the_servers_log(
+    deploy_server: Any, clickhouse_server: Server
+) -> None:
+    deployment = deploy_server(separated_rows())
+    result = deployment.run()
+    client = clickhouse_server.client()
+    assert client.query("SELECT 1", settings={"log_comment": "x"}).result_rows == [(1,)]
+    connection = deployment.clickhouse.connect("a comment")
+    ((comment,),) = connection._client.query(
+        "SELECT getSetting('log_comment')", settings=connection._settings
+    ).result_rows
+    assert comment == "a comment"
+    assert result.success
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_unreachable_server_is_named_and_retried(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    url = f"http://user@127.0.0.1:{unused_port()}/default"
+    deployment.clickhouse = ClickHouseResource(url=url)
+    result = deployment.run(raise_on_error=False)
+    (message,) = failure_messages(result)
+    assert "\n" not in message
+    assert url in message
+    assert "TRACE_CLUSTERING_CLICKHOUSE_URL" in message
+    restarts = [e for e in result.all_events if e.event_type_value == "STEP_RESTARTED"]
+    assert len(restarts) == 2, "three attempts in all"
+
+
+def assert_one_line_without_secret(result: dg.ExecuteInProcessResult, *expected: str) -> None:
+    (message,) = failure_messages(result)
+    assert "\n" not in message
+    for text in expected:
+        assert text in message
+    restarts = [e for e in result.all_events if e.event_type_value == "STEP_RESTARTED"]
+    assert not restarts, "a retry cannot mend it"
+    assert "wr0ng-secret" not in json.dumps([repr(e) for e in result.all_events])
+    assert SERVER_PASSWORD not in json.dumps([repr(e) for e in result.all_events])
+
+
+def test_wrong_password(deploy_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = deploy_server(separated_rows())
+    monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD", "wr0ng-secret")
+    result = deployment.run(raise_on_error=False)
+    assert_one_line_without_secret(
+        result, "Authentication failed", "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD"
+    )
+
+
+def test_missing_table(deploy_server: Any) -> None:
+    deployment = deploy_server(separated_rows())
+    deployment.clickhouse = ClickHouseResource(
+        url=deployment.clickhouse.url, embeddings_table="no_such_table"
+    )
+    result = deployment.run(raise_on_error=False)
+    assert_one_line_without_secret(result, "no_such_table", "embeddings_table")
+
+
+def test_missing_database(deploy_server: Any, clickhouse_server: Server) -> None:
+    deployment = deploy_server(separated_rows())
+    deployment.clickhouse = ClickHouseResource(url=clickhouse_server.url(database="nowhere"))
+    result = deployment.run(raise_on_error=False)
+    assert_one_line_without_secret(result, "nowhere", "TRACE_CLUSTERING_CLICKHOUSE_URL")
+
+
+def test_user_who_may_not_write(deploy_server: Any) -> None:
+    deployment = deploy_server(separated_rows())
+    url = deployment.clickhouse.url.replace("writer@", "reader@")
+    deployment.clickhouse = ClickHouseResource(url=url)
+    result = deployment.run(raise_on_error=False)
+    assert_one_line_without_secret(result, "INSERT")
+    assert result.asset_materializations_for_node("labels")
+    assert deployment.events() == []
+
+
+def test_missing_warehouse_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(dg.Failure, match="trace-clustering demo-data") as failure:
+        ClickHouseResource(url=f"chdb://{tmp_path / 'nowhere'}").connect()
+    assert not failure.value.allow_retries
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"url": "clickhouse://host"}, "is not a ClickHouse URL"),
+        ({"url": "host:8123"}, "is not a ClickHouse URL"),
+        ({"url": "http:///db"}, "is not a ClickHouse URL"),
+        ({"url": "https://user:hunter2@host/db"}, "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD"),
+        ({"events_table": "events; DROP TABLE x"}, "is not a table name"),
+        ({"embeddings_table": "../elsewhere"}, "is not a table name"),
+    ],
+)
+def test_configuration_is_checked_before_any_work(values: dict[str, str], message: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=message) as error:
+        ClickHouseResource(**values)
+    assert "hunter2" not in error.value.errors()[0]["msg"]
+
+
+def _run_team(url: str, storage: Path, team_id: int) -> None:
+    from trace_clustering_dagster_tests.conftest import Deployment
+
+    Deployment(ClickHouseResource(url=url), storage).run(f"{DAY}|{team_id}")
+
+
+def test_two_processes_write_to_one_embedded_warehouse(deploy: Any) -> None:
+    deployment = deploy(separated_rows(team_id=1) + separated_rows(team_id=2))
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(
+            target=_run_team, args=(deployment.clickhouse.url, deployment.storage, team)
+        )
+        for team in (1, 2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    for team_id in (1, 2):
+        assert deployment.event(team_id)["$ai_team_id"] == team_id
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(parts=st.lists(st.one_of(st.text(), json_values.map(json.dumps)), min_size=4, max_size=4))
+def test_any_summary_can_be_read_and_written_as_utf8(parts: list[str]) -> None:
+    summary = parse_summary("id", *parts)
+    for text in (summary.title, summary.flow_diagram, *summary.bullets, *summary.interesting_notes):
+        text.encode("utf-8")
+
+
+@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(str.strip)))
+def test_both_shapes_of_bullets_read_the_same(texts: list[str]) -> None:
+    items = [{"text": text, "line_refs": "L1"} for text in texts]
+    native, quoted = json.dumps(items), json.dumps(json.dumps(items))
+    expected = tuple(text for text in texts if text)
+    for raw in (native, quoted):
+        assert parse_summary("id", "", "", raw, "").bullets == expected
+
+
+def test_deeply_nested_json_is_no_summary() -> None:
+    bomb = "[" * 100_000 + "]" * 100_000
+    assert parse_summary("id", '"title"', "", bomb, json.dumps(bomb)).bullets == ()

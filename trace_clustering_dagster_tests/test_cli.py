@@ -1,0 +1,207 @@
+"""The commands, as a user types them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from trace_clustering_dagster.cli import main
+from trace_clustering_dagster_tests.conftest import (
+    DAY,
+    Deployment,
+    Server,
+    run_cli,
+    separated_rows,
+    summary_row,
+)
+
+
+@pytest.fixture
+def deployment(deploy: Any) -> Deployment:
+    rows = separated_rows() + separated_rows(team_id=2, size=2)
+    made: Deployment = deploy(rows, [summary_row(row["document_id"]) for row in rows])
+    return made
+
+
+@pytest.fixture
+def environment(deployment: Deployment) -> dict[str, str]:
+    return {
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": deployment.clickhouse.url,
+        "TRACE_CLUSTERING_STORAGE": str(deployment.storage),
+    }
+
+
+def materialize(
+    environment: dict[str, str], partition: str = f"{DAY}|1", *options: str, select: str = "*"
+) -> subprocess.CompletedProcess[str]:
+    return run_cli(
+        *("dagster", "asset", "materialize", "-m", "trace_clustering_dagster"),
+        *("--select", select, "--partition", partition, *options),
+        **environment,
+    )
+
+
+def clusters(deployment: Deployment, *arguments: str) -> Any:
+    return CliRunner().invoke(
+        main,
+        ["clusters", *arguments],
+        env={"TRACE_CLUSTERING_CLICKHOUSE_URL": deployment.clickhouse.url},
+    )
+
+
+def test_materialize_then_read_the_clusters(
+    deployment: Deployment, environment: dict[str, str]
+) -> None:
+    done = materialize(environment)
+    assert done.returncode == 0, done.stderr
+    shown = clusters(deployment, "--team", "1")
+    assert shown.exit_code == 0, shown.output
+    assert "60 traces, 60 sampled; k = 3" in shown.output
+    assert "33%" in shown.output
+    as_json = clusters(deployment, "--team", "1", "--date", DAY, "--json")
+    assert json.loads(as_json.output) == deployment.event()
+
+
+@pytest.mark.parametrize("partition", [f"{DAY}|abc", f"{DAY}|0", f"{DAY}|-1"])
+def test_partition_of_no_team_is_refused(environment: dict[str, str], partition: str) -> None:
+    done = materialize(environment, partition)
+    assert done.returncode != 0
+    assert "positive integer" in done.stderr
+    assert partition in done.stderr
+    assert not Path(environment["TRACE_CLUSTERING_STORAGE"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"min_k": 7}, "min_k=7 is above max_k=6: raise max_k or lower min_k"),
+        ({"max_samples": -5}, "max_samples=-5 is too small: use 0 or more"),
+        ({"window_end": "2026-01-01T00:00:00Z"}, "without window_start: give both"),
+        ({"lookback": 3}, '"lookback"'),
+        ({"lookback_days": "many"}, "lookback_days"),
+    ],
+)
+def test_wrong_configuration_is_refused_before_any_work(
+    environment: dict[str, str], config: dict[str, Any], message: str
+) -> None:
+    run_config = {"resources": {"params": {"config": config}}}
+    done = materialize(environment, f"{DAY}|1", "--config-json", json.dumps(run_config))
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not Path(environment["TRACE_CLUSTERING_STORAGE"]).exists()
+
+
+def test_one_override_reaches_all_stages(
+    deployment: Deployment, environment: dict[str, str]
+) -> None:
+    run_config = {"resources": {"params": {"config": {"lookback_days": 14, "min_k": 2}}}}
+    done = materialize(environment, f"{DAY}|1", "--config-json", json.dumps(run_config))
+    assert done.returncode == 0, done.stderr
+    assert deployment.event()["$ai_window_start"] == "2026-01-18T00:00:00Z"
+
+
+def test_password_in_the_url_is_refused_and_not_repeated() -> None:
+    done = run_cli(
+        *("trace-clustering", "clusters", "--team", "1"),
+        TRACE_CLUSTERING_CLICKHOUSE_URL="https://user:hunter2@host/db",
+    )
+    assert done.returncode != 0
+    assert "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_no_such_team(deployment: Deployment) -> None:
+    shown = clusters(deployment, "--team", "99")
+    assert shown.exit_code == 1
+    assert shown.output.startswith("Error: no such team: team 99 has no traces")
+
+
+def test_no_run_yet_names_the_command(deployment: Deployment) -> None:
+    shown = clusters(deployment, "--team", "2", "--date", DAY)
+    assert shown.exit_code == 1
+    assert f"no clusters of team 2 for {DAY}" in shown.output
+    assert f"--partition '{DAY}|2'" in shown.output
+
+
+def test_other_day_is_not_shown(deployment: Deployment) -> None:
+    deployment.run()
+    assert clusters(deployment, "--team", "1", "--date", "2026-01-30").exit_code == 1
+
+
+def test_unreachable_server_is_one_line() -> None:
+    url = "http://user@127.0.0.1:9/default"
+    shown = CliRunner().invoke(
+        main, ["clusters", "--team", "1"], env={"TRACE_CLUSTERING_CLICKHOUSE_URL": url}
+    )
+    assert shown.exit_code == 1
+    assert shown.output.startswith(f"Error: ClickHouse at {url}: ")
+    assert shown.output.count("\n") == 1
+
+
+def test_wrong_password_of_a_server_is_one_line(clickhouse_server: Server) -> None:
+    shown = CliRunner().invoke(
+        main,
+        ["clusters", "--team", "1"],
+        env={
+            "TRACE_CLUSTERING_CLICKHOUSE_URL": clickhouse_server.url(),
+            "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD": "wr0ng-secret",
+        },
+    )
+    assert shown.exit_code == 1
+    assert "Authentication failed" in shown.output
+    assert shown.output.count("\n") == 1
+    assert "wr0ng-secret" not in shown.output
+
+
+@pytest.mark.parametrize("team", ["0", "-1", "abc"])
+def test_team_must_be_a_positive_integer(deployment: Deployment, team: str) -> None:
+    shown = clusters(deployment, "--team", team)
+    assert shown.exit_code == 2
+    assert "--team" in shown.output
+
+
+def test_control_characters_of_a_trace_do_not_reach_the_terminal(deploy: Any) -> None:
+    rows = separated_rows()
+    title = {"$ai_summary_title": "red \x1b[31m alert [bold]markup[/bold]"}
+    deployment = deploy(rows, [summary_row(row["document_id"], title) for row in rows])
+    deployment.run()
+    shown = clusters(deployment, "--team", "1")
+    assert "\x1b" not in shown.output
+    assert "[bold]markup" in shown.output.replace("\n", "")
+
+
+def test_demo_data_can_be_clustered(tmp_path: Path) -> None:
+    written = CliRunner().invoke(main, ["demo-data", str(tmp_path / "demo")])
+    assert written.exit_code == 0, written.output
+    assert "team 1: 1500" in written.output
+    last_day = written.output.split(" to ")[-1].split(",")[0]
+    environment = {
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{tmp_path / 'demo'}",
+        "TRACE_CLUSTERING_STORAGE": str(tmp_path / "assets"),
+    }
+    assert materialize(environment, f"{last_day}|2").returncode == 0
+    shown = CliRunner().invoke(main, ["clusters", "--team", "2"], env=environment)
+    assert shown.exit_code == 0
+    # too few traces: a success that emits nothing
+    assert materialize(environment, f"{last_day}|3").returncode == 0
+    assert (
+        "no clusters of team 3"
+        in CliRunner().invoke(main, ["clusters", "--team", "3"], env=environment).output
+    )
+
+
+def test_importing_the_definitions_loads_nothing_heavy() -> None:
+    heavy = ("sklearn", "scipy", "pandas", "pyarrow", "openai", "chdb", "clickhouse_connect")
+    code = (
+        "import sys, trace_clustering_dagster\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,160 @@
+"""Stored values: what comes back, and that no half-written file is ever read."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trace_clustering_dagster.io_managers import EmbeddingsIOManager, RepresentativesIOManager
+from trace_clustering_dagster.models import Representative, TraceEmbeddings
+from trace_clustering_dagster_tests.conftest import (
+    DAY,
+    REPOSITORY,
+    STAGES,
+    failure_messages,
+    separated_rows,
+)
+
+# whatever ClickHouse can return as a string
+trace_ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@pytest.mark.parametrize("asset", [stage.key.to_user_string() for stage in STAGES])
+def test_every_stage_reads_back_what_it_wrote(deploy: Any, asset: str) -> None:
+    deployment = deploy(separated_rows())
+    written = deployment.run().output_for_node(asset)
+    definitions = dg.Definitions(assets=STAGES, resources=deployment.resources())
+    read = definitions.load_asset_value(
+        asset, partition_key=dg.MultiPartitionKey({"date": DAY, "team": "1"})
+    )
+    assert flat(read) == flat(written)
+
+
+def flat(value: Any) -> Any:
+    """A value as nested tuples that compare by content and type."""
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, value.tobytes())
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: flat(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, dict):
+        return {key: flat(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [flat(inner) for inner in value]
+    return value
+
+
+@given(ids=st.lists(trace_ids, unique=True).map(sorted))
+def test_any_trace_id_survives_beside_its_vector(
+    ids: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("npy") / "1.npy"
+    matrix = np.arange(3 * len(ids), dtype=np.float32).reshape(len(ids), 3)
+    manager = EmbeddingsIOManager(base_path=str(file.parent))
+    with file.open("wb") as opened:
+        manager.write(TraceEmbeddings(tuple(ids), matrix, {"reason": 1}), opened)
+    read = manager.read(file)  # type: ignore[arg-type]
+    assert read.trace_ids == tuple(ids)
+    assert read.left_out == {"reason": 1}
+    np.testing.assert_array_equal(read.matrix, matrix)
+    np.testing.assert_array_equal(np.load(file, allow_pickle=False), matrix)
+
+
+@given(ids=st.lists(trace_ids, max_size=5))
+def test_any_trace_id_survives_in_a_table(
+    ids: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("parquet") / "1.parquet"
+    rows = [Representative(0, rank, trace_id, 0.5) for rank, trace_id in enumerate(ids)]
+    manager = RepresentativesIOManager(base_path=str(file.parent))
+    with file.open("wb") as opened:
+        manager.write(rows, opened)
+    assert manager.read(file) == rows  # type: ignore[arg-type]
+
+
+def test_pickles_are_refused(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    for asset, reader in (("embeddings", "k_sweep_scores"), ("distance_matrix", "representatives")):
+        stored = deployment.storage / asset / DAY / "1.npy"
+        np.save(stored, np.array([{"pickled": "object"}], dtype=object), allow_pickle=True)
+        result = deployment.run(select=reader, raise_on_error=False)
+        (message,) = failure_messages(result)
+        assert "cannot be read" in message
+        deployment.run()
+
+
+def test_write_that_fails_leaves_the_old_file(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    stored = deployment.storage / "distance_matrix" / DAY / "1.npy"
+    before = stored.read_bytes()
+
+    def disk_full(file: Any, *_: Any, **__: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", disk_full)
+    assert not deployment.run(select="distance_matrix", raise_on_error=False).success
+    assert stored.read_bytes() == before
+    assert list(stored.parent.iterdir()) == [stored]
+
+
+KILLED_RUN = """
+import sys
+from pathlib import Path
+import pyarrow.parquet as pq
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster_tests.conftest import Deployment
+
+url, storage, marker = sys.argv[1:]
+write_table = pq.write_table
+
+def stall_in_the_middle(table, where, *args, **kwargs):
+    # the event's file: begin it, tell the test, never finish it
+    if "properties" in table.column_names:
+        Path(where).write_bytes(b"PAR1 half a file")
+        Path(marker).touch()
+        import time
+        while True:
+            time.sleep(1)
+    return write_table(table, where, *args, **kwargs)
+
+pq.write_table = stall_in_the_middle
+Deployment(ClickHouseResource(url=url), Path(storage)).run()
+"""
+
+
+def test_killed_run_leaves_nothing_that_is_read_and_can_run_again(
+    deploy: Any, tmp_path: Path
+) -> None:
+    deployment = deploy(separated_rows())
+    marker = tmp_path / "writing"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", KILLED_RUN),
+            *(deployment.clickhouse.url, str(deployment.storage), str(marker)),
+        ],
+        cwd=REPOSITORY,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not marker.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # between two looks at the condition
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    assert deployment.events() == []
+    assert not (deployment.storage / "emitted_event" / DAY / "1.json").exists()
+    assert deployment.run().success
+    assert deployment.event()["$ai_sampled_traces_count"] == 60

@@ -1,0 +1,28 @@
+"""Partition keys: which are accepted, and what they mean."""
+
+import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trace_clustering_dagster.partitions import day_and_team, days, teams
+
+
+@given(team=st.integers(1, 2**63 - 1))
+def test_any_positive_integer_is_a_team(team: int) -> None:
+    assert teams.has_partition_key(str(team))
+    assert day_and_team(f"2026-01-31|{team}") == (datetime.date(2026, 1, 31), team)
+
+
+@pytest.mark.parametrize("key", ["abc", "0", "-1", "01", "1.5", "", " 1", "1 ", "٣", "1e3", "²"])
+def test_anything_else_is_not_and_the_log_says_what_is(
+    key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not teams.has_partition_key(key)
+    assert "positive integer" in caplog.text
+
+
+def test_a_day_exists_from_its_end_on() -> None:
+    now = datetime.datetime(2026, 2, 1, 0, 0, 1, tzinfo=datetime.timezone.utc)
+    assert days.get_partition_keys(current_time=now)[-1] == "2026-01-31"
