@@ -7,6 +7,8 @@ YESTERDAY := $(shell $(PYTHON) -c "import datetime as d; print(d.datetime.now(d.
 # The sample warehouse, whatever the environment says: a demo never touches your own server.
 demo ui: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://.dagster/warehouse
 demo ui: export TRACE_CLUSTERING_STORAGE = .dagster/assets
+# the instance of ./dagster.yaml, so that the UI shows what the demo did
+demo ui: export DAGSTER_HOME = $(CURDIR)
 
 .PHONY: demo ui test lint clean
 

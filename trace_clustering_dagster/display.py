@@ -173,7 +173,6 @@ def event_metadata(sample: TraceSample, model: FittedModel, event: EmittedEvent)
         "total": sample.total,
         "sampled": len(model.trace_ids),
         "k": model.k,
-        "parameters": dict(model.parameters),
         **_skipped(event.skipped),
     }
     if event.properties:
@@ -188,7 +187,7 @@ def event_metadata(sample: TraceSample, model: FittedModel, event: EmittedEvent)
         }
     if model.silhouette is not None:
         metadata["silhouette"] = model.silhouette
-    return metadata
+    return metadata | {"parameters": dict(model.parameters)}
 
 
 def _skipped(reason: str) -> dict[str, str]:

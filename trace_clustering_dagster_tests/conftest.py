@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
@@ -230,18 +231,18 @@ def failure_messages(result: dg.ExecuteInProcessResult) -> list[str]:
     return messages
 
 
-def run_cli(
-    *arguments: str, timeout: float = 120, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run ``dagster ...`` or ``trace-clustering ...`` as a user would, outside of any instance."""
-    return subprocess.run(
-        [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``dagster ...`` or ``trace-clustering ...`` as a user would, on a fresh instance."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        return subprocess.run(
+            [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=elsewhere,
+            check=False,
+        )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ numbers = st.floats(-1e3, 1e3, width=32)
     npst.arrays(np.float32, st.tuples(st.integers(0, 20), st.just(d)), elements=numbers),
     npst.arrays(np.float32, st.tuples(st.integers(1, 5), st.just(d)), elements=numbers),
 )))  # fmt: skip
-def test_equal_to_the_norm_of_the_difference(arrays: tuple[np.ndarray, np.ndarray]) -> None:  # type: ignore[type-arg]
+def test_equal_to_the_norm_of_the_difference(arrays: tuple[np.ndarray, np.ndarray]) -> None:
     rows, centroids = arrays
     distances = euclidean_distances(rows, centroids)
     assert distances.dtype == np.float32
