@@ -22,6 +22,7 @@ from trace_clustering_dagster.models import (
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster.partitions import TEAMS, day_and_team, team_days
 
+LARGE_EVENT = 1_000_000
 GROUP = "trace_clustering"
 OWNERS = ["team:llm-analytics"]
 # Three attempts in all. Failures that no retry can mend say so themselves.
@@ -221,6 +222,7 @@ def labels(
 
 @stage("clickhouse", pool="clickhouse")
 def emitted_event(
+    context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
     fitted_model: FittedModel,
     distance_matrix: DistanceMatrix,
@@ -241,6 +243,11 @@ def emitted_event(
         event = skipped_event(trace_ids, fitted_model.skipped)
     else:
         event = build_event(trace_ids, fitted_model, distance_matrix, labels)
+    if len(event.properties) > LARGE_EVENT:
+        context.log.warning(
+            f"the event has {len(event.properties)} characters of JSON: its readers may refuse "
+            "more than a megabyte. max_samples and max_k make it smaller"
+        )
     return dg.MaterializeResult(
         value=event, metadata=event_metadata(trace_ids, fitted_model, event)
     )

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,7 @@ from typing import Any
 import click
 import dagster as dg
 
-from trace_clustering_dagster.clickhouse.client import (
-    DEFAULT_URL,
-    URL_VARIABLE,
-    ClickHouse,
-    ClickHouseResource,
-)
+from trace_clustering_dagster.clickhouse.client import ClickHouse, ClickHouseResource
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,7 +47,7 @@ def clusters(team_id: int, day: datetime.datetime | None, as_json: bool) -> None
     from trace_clustering_dagster.clickhouse.queries import read_events
 
     with _failures_as_one_line():
-        clickhouse = ClickHouseResource(url=os.environ.get(URL_VARIABLE, DEFAULT_URL))
+        clickhouse = ClickHouseResource.from_environment()
         connection = clickhouse.connect("trace-clustering clusters")
         utc = datetime.timezone.utc
         between = (

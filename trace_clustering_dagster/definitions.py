@@ -5,7 +5,7 @@ import os
 import dagster as dg
 
 from trace_clustering_dagster import assets
-from trace_clustering_dagster.clickhouse.client import DEFAULT_URL, URL_VARIABLE, ClickHouseResource
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.io_managers import (
     DEFAULT_STORAGE,
     STORAGE_VARIABLE,
@@ -13,7 +13,7 @@ from trace_clustering_dagster.io_managers import (
 )
 from trace_clustering_dagster.params import ClusteringParams
 
-clickhouse = ClickHouseResource(url=os.environ.get(URL_VARIABLE, DEFAULT_URL))
+clickhouse = ClickHouseResource.from_environment()
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([assets]),

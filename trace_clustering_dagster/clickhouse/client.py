@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 URL_VARIABLE = "TRACE_CLUSTERING_CLICKHOUSE_URL"
 PASSWORD_VARIABLE = "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD"  # noqa: S105 - a name, no secret
 DEFAULT_URL = "chdb://.dagster/warehouse"
+EMBEDDINGS_TABLE_VARIABLE = "TRACE_CLUSTERING_EMBEDDINGS_TABLE"
+EVENTS_TABLE_VARIABLE = "TRACE_CLUSTERING_EVENTS_TABLE"
 
 CONNECT_TIMEOUT_SECONDS = 10
 QUERY_TIMEOUT_SECONDS = 240
@@ -42,7 +44,8 @@ _REMEDIES = {
     36: "check the table's engine and the query's settings",
     47: "the table lacks a column: see clickhouse/schema.py for those that are needed",
     53: "a column has another type than clickhouse/schema.py says",
-    60: "create the table, or set embeddings_table / events_table of the clickhouse resource",
+    60: f"create the table, or name another in {EMBEDDINGS_TABLE_VARIABLE} or "
+    f"{EVENTS_TABLE_VARIABLE}",
     81: f"create the database, or name another one in {URL_VARIABLE}",
     164: "the user is read-only: grant INSERT on the events table",
     192: f"name another user in {URL_VARIABLE}",
@@ -75,6 +78,16 @@ class ClickHouseResource(dg.ConfigurableResource):
     events_table: str = Field(
         default="events", description="Table of the summaries, and of the emitted events."
     )
+
+    @classmethod
+    def from_environment(cls) -> "ClickHouseResource":
+        """The resource that the ``TRACE_CLUSTERING_*`` environment variables describe."""
+        variables = {
+            "url": URL_VARIABLE,
+            "embeddings_table": EMBEDDINGS_TABLE_VARIABLE,
+            "events_table": EVENTS_TABLE_VARIABLE,
+        }
+        return cls(**{field: os.environ[v] for field, v in variables.items() if v in os.environ})
 
     @model_validator(mode="after")
     def _check(self) -> "ClickHouseResource":
@@ -250,7 +263,9 @@ class _EmbeddedClickHouse(ClickHouse):
 
 @functools.cache
 def _sql(name: str) -> str:
-    return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    """The text of ``sql/<name>.sql``; ``{{other}}`` in it stands for the text of ``other.sql``."""
+    text = (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    return re.sub(r"{{(\w+)}}", lambda match: _sql(match[1]).strip(), text)
 
 
 @functools.cache

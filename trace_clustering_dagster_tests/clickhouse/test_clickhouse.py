@@ -181,7 +181,7 @@ def test_missing_table(deploy_server: Any) -> None:
         url=deployment.clickhouse.url, embeddings_table="no_such_table"
     )
     result = deployment.run(raise_on_error=False)
-    assert_one_line_without_secret(result, "no_such_table", "embeddings_table")
+    assert_one_line_without_secret(result, "no_such_table", "TRACE_CLUSTERING_EMBEDDINGS_TABLE")
 
 
 def test_missing_database(deploy_server: Any, clickhouse_server: Server) -> None:

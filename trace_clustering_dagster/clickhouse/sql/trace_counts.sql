@@ -10,11 +10,6 @@ FROM (
         max(length(embedding) > 0) AS has_vector
     FROM {database:Identifier}.{embeddings_table:Identifier}
     WHERE
-        team_id = {team_id:Int64}
-        AND timestamp >= {window_start:DateTime64(6, 'UTC')}
-        AND timestamp < {window_end:DateTime64(6, 'UTC')}
-        AND product = {product:String}
-        AND document_type = {document_type:String}
-        AND rendering IN {renderings:Array(String)}
+        {{window_filter}}
     GROUP BY document_id
 )

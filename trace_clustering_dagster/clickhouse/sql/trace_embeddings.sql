@@ -6,12 +6,7 @@ SELECT
     CAST(embedding AS Array(Float32)) AS vector
 FROM {database:Identifier}.{embeddings_table:Identifier}
 WHERE
-    team_id = {team_id:Int64}
-    AND timestamp >= {window_start:DateTime64(6, 'UTC')}
-    AND timestamp < {window_end:DateTime64(6, 'UTC')}
-    AND product = {product:String}
-    AND document_type = {document_type:String}
-    AND rendering IN {renderings:Array(String)}
+    {{window_filter}}
     AND model_name = {model_name:String}
     AND length(embedding) = {dimension:UInt64}
     AND (document_id, rendering, inserted_at, timestamp) IN (
@@ -29,12 +24,7 @@ WHERE
                 ) AS chosen
             FROM {database:Identifier}.{embeddings_table:Identifier}
             WHERE
-                team_id = {team_id:Int64}
-                AND timestamp >= {window_start:DateTime64(6, 'UTC')}
-                AND timestamp < {window_end:DateTime64(6, 'UTC')}
-                AND product = {product:String}
-                AND document_type = {document_type:String}
-                AND rendering IN {renderings:Array(String)}
+                {{window_filter}}
                 AND model_name = {model_name:String}
                 AND length(embedding) = {dimension:UInt64}
                 AND cityHash64(document_id, {seed:UInt64}) <= {hash_cutoff:UInt64}
