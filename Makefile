@@ -17,7 +17,11 @@ demo: $(INSTALLED)
 	@echo
 	@echo "Clustering team 1 with: dagster asset materialize -m trace_clustering_dagster --select '*' --partition '$(YESTERDAY)|1'"
 	@$(BIN)/dagster asset materialize -m trace_clustering_dagster --select '*' \
-		--partition '$(YESTERDAY)|1' > .dagster/demo.log 2>&1 || { cat .dagster/demo.log; exit 1; }
+		--partition '$(YESTERDAY)|1' > .dagster/demo.log 2>&1 || { cat .dagster/demo.log; \
+		echo; echo "It failed. The reason is in this line of .dagster/demo.log:"; \
+		grep -m1 -E 'Failure:|Error:' .dagster/demo.log; exit 1; }
+	@grep -oE '(trace_ids|k_sweep_scores|emitted_event) - .*' .dagster/demo.log
+	@echo
 	@$(BIN)/trace-clustering clusters --team 1
 	@echo
 	@echo "Next: 'make ui' opens the same assets at http://localhost:3000; team 2 of the sample"
@@ -39,6 +43,7 @@ clean:
 	rm -rf .venv .dagster
 
 $(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing into .venv; the first time this takes a minute or two."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[embedded,dev]' --constraint constraints.txt

@@ -2,11 +2,12 @@
 into the core, and returns its value with what a person wants to see of it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster.clickhouse.client import ClickHouse, ClickHouseResource
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
 from trace_clustering_dagster.models import (
     ClusterLabels,
     DistanceMatrix,
@@ -14,9 +15,9 @@ from trace_clustering_dagster.models import (
     FittedModel,
     KSweepScores,
     Representative,
+    Representatives,
     TraceEmbeddings,
     TraceSample,
-    nearest_by_cluster,
     too_few_traces,
 )
 from trace_clustering_dagster.params import ClusteringParams
@@ -50,32 +51,27 @@ def stage(
     return decorate
 
 
-def connect(context: dg.AssetExecutionContext, clickhouse: ClickHouseResource) -> ClickHouse:
-    """A connection whose queries name the run, the asset and the partition in ClickHouse's log."""
-    asset = context.asset_key.to_user_string()
-    return clickhouse.connect(f"dagster run {context.run.run_id} {asset} {context.partition_key}")
+def require_same(actual: str, expected: str, asset: str, upstream: str) -> None:
+    """Fail for good unless the stored value of ``asset`` was made from that of ``upstream``.
 
-
-def require_in_step(same: object, asset: str, upstream: str) -> None:
-    """Fail for good unless the stored value of ``asset`` was made from that of ``upstream``."""
-    if not same:
+    Args:
+        actual: Digest of what ``asset`` was made from.
+        expected: Digest of what is stored for ``upstream`` now.
+    """
+    if actual != expected:
         raise dg.Failure(
-            description=f"{asset} of this partition was made from other {upstream} than those "
-            f"stored now: materialise {asset} and what follows it again (--select '{asset}+', or "
-            f"'{upstream}+' if that fails too)",
+            description=f"{asset} of this partition was made from another {upstream} than the one "
+            f"that is stored now: materialise {asset} and what follows it again, or the whole "
+            "partition",
             allow_retries=False,
         )
 
 
-def require_distances_of(model: FittedModel, distances: DistanceMatrix) -> None:
-    """Fail for good unless the distances are those of the model's traces and centroids."""
-    same = model.skipped or distances.shape == (len(model.trace_ids), model.k)
-    require_in_step(same, "distance_matrix", "fitted_model")
-
-
 @stage("clickhouse", "parquet", pool="clickhouse")
 def trace_ids(
-    context: dg.AssetExecutionContext, params: ClusteringParams, clickhouse: ClickHouseResource
+    context: dg.AssetExecutionContext,
+    params: ClusteringParams,
+    clickhouse: dg.ResourceParam[ClickHouseResource],
 ) -> dg.MaterializeResult[TraceSample]:
     """The sampled trace ids of the team's window, and what was left out and why.
 
@@ -86,14 +82,17 @@ def trace_ids(
     from trace_clustering_dagster.display import sample_metadata
 
     day, team_id = day_and_team(context.partition_key)
-    sample = sample_traces(connect(context, clickhouse), team_id, day, params)
+    sample = sample_traces(clickhouse.connect(log_comment(context)), team_id, day, params)
     context.instance.add_dynamic_partitions(TEAMS, [str(team_id)])
+    context.log.info(f"{len(sample.trace_ids)} of {sample.total} traces sampled")
     return dg.MaterializeResult(value=sample, metadata=sample_metadata(sample))
 
 
 @stage("clickhouse", "numpy", pool="clickhouse")
 def embeddings(
-    context: dg.AssetExecutionContext, trace_ids: TraceSample, clickhouse: ClickHouseResource
+    context: dg.AssetExecutionContext,
+    trace_ids: TraceSample,
+    clickhouse: dg.ResourceParam[ClickHouseResource],
 ) -> dg.MaterializeResult[TraceEmbeddings]:
     """One embedding vector for each sampled trace, as one float32 matrix.
 
@@ -103,13 +102,16 @@ def embeddings(
     from trace_clustering_dagster.clickhouse.queries import fetch_embeddings
     from trace_clustering_dagster.display import embeddings_metadata
 
-    vectors = fetch_embeddings(connect(context, clickhouse), trace_ids)
+    vectors = fetch_embeddings(clickhouse.connect(log_comment(context)), trace_ids)
     return dg.MaterializeResult(value=vectors, metadata=embeddings_metadata(trace_ids, vectors))
 
 
 @stage("scikitlearn", "parquet")
 def k_sweep_scores(
-    trace_ids: TraceSample, embeddings: TraceEmbeddings, params: ClusteringParams
+    context: dg.AssetExecutionContext,
+    trace_ids: TraceSample,
+    embeddings: TraceEmbeddings,
+    params: ClusteringParams,
 ) -> dg.MaterializeResult[KSweepScores]:
     """A k-means fit for each number of clusters, scored by its silhouette.
 
@@ -119,6 +121,7 @@ def k_sweep_scores(
     from trace_clustering_dagster.clustering.k_sweep import KSweep, sweep_k
     from trace_clustering_dagster.display import k_sweep_metadata
 
+    require_same(embeddings.sample_digest, trace_ids.digest, "embeddings", "trace_ids")
     skipped = too_few_traces(trace_ids, embeddings, params.min_traces)
     sweep = KSweep({})
     if not skipped:
@@ -127,7 +130,10 @@ def k_sweep_scores(
         )
     used = ("min_k", "max_k", "n_init", "seed", "min_traces")
     parameters = {name: getattr(params, name) for name in used}
-    scores = KSweepScores(embeddings.trace_ids, sweep, parameters, skipped)
+    scores = KSweepScores(
+        embeddings.trace_ids, sweep, parameters, embeddings.sample_digest, skipped
+    )
+    context.log.info(skipped or f"k = {sweep.best_k} has the best silhouette")
     return dg.MaterializeResult(value=scores, metadata=k_sweep_metadata(scores))
 
 
@@ -138,6 +144,7 @@ def fitted_model(
     """The fit with the best silhouette: centroids, the cluster of each trace, the parameters."""
     from trace_clustering_dagster.display import model_metadata
 
+    require_same(k_sweep_scores.sample_digest, trace_ids.digest, "k_sweep_scores", "trace_ids")
     model = FittedModel.best_of(trace_ids, k_sweep_scores)
     return dg.MaterializeResult(value=model, metadata=model_metadata(trace_ids, model))
 
@@ -150,34 +157,33 @@ def distance_matrix(
     from trace_clustering_dagster.clustering.distances import euclidean_distances
     from trace_clustering_dagster.display import distances_metadata
 
-    same = fitted_model.skipped or fitted_model.trace_ids == embeddings.trace_ids
-    require_in_step(same, "fitted_model", "embeddings")
+    sample = embeddings.sample_digest
+    require_same(fitted_model.sample_digest, sample, "fitted_model", "embeddings")
     distances = euclidean_distances(embeddings.matrix, fitted_model.centroids)
     return dg.MaterializeResult(
-        value=distances, metadata=distances_metadata(fitted_model, distances)
+        value=DistanceMatrix(distances, fitted_model.digest),
+        metadata=distances_metadata(fitted_model, distances),
     )
 
 
 @stage("numpy", "parquet")
 def representatives(
-    fitted_model: FittedModel,
-    distance_matrix: DistanceMatrix,
-    params: ClusteringParams,
-) -> dg.MaterializeResult[list[Representative]]:
+    fitted_model: FittedModel, distance_matrix: DistanceMatrix, params: ClusteringParams
+) -> dg.MaterializeResult[Representatives]:
     """Each cluster's traces nearest to its centroid, from which the labels are made."""
     from trace_clustering_dagster.clustering.representatives import nearest_members
     from trace_clustering_dagster.display import representatives_metadata
 
-    require_distances_of(fitted_model, distance_matrix)
-    nearest = [
-        Representative(
-            cluster_id, rank, fitted_model.trace_ids[row], float(distance_matrix[row, cluster_id])
-        )
+    model, distances = fitted_model, distance_matrix.distances
+    require_same(distance_matrix.model_digest, model.digest, "distance_matrix", "fitted_model")
+    traces = tuple(
+        Representative(cluster_id, rank, model.trace_ids[row], float(distances[row, cluster_id]))
         for cluster_id, rows in enumerate(
-            nearest_members(distance_matrix, fitted_model.labels, params.representatives)
+            nearest_members(distances, model.labels, params.representatives)
         )
         for rank, row in enumerate(rows)
-    ]
+    )
+    nearest = Representatives(traces, model.digest)
     return dg.MaterializeResult(value=nearest, metadata=representatives_metadata(nearest))
 
 
@@ -186,9 +192,9 @@ def labels(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
     fitted_model: FittedModel,
-    representatives: list[Representative],
+    representatives: Representatives,
     params: ClusteringParams,
-    clickhouse: ClickHouseResource,
+    clickhouse: dg.ResourceParam[ClickHouseResource],
 ) -> dg.MaterializeResult[ClusterLabels]:
     """A title and a description for each cluster, from its representatives' summaries.
 
@@ -199,22 +205,22 @@ def labels(
     from trace_clustering_dagster.display import labels_metadata
     from trace_clustering_dagster.labeling.labels import label_clusters
 
-    summaries = (
-        fetch_summaries(
-            connect(context, clickhouse),
-            trace_ids.team_id,
-            (trace_ids.window_start, trace_ids.window_end),
-            [representative.trace_id for representative in representatives],
-        )
-        if representatives
-        else {}
+    model = fitted_model.digest
+    require_same(fitted_model.sample_digest, trace_ids.digest, "fitted_model", "trace_ids")
+    require_same(representatives.model_digest, model, "representatives", "fitted_model")
+    summaries = fetch_summaries(
+        clickhouse.connect(log_comment(context)),
+        trace_ids.team_id,
+        (trace_ids.window_start, trace_ids.window_end),
+        [trace.trace_id for trace in representatives.traces],
     )
-    written = label_clusters(
+    clusters = label_clusters(
         fitted_model.sizes.tolist(),
-        nearest_by_cluster(representatives),
+        representatives.by_cluster(),
         summaries,
         model=params.label_model,
     )
+    written = replace(clusters, model_digest=model)
     return dg.MaterializeResult(
         value=written, metadata=labels_metadata(fitted_model, written, summaries)
     )
@@ -227,27 +233,36 @@ def emitted_event(
     fitted_model: FittedModel,
     distance_matrix: DistanceMatrix,
     labels: ClusterLabels,
+    clickhouse: dg.ResourceParam[ClickHouseResource],
 ) -> dg.MaterializeResult[EmittedEvent]:
     """The `$ai_trace_clusters` event, a row in ClickHouse's events table.
 
     Its uuid is derived from the team and the window's end, so emitting again replaces it.
     """
+    from trace_clustering_dagster.clickhouse.queries import read_events
     from trace_clustering_dagster.display import event_metadata
     from trace_clustering_dagster.events import build_event, skipped_event
 
-    same = set(fitted_model.trace_ids) <= set(trace_ids.trace_ids)
-    require_in_step(same, "fitted_model", "trace_ids")
-    require_distances_of(fitted_model, distance_matrix)
-    require_in_step(len(labels.clusters) == fitted_model.k, "labels", "fitted_model")
+    model = fitted_model.digest
+    require_same(fitted_model.sample_digest, trace_ids.digest, "fitted_model", "trace_ids")
+    require_same(distance_matrix.model_digest, model, "distance_matrix", "fitted_model")
+    require_same(labels.model_digest, model, "labels", "fitted_model")
     if fitted_model.skipped:
-        event = skipped_event(trace_ids, fitted_model.skipped)
+        end = trace_ids.window_end
+        earlier = read_events(
+            clickhouse.connect(log_comment(context)), trace_ids.team_id, between=(end, end)
+        )
+        remains = "; the event of an earlier run for this window remains" if earlier else ""
+        event = skipped_event(trace_ids, fitted_model.skipped + remains)
     else:
-        event = build_event(trace_ids, fitted_model, distance_matrix, labels)
+        event = build_event(trace_ids, fitted_model, distance_matrix.distances, labels)
     if len(event.properties) > LARGE_EVENT:
         context.log.warning(
             f"the event has {len(event.properties)} characters of JSON: its readers may refuse "
             "more than a megabyte. max_samples and max_k make it smaller"
         )
+    context.log.info(event.skipped or f"event {event.run_id} with {fitted_model.k} clusters")
     return dg.MaterializeResult(
-        value=event, metadata=event_metadata(trace_ids, fitted_model, event)
+        value=event,
+        metadata=event_metadata(trace_ids, fitted_model, event, clickhouse.events_table),
     )

@@ -5,12 +5,12 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import dagster as dg
 
-from trace_clustering_dagster.clickhouse.client import ClickHouse, ClickHouseResource
+if TYPE_CHECKING:
+    from trace_clustering_dagster.clickhouse.client import ClickHouse
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,6 +44,7 @@ def demo_data(directory: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the event's properties as JSON.")
 def clusters(team_id: int, day: datetime.datetime | None, as_json: bool) -> None:
     """Print the clusters that were emitted for a team, read back from ClickHouse."""
+    from trace_clustering_dagster.clickhouse.client import ClickHouseResource
     from trace_clustering_dagster.clickhouse.queries import read_events
 
     with _failures_as_one_line():
@@ -68,6 +69,7 @@ def clusters(team_id: int, day: datetime.datetime | None, as_json: bool) -> None
 
 @contextmanager
 def _failures_as_one_line() -> Iterator[None]:
+    import dagster as dg
     from pydantic import ValidationError
 
     try:
@@ -75,18 +77,20 @@ def _failures_as_one_line() -> Iterator[None]:
     except dg.Failure as failure:
         raise click.ClickException(failure.description or "failed") from None
     except ValidationError as error:
-        raise click.ClickException("; ".join(e["msg"] for e in error.errors())) from None
+        reasons = (e["msg"].removeprefix("Value error, ") for e in error.errors())
+        raise click.ClickException("; ".join(reasons)) from None
 
 
 def _why_nothing(
-    connection: ClickHouse, url: str, team_id: int, day: datetime.datetime | None
+    connection: "ClickHouse", url: str, team_id: int, day: datetime.datetime | None
 ) -> str:
     from trace_clustering_dagster.clickhouse.queries import count_traces
 
     traces = count_traces(connection, team_id)
     if not traces:
         return f"no such team: team {team_id} has no traces at {url}"
-    date = f"{day:%Y-%m-%d}" if day else "DAY"
+    yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+    date = f"{day or yesterday:%Y-%m-%d}"
     return (
         f"no clusters of team {team_id} {f'for {date}' if day else 'yet'}. It has {traces} traces "
         "in all; a run for too few of them emits nothing and says so on the asset emitted_event. "
@@ -95,7 +99,7 @@ def _why_nothing(
     )
 
 
-def _print_clusters(connection: ClickHouse, event: Mapping[str, Any]) -> None:
+def _print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

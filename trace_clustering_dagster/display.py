@@ -15,7 +15,7 @@ from trace_clustering_dagster.models import (
     EmittedEvent,
     FittedModel,
     KSweepScores,
-    Representative,
+    Representatives,
     TraceEmbeddings,
     TraceSample,
     TraceSummary,
@@ -121,7 +121,7 @@ def distances_metadata(model: FittedModel, distances: NDArray[np.float32]) -> di
     }
 
 
-def representatives_metadata(representatives: Sequence[Representative]) -> dict[str, Any]:
+def representatives_metadata(representatives: Representatives) -> dict[str, Any]:
     """The representatives, nearest first."""
     rows = [
         {
@@ -130,7 +130,7 @@ def representatives_metadata(representatives: Sequence[Representative]) -> dict[
             "trace_id": _cut(r.trace_id),
             "distance": _short(r.distance),
         }
-        for r in representatives
+        for r in representatives.traces
     ]
     return {"representatives": len(rows), "nearest_traces": _table(rows)}
 
@@ -165,22 +165,24 @@ def labels_metadata(
     }
 
 
-def event_metadata(sample: TraceSample, model: FittedModel, event: EmittedEvent) -> dict[str, Any]:
-    """The run id, the counts, and the query that reads the event back."""
+def event_metadata(
+    sample: TraceSample, model: FittedModel, event: EmittedEvent, table: str
+) -> dict[str, Any]:
+    """The run id, the counts, and the query that reads the event back from ``table``."""
     metadata: dict[str, Any] = {
+        **_skipped(event.skipped),
         "clustering_run_id": event.run_id,
         **window_metadata(sample),
         "total": sample.total,
         "sampled": len(model.trace_ids),
         "k": model.k,
-        **_skipped(event.skipped),
     }
     if event.properties:
         metadata |= {
             "event_uuid": event.uuid,
             "event_bytes": len(event.properties.encode()),
             "query": dg.MetadataValue.md(
-                "```sql\nSELECT properties FROM events\n"
+                f"```sql\nSELECT properties FROM {table}\n"
                 f"WHERE team_id = {event.team_id} AND event = '$ai_trace_clusters'\n"
                 f"    AND uuid = '{event.uuid}'\nORDER BY _timestamp DESC LIMIT 1\n```"
             ),

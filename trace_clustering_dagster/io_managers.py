@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
 from trace_clustering_dagster.models import (
     ClusterLabel,
     ClusterLabels,
+    DistanceMatrix,
     EmittedEvent,
     FittedModel,
     KSweepScores,
     Representative,
+    Representatives,
     TraceEmbeddings,
     TraceSample,
     as_dict,
@@ -31,9 +33,7 @@ from trace_clustering_dagster.models import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
-    from numpy.typing import NDArray
     from upath import UPath
 
 STORAGE_VARIABLE = "TRACE_CLUSTERING_STORAGE"
@@ -68,15 +68,15 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: "UPath") -> None:
         """Write the file whole or not at all."""
+        # complete before a byte is stored: an object store keeps what a failing writer got to
+        buffer = io.BytesIO()
+        self.write(obj, buffer)
         if path.protocol not in ("", "file"):
-            # an object store shows an object only once it is complete
-            with path.open("wb") as file:
-                self.write(obj, file)
+            path.write_bytes(buffer.getvalue())
             return
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
-            with temporary.open("wb") as file:
-                self.write(obj, file)
+            temporary.write_bytes(buffer.getvalue())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -84,10 +84,6 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
     def load_from_path(self, context: dg.InputContext, path: "UPath") -> Any:
         """Read the file, or fail for good with the command that makes it."""
         asset, partition = context.asset_key.to_user_string(), context.asset_partition_key
-        command = (
-            "dagster asset materialize -m trace_clustering_dagster "
-            f"--select '+{asset}' --partition '{partition}'"
-        )
         try:
             return self.read(path)
         except FileNotFoundError:
@@ -96,7 +92,9 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
             # pyarrow's errors for a damaged file are ValueErrors too
             problem = f"{asset} of partition {partition} at {path} cannot be read ({error})"
         raise dg.Failure(
-            description=f"{problem}. Materialise it first: {command}", allow_retries=False
+            description=f"{problem}. Materialise the partition again: dagster asset materialize "
+            f"-m trace_clustering_dagster --select '*' --partition '{partition}'",
+            allow_retries=False,
         )
 
 
@@ -162,7 +160,8 @@ class EmbeddingsIOManager(StageIOManager):
         import numpy as np
 
         np.save(file, value.matrix, allow_pickle=False)
-        rest = {"trace_ids": value.trace_ids, "left_out": value.left_out}
+        rest = as_dict(value)
+        del rest["matrix"]
         np.save(file, np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8), allow_pickle=False)
 
     def read(self, path: "UPath") -> TraceEmbeddings:
@@ -172,7 +171,9 @@ class EmbeddingsIOManager(StageIOManager):
             matrix = np.load(file, allow_pickle=False)
             rest = np.load(file, allow_pickle=False)
         fields = json.loads(rest.tobytes())
-        return TraceEmbeddings(tuple(fields["trace_ids"]), matrix, fields["left_out"])
+        return TraceEmbeddings(
+            **{**fields, "trace_ids": tuple(fields["trace_ids"]), "matrix": matrix}
+        )
 
 
 class KSweepScoresIOManager(_TableIOManager):
@@ -193,7 +194,8 @@ class KSweepScoresIOManager(_TableIOManager):
                 [list(s.centroids) for s in scores.values()], pa.list_(pa.list_(pa.float32()))
             ),
         }
-        rest = {name: getattr(value, name) for name in ("trace_ids", "parameters", "skipped")}
+        rest = as_dict(value)
+        del rest["sweep"]
         return columns, rest
 
     def from_table(self, columns: "pa.Table", rest: Mapping[str, Any]) -> KSweepScores:
@@ -239,26 +241,28 @@ class FittedModelIOManager(StageIOManager):
 
 
 class DistanceMatrixIOManager(StageIOManager):
-    """A ``.npy`` file."""
+    """A ``.npy`` file: the matrix, which ``numpy.load`` reads, and after it the model's digest."""
 
     extension: ClassVar[str | None] = ".npy"
 
-    def write(self, value: "NDArray[np.float32]", file: BinaryIO) -> None:
+    def write(self, value: DistanceMatrix, file: BinaryIO) -> None:
         import numpy as np
 
-        np.save(file, value, allow_pickle=False)
+        np.save(file, value.distances, allow_pickle=False)
+        np.save(file, np.array(value.model_digest), allow_pickle=False)
 
-    def read(self, path: "UPath") -> "NDArray[np.float32]":
+    def read(self, path: "UPath") -> DistanceMatrix:
         import numpy as np
 
-        distances: NDArray[np.float32] = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-        return distances
+        with path.open("rb") as file:
+            distances = np.load(file, allow_pickle=False)
+            return DistanceMatrix(distances, str(np.load(file, allow_pickle=False)))
 
 
 class RepresentativesIOManager(_TableIOManager):
     """Parquet: one row a representative."""
 
-    def to_table(self, value: list[Representative]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def to_table(self, value: Representatives) -> tuple[dict[str, Any], dict[str, Any]]:
         import pyarrow as pa
 
         types = {
@@ -268,13 +272,14 @@ class RepresentativesIOManager(_TableIOManager):
             "distance": pa.float64(),
         }
         columns = {
-            name: pa.array([getattr(row, name) for row in value], type_)
+            name: pa.array([getattr(row, name) for row in value.traces], type_)
             for name, type_ in types.items()
         }
-        return columns, {}
+        return columns, {"model_digest": value.model_digest}
 
-    def from_table(self, columns: "pa.Table", rest: Mapping[str, Any]) -> list[Representative]:
-        return [Representative(**row) for row in columns.to_pylist()]
+    def from_table(self, columns: "pa.Table", rest: Mapping[str, Any]) -> Representatives:
+        traces = tuple(Representative(**row) for row in columns.to_pylist())
+        return Representatives(traces=traces, **rest)
 
 
 class LabelsIOManager(StageIOManager):
@@ -302,11 +307,15 @@ class EmittedEventIOManager(StageIOManager):
 
     clickhouse: dg.ResourceDependency[ClickHouseResource]
 
-    def write(self, value: EmittedEvent, file: BinaryIO) -> None:
+    def dump_to_path(self, context: dg.OutputContext, obj: EmittedEvent, path: "UPath") -> None:
+        """Insert the event, if there is one, then write the receipt."""
         from trace_clustering_dagster.clickhouse.queries import insert_event
 
-        if value.properties:
-            insert_event(self.clickhouse.connect(f"emitted_event {value.run_id}"), value)
+        if obj.properties:
+            insert_event(self.clickhouse.connect(log_comment(context)), obj)
+        super().dump_to_path(context, obj, path)
+
+    def write(self, value: EmittedEvent, file: BinaryIO) -> None:
         file.write(_json(as_dict(value) | {"timestamp": utc(value.timestamp), "properties": ""}))
 
     def read(self, path: "UPath") -> EmittedEvent:
@@ -321,7 +330,7 @@ class EmittedEventIOManager(StageIOManager):
                 between=(time, time),
             )
             if not events:
-                raise FileNotFoundError(receipt["run_id"])
+                raise ValueError(f"event {receipt['run_id']} is no longer in ClickHouse")
             receipt["properties"] = events[0]
         return EmittedEvent(**{**receipt, "timestamp": time})
 

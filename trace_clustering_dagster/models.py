@@ -1,9 +1,16 @@
 """The values that pass between the stages. They are frozen and check themselves when made, so a
-stage that reads a stored value can rely on it."""
+stage that reads a stored value can rely on it.
+
+A stage can run again by itself, from stored values. So that it never mixes values of different
+samples or fits, a value holds the digest of the sample, or of the model, that it was made from.
+"""
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +56,15 @@ class TraceSample:
         )
         _require(self.total >= len(self.trace_ids), "the sample is no larger than the total")
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hex digest of everything in the sample."""
+        rest = as_dict(self) | {
+            "window_start": utc(self.window_start),
+            "window_end": utc(self.window_end),
+        }
+        return _digest(json.dumps(rest, sort_keys=True).encode())
+
 
 @dataclass(frozen=True, eq=False)
 class TraceEmbeddings:
@@ -58,11 +74,13 @@ class TraceEmbeddings:
         trace_ids: Sorted; row i of ``matrix`` belongs to trace i.
         matrix: float32 (n, d), finite, no row of zeros.
         left_out: Sampled traces without a valid vector, counted by reason.
+        sample_digest: Of the sample that it was fetched for.
     """
 
     trace_ids: tuple[str, ...]
     matrix: NDArray[np.float32]
     left_out: Mapping[str, int]
+    sample_digest: str
 
     def __post_init__(self) -> None:
         _require(self.matrix.dtype == np.float32, "the matrix is float32")
@@ -81,12 +99,14 @@ class KSweepScores:
         trace_ids: The traces that were clustered; row i of every fit is trace i.
         sweep: Scores by k; without scores when clustering is skipped.
         parameters: The parameters of the sweep.
+        sample_digest: Of the sample that was clustered.
         skipped: Why clustering is skipped; "" if it is not.
     """
 
     trace_ids: tuple[str, ...]
     sweep: "KSweep"
     parameters: Mapping[str, Any]
+    sample_digest: str
     skipped: str = ""
 
 
@@ -101,7 +121,8 @@ class FittedModel:
         silhouette: Mean silhouette, None for one cluster.
         silhouette_se: Standard error of the silhouette; 0.0 if it is exact.
         inertia: Sum of squared Euclidean distances to the own centroid.
-        parameters: All parameters that led here, of the sample and of the sweep.
+        parameters: Those of the sample and of the sweep.
+        sample_digest: Of the sample that was clustered.
         skipped: Why clustering is skipped; "" if it is not.
     """
 
@@ -112,6 +133,7 @@ class FittedModel:
     silhouette_se: float
     inertia: float
     parameters: Mapping[str, Any]
+    sample_digest: str
     skipped: str = ""
 
     @classmethod
@@ -121,7 +143,15 @@ class FittedModel:
         if scores.skipped:
             nothing = np.empty((0, sample.dimension), dtype=np.float32)
             return cls(
-                (), np.empty(0, np.int32), nothing, None, 0.0, 0.0, parameters, scores.skipped
+                trace_ids=(),
+                labels=np.empty(0, np.int32),
+                centroids=nothing,
+                silhouette=None,
+                silhouette_se=0.0,
+                inertia=0.0,
+                parameters=parameters,
+                sample_digest=scores.sample_digest,
+                skipped=scores.skipped,
             )
         best = scores.sweep.scores[scores.sweep.best_k]
         return cls(
@@ -132,6 +162,7 @@ class FittedModel:
             silhouette_se=best.silhouette_se,
             inertia=best.inertia,
             parameters=parameters,
+            sample_digest=scores.sample_digest,
         )
 
     def __post_init__(self) -> None:
@@ -141,6 +172,11 @@ class FittedModel:
             bool(np.array_equal(np.unique(self.labels), np.arange(k))),
             "every cluster has a member, and every label a centroid",
         )
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hex digest of the sample, the labels and the centroids."""
+        return _digest(self.sample_digest.encode(), self.labels.tobytes(), self.centroids.tobytes())
 
     @property
     def k(self) -> int:
@@ -153,9 +189,17 @@ class FittedModel:
         return np.bincount(self.labels, minlength=self.k).astype(np.int64)
 
 
-# float32 (n, k), the value of ``distance_matrix``: Euclidean distance of each trace of the model to
-# each centroid. Bare, because Dagster makes no type of a parametrised array.
-DistanceMatrix = np.ndarray
+@dataclass(frozen=True, eq=False)
+class DistanceMatrix:
+    """How far each trace is from each centroid (the value of ``distance_matrix``).
+
+    Attributes:
+        distances: float32 (n, k), Euclidean; rows and columns as in the model.
+        model_digest: Of the model.
+    """
+
+    distances: NDArray[np.float32]
+    model_digest: str
 
 
 @dataclass(frozen=True)
@@ -166,6 +210,24 @@ class Representative:
     rank: int
     trace_id: str
     distance: float
+
+
+@dataclass(frozen=True)
+class Representatives:
+    """The representatives of all clusters, by cluster and rank (the value of ``representatives``).
+
+    ``model_digest`` is that of the model whose clusters they are.
+    """
+
+    traces: tuple[Representative, ...]
+    model_digest: str
+
+    def by_cluster(self) -> dict[int, list[Representative]]:
+        """The representatives of each cluster, nearest first."""
+        clusters: dict[int, list[Representative]] = {}
+        for trace in self.traces:
+            clusters.setdefault(trace.cluster_id, []).append(trace)
+        return clusters
 
 
 @dataclass(frozen=True)
@@ -203,12 +265,14 @@ class ClusterLabels:
     Attributes:
         model: The language model that was asked, "" if none was.
         prompt_tokens, completion_tokens: As the model's server counted them.
+        model_digest: Of the fitted model whose clusters they are.
     """
 
     clusters: tuple[ClusterLabel, ...] = ()
     model: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    model_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -260,14 +324,12 @@ def as_dict(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-def nearest_by_cluster(
-    representatives: Sequence[Representative],
-) -> dict[int, list[Representative]]:
-    """Representatives of each cluster, nearest first."""
-    clusters: dict[int, list[Representative]] = {}
-    for representative in sorted(representatives, key=lambda r: (r.cluster_id, r.rank)):
-        clusters.setdefault(representative.cluster_id, []).append(representative)
-    return clusters
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _require(condition: bool, rule: str) -> None:

@@ -76,8 +76,10 @@ class ClusteringParams(dg.ConfigurableResource):
         for name, bound in at_least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name}={getattr(self, name)} is too small: use {bound} or more")
-        if self.seed >= 2**32:
-            raise ValueError(f"seed={self.seed} is too large: use less than 2**32")
+        at_most = {"seed": 2**32 - 1, "lookback_days": 3650, "max_samples": 2**31}
+        for name, bound in at_most.items():
+            if getattr(self, name) > bound:
+                raise ValueError(f"{name}={getattr(self, name)} is too large: use {bound} or less")
         if self.min_k > self.max_k:
             raise ValueError(
                 f"min_k={self.min_k} is above max_k={self.max_k}: raise max_k or lower min_k"

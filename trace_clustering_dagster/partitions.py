@@ -3,6 +3,7 @@
 import datetime
 import logging
 import os
+import re
 
 import dagster as dg
 
@@ -10,7 +11,7 @@ TEAMS = "team"
 
 
 class TeamPartitionsDefinition(dg.DynamicPartitionsDefinition):
-    """Dynamic partitions whose keys are team ids: any positive integer is a valid key.
+    """Dynamic partitions whose keys are team ids: any positive 64-bit integer is a valid key.
 
     A plain ``DynamicPartitionsDefinition`` refuses a team that nobody has registered yet, which
     makes ``dagster asset materialize`` unusable on a fresh instance. Registered teams are what
@@ -24,22 +25,32 @@ class TeamPartitionsDefinition(dg.DynamicPartitionsDefinition):
         dynamic_partitions_store: object | None = None,
     ) -> bool:
         """Whether ``partition_key`` can be a team id: digits, no sign, no leading zero."""
-        valid = partition_key.isascii() and partition_key.isdecimal() and partition_key[0] != "0"
-        if not valid:
-            # Dagster's own refusal shows the key but not what a key should look like.
+        return bool(re.fullmatch("[1-9][0-9]{0,18}", partition_key)) and int(partition_key) < 2**63
+
+
+class TeamDayPartitionsDefinition(dg.MultiPartitionsDefinition):
+    """Partitions by day and team that say in the log why a key is none of theirs: Dagster's own
+    refusal shows the key, but not what it should look like."""
+
+    def has_partition_key(self, partition_key: str) -> bool:
+        """Whether ``partition_key`` is ``DAY|TEAM``, with a UTC day that is over."""
+        known = super().has_partition_key(partition_key)
+        if not known:
             logging.getLogger(__name__).warning(
-                "%r is not a team: the team part of a partition key is a positive integer, "
-                "as in 2026-01-31|7",
+                "%s is no partition: a key is DAY|TEAM, such as %s|1, where DAY is a UTC day "
+                "that is over, from %s on, and TEAM a positive integer",
                 partition_key,
+                days.get_last_partition_key(),
+                days.get_first_partition_key(),
             )
-        return valid
+        return known
 
 
 days = dg.DailyPartitionsDefinition(
     start_date=os.environ.get("TRACE_CLUSTERING_START_DATE", "2025-01-01")
 )
 teams = TeamPartitionsDefinition(name=TEAMS)
-team_days = dg.MultiPartitionsDefinition({"date": days, "team": teams})
+team_days = TeamDayPartitionsDefinition({"date": days, "team": teams})
 
 
 def day_and_team(partition_key: str) -> tuple[datetime.date, int]:

@@ -318,7 +318,8 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     folder = tmp_path_factory.mktemp("clickhouse")
     (folder / "users.xml").write_text(_USERS.format(password=SERVER_PASSWORD))
     (folder / "config.xml").write_text(
-        f"<clickhouse><users_config>{folder / 'users.xml'}</users_config></clickhouse>"
+        f"<clickhouse><users_config>{folder / 'users.xml'}</users_config>"
+        "<query_log><database>system</database><table>query_log</table></query_log></clickhouse>"
     )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

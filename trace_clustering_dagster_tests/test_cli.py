@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster_tests.conftest import (
     DAY,
+    REPOSITORY,
     Deployment,
     Server,
     run_cli,
@@ -67,12 +70,13 @@ def test_materialize_then_read_the_clusters(
     assert json.loads(as_json.output) == deployment.event()
 
 
-@pytest.mark.parametrize("partition", [f"{DAY}|abc", f"{DAY}|0", f"{DAY}|-1"])
+@pytest.mark.parametrize(
+    "partition", [f"{DAY}|abc", f"{DAY}|0", f"{DAY}|-1", f"1|{DAY}", "9999-01-01|1"]
+)
 def test_partition_of_no_team_is_refused(environment: dict[str, str], partition: str) -> None:
     done = materialize(environment, partition)
     assert done.returncode != 0
-    assert "positive integer" in done.stderr
-    assert partition in done.stderr
+    assert f"{partition} is no partition: a key is DAY|TEAM" in done.stderr
     assert not Path(environment["TRACE_CLUSTERING_STORAGE"]).exists()
 
 
@@ -105,14 +109,60 @@ def test_one_override_reaches_all_stages(
     assert deployment.event()["$ai_window_start"] == "2026-01-18T00:00:00Z"
 
 
-def test_password_in_the_url_is_refused_and_not_repeated() -> None:
-    done = run_cli(
-        *("trace-clustering", "clusters", "--team", "1"),
-        TRACE_CLUSTERING_CLICKHOUSE_URL="https://user:hunter2@host/db",
-    )
+def test_password_in_the_url_is_refused_and_not_repeated(environment: dict[str, str]) -> None:
+    url = {"TRACE_CLUSTERING_CLICKHOUSE_URL": "https://user:hunter2@host/db"}
+    shown = run_cli("trace-clustering", "clusters", "--team", "1", **url)
+    assert shown.returncode == 1
+    assert shown.stderr.startswith("Error: TRACE_CLUSTERING_CLICKHOUSE_URL is not the URL")
+    assert "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD" in shown.stderr
+    assert shown.stderr.count("\n") == 1
+    done = materialize({**environment, **url})
     assert done.returncode != 0
     assert "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD" in done.stderr
-    assert "hunter2" not in done.stdout + done.stderr
+    assert "hunter2" not in shown.stdout + shown.stderr + done.stdout + done.stderr
+
+
+def test_killed_runs_do_not_hold_up_later_ones(
+    deployment: Deployment, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """On the instance that this repository's dagster.yaml describes, which persists."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copyfile(REPOSITORY / "dagster.yaml", home / "dagster.yaml")
+    on_instance = {**environment, "DAGSTER_HOME": str(home)}
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent_url = f"http://127.0.0.1:{silent.getsockname()[1]}/default"
+        for _ in range(3):
+            process = subprocess.Popen(
+                [
+                    *(Path(sys.executable).parent / "dagster", "asset", "materialize"),
+                    *("-m", "trace_clustering_dagster"),
+                    *("--select", "trace_ids", "--partition", f"{DAY}|1"),
+                ],
+                cwd=home,
+                env={**os.environ, **on_instance, "TRACE_CLUSTERING_CLICKHOUSE_URL": silent_url},
+                stderr=subprocess.DEVNULL,
+            )
+            silent.settimeout(120)
+            connection, _ = silent.accept()  # the run is waiting for an answer
+            process.kill()
+            process.wait()
+            connection.close()
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).parent / "dagster", "asset", "materialize"),
+            *("-m", "trace_clustering_dagster", "--select", "*", "--partition", f"{DAY}|1"),
+        ],
+        cwd=home,
+        env={**os.environ, **on_instance},
+        timeout=120,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert deployment.event()["$ai_sampled_traces_count"] == 60
 
 
 def test_no_such_team(deployment: Deployment) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from upath import UPath
 
 from trace_clustering_dagster.io_managers import EmbeddingsIOManager, RepresentativesIOManager
-from trace_clustering_dagster.models import Representative, TraceEmbeddings
+from trace_clustering_dagster.models import Representative, Representatives, TraceEmbeddings
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     REPOSITORY,
@@ -60,7 +61,7 @@ def test_any_trace_id_survives_beside_its_vector(
     matrix = np.arange(3 * len(ids), dtype=np.float32).reshape(len(ids), 3)
     manager = EmbeddingsIOManager(base_path=str(file.parent))
     with file.open("wb") as opened:
-        manager.write(TraceEmbeddings(tuple(ids), matrix, {"reason": 1}), opened)
+        manager.write(TraceEmbeddings(tuple(ids), matrix, {"reason": 1}, "digest"), opened)
     read = manager.read(file)  # type: ignore[arg-type]
     assert read.trace_ids == tuple(ids)
     assert read.left_out == {"reason": 1}
@@ -73,11 +74,12 @@ def test_any_trace_id_survives_in_a_table(
     ids: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path_factory.mktemp("parquet") / "1.parquet"
-    rows = [Representative(0, rank, trace_id, 0.5) for rank, trace_id in enumerate(ids)]
+    traces = (Representative(0, rank, trace_id, 0.5) for rank, trace_id in enumerate(ids))
+    value = Representatives(tuple(traces), "digest")
     manager = RepresentativesIOManager(base_path=str(file.parent))
     with file.open("wb") as opened:
-        manager.write(rows, opened)
-    assert manager.read(file) == rows  # type: ignore[arg-type]
+        manager.write(value, opened)
+    assert manager.read(file) == value  # type: ignore[arg-type]
 
 
 def test_pickles_are_refused(deploy: Any) -> None:
@@ -106,6 +108,25 @@ def test_write_that_fails_leaves_the_old_file(deploy: Any, monkeypatch: pytest.M
     assert not deployment.run(select="distance_matrix", raise_on_error=False).success
     assert stored.read_bytes() == before
     assert list(stored.parent.iterdir()) == [stored]
+
+
+def test_object_store_never_keeps_half_a_value(
+    deploy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fsspec's in-memory store, which like S3 keeps what was written until the writer failed."""
+    deployment = deploy(separated_rows())
+    deployment.storage = "memory://trace-clustering-test"
+    deployment.run()
+    stored = UPath(deployment.storage) / "distance_matrix" / DAY / "1.npy"
+    before = stored.read_bytes()
+
+    def fail_half_way(file: Any, *_: Any, **__: Any) -> None:
+        file.write(b"half")
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(np, "save", fail_half_way)
+    assert not deployment.run(select="distance_matrix", raise_on_error=False).success
+    assert stored.read_bytes() == before
 
 
 KILLED_RUN = """

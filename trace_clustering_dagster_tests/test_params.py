@@ -20,7 +20,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"representatives": 0}, "representatives=0 is too small: use 1 or more"),
     ({"n_init": 0}, "n_init=0 is too small: use 1 or more"),
     ({"seed": -1}, "seed=-1 is too small: use 0 or more"),
-    ({"seed": 2**32}, "seed=4294967296 is too large: use less than 2**32"),
+    ({"seed": 2**32}, "seed=4294967296 is too large: use 4294967295 or less"),
+    ({"lookback_days": 10**7}, "lookback_days=10000000 is too large: use 3650 or less"),
     ({"renderings": []}, "renderings=[] selects no trace: name at least one rendering"),
     (
         {"window_start": "2026-01-01T00:00:00Z"},

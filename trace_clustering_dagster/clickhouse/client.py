@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import dagster as dg
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
-    from clickhouse_connect.driver.exceptions import Error
 
 URL_VARIABLE = "TRACE_CLUSTERING_CLICKHOUSE_URL"
 PASSWORD_VARIABLE = "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD"  # noqa: S105 - a name, no secret
@@ -54,61 +53,57 @@ _REMEDIES = {
     516: f"check the user in {URL_VARIABLE} and {PASSWORD_VARIABLE}",
 }
 
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SERVER_URL = re.compile(
+    r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
+    rf"(/({_IDENTIFIER.pattern})?)?"
+)
+
 _chdb_lock = threading.Lock()
 
 
-class ClickHouseResource(dg.ConfigurableResource):
+class ClickHouseResource(BaseModel):
     """Where the traces are: a ClickHouse server or an embedded warehouse.
 
     ``https://user@host:8443/database`` is a server; its password comes from the environment
     variable ``TRACE_CLUSTERING_CLICKHOUSE_PASSWORD`` and is no part of any configuration.
     ``chdb:///path/to/warehouse`` is a folder of Parquet files.
+
+    Not configurable in a run: a run that reads from one place and writes to another is never meant.
     """
 
     # an error about a URL with a password in it must not show it
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    url: str = Field(
-        default=DEFAULT_URL,
-        description="https://user@host:8443/database, http://..., or chdb:///path/to/warehouse.",
-    )
-    embeddings_table: str = Field(
-        default="posthog_document_embeddings", description="Table of the traces' embeddings."
-    )
-    events_table: str = Field(
-        default="events", description="Table of the summaries, and of the emitted events."
-    )
+    url: str = DEFAULT_URL
+    embeddings_table: str = "posthog_document_embeddings"
+    events_table: str = "events"
 
     @classmethod
     def from_environment(cls) -> "ClickHouseResource":
-        """The resource that the ``TRACE_CLUSTERING_*`` environment variables describe."""
+        """The resource that the environment variables describe; empty ones count as unset."""
         variables = {
             "url": URL_VARIABLE,
             "embeddings_table": EMBEDDINGS_TABLE_VARIABLE,
             "events_table": EVENTS_TABLE_VARIABLE,
         }
-        return cls(**{field: os.environ[v] for field, v in variables.items() if v in os.environ})
+        return cls(**{field: os.environ[v] for field, v in variables.items() if os.environ.get(v)})
 
     @model_validator(mode="after")
     def _check(self) -> "ClickHouseResource":
-        for name in ("embeddings_table", "events_table"):
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", getattr(self, name)):
+        for table in (self.embeddings_table, self.events_table):
+            if not _IDENTIFIER.fullmatch(table):
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} is not a table name: use letters, digits "
-                    "and underscores"
+                    f"{table!r} is not a table name: use letters, digits and underscores, in "
+                    f"{EMBEDDINGS_TABLE_VARIABLE} and {EVENTS_TABLE_VARIABLE}"
                 )
-        if self.is_embedded:
-            return self
-        parts = urlsplit(self.url)
-        if parts.password is not None:
-            # the URL is shown in the UI, and this message in logs: do not repeat it here
+        server = _SERVER_URL.fullmatch(self.url)
+        if not self.is_embedded and not (server and int(server["port"] or 1) in range(1, 65536)):
+            # a mistyped URL may hold a password: do not repeat it
             raise ValueError(
-                f"the ClickHouse URL contains a password: move it to {PASSWORD_VARIABLE}"
-            )
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(
-                f"url={self.url!r} is not a ClickHouse URL: use https://user@host:8443/database, "
-                "http://..., or chdb:///path/to/warehouse"
+                f"{URL_VARIABLE} is not the URL of a ClickHouse: use "
+                "https://user@host:8443/database, http://..., or chdb:///path/to/warehouse. "
+                f"A password belongs in {PASSWORD_VARIABLE}, nothing else in the URL"
             )
         return self
 
@@ -127,6 +122,12 @@ class ClickHouseResource(dg.ConfigurableResource):
         if self.is_embedded:
             return _EmbeddedClickHouse(self, log_comment)
         return ClickHouse(self, log_comment)
+
+
+def log_comment(context: dg.AssetExecutionContext | dg.OutputContext) -> str:
+    """What names the run, the asset and the partition in the server's query log."""
+    run_id = context.run_id if isinstance(context, dg.OutputContext) else context.run.run_id
+    return f"dagster run {run_id} {context.asset_key.to_user_string()} {context.partition_key}"
 
 
 class ClickHouse:
@@ -197,23 +198,32 @@ class ClickHouse:
     @contextlib.contextmanager
     def _one_line_failures(self) -> Iterator[None]:
         from clickhouse_connect.driver.exceptions import Error
+        from pyarrow.lib import ArrowException
+        from urllib3.exceptions import HTTPError
 
         try:
             yield
         except Error as error:
-            raise self._failure(error) from None
+            raise self._failure(error, error.code) from None
+        except (HTTPError, ArrowException, UnicodeDecodeError) as error:
+            # an answer that broke off in the middle
+            raise self._failure(error, None) from None
 
-    def _failure(self, error: "Error") -> dg.Failure:
-        reason = str(error).splitlines()[0][:500] if str(error) else type(error).__name__
-        remedy = _REMEDIES.get(error.code or 0)
-        if error.code is None and not self._resource.is_embedded:
-            remedy_text = f"is the server up, and {URL_VARIABLE} right?"
-        else:
-            remedy_text = remedy or "see the server's log"
+    def _failure(self, error: Exception, code: int | None) -> dg.Failure:
+        # of a lost connection, the cause: the rest is about attempts and query ids
+        cause = getattr(error.__cause__, "reason", None) or error
+        reason = next(iter(str(cause).splitlines()), type(cause).__name__)[:500]
+        remedy = _REMEDIES.get(code or 0)
         return dg.Failure(
-            description=f"ClickHouse at {self._resource.url}: {reason} -> {remedy_text}",
+            description=f"ClickHouse at {self._resource.url}: {reason} -> "
+            + (remedy or self._what_to_look_at(code)),
             allow_retries=remedy is None,
         )
+
+    def _what_to_look_at(self, code: int | None) -> str:
+        if code is None:
+            return f"is the server up, and {URL_VARIABLE} right?"
+        return "see the server's log"
 
 
 class _EmbeddedClickHouse(ClickHouse):
@@ -233,6 +243,9 @@ class _EmbeddedClickHouse(ClickHouse):
             temporary.replace(folder / f"{row['uuid']}.parquet")
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _what_to_look_at(self, code: int | None) -> str:
+        return f"are the Parquet files in {self._folder} whole?"
 
     @property
     def _folder(self) -> Path:

@@ -46,7 +46,7 @@ def sample_traces(
     ]
     model_name, dimension = candidates[0] if candidates else (params.model_name or "", 0)
     model = {"model_name": model_name, "dimension": dimension}
-    ((total, other_model, empty),) = clickhouse.rows("trace_counts", {**filters, **model})
+    ((total, other_model, empty, not_text),) = clickhouse.rows("trace_counts", {**filters, **model})
     rows = (
         clickhouse.rows(
             "trace_sample",
@@ -69,9 +69,15 @@ def sample_traces(
         model_name=model_name,
         dimension=dimension,
         hash_cutoff=max((hash_ for _, hash_ in rows), default=0),
-        left_out=_nonzero({"other model or dimension": other_model, "empty embedding": empty}),
+        left_out=_nonzero(
+            {
+                "other model or dimension": other_model,
+                "empty embedding": empty,
+                "trace id is not UTF-8": not_text,
+            }
+        ),
         parameters={
-            "lookback_days": params.lookback_days,
+            "lookback_days": None if params.explicit_window() else params.lookback_days,
             "max_samples": params.max_samples,
             "seed": params.seed,
             "product": params.product,
@@ -123,6 +129,7 @@ def fetch_embeddings(clickhouse: "ClickHouse", sample: TraceSample) -> TraceEmbe
                 "embedding no longer there": int((~found).sum()),
             }
         ),
+        sample_digest=sample.digest,
     )
 
 
@@ -144,6 +151,8 @@ def fetch_summaries(
 ) -> dict[str, TraceSummary]:
     """The latest summaries of the given traces, by trace id; a trace without one is missing."""
     wanted = set(trace_ids)
+    if not wanted:
+        return {}
     rows = clickhouse.rows(
         "trace_summaries",
         {

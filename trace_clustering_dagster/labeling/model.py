@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import openai
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 TIMEOUT_SECONDS = 60.0
 # The client itself retries what a retry can mend: 408, 409, 429, 5xx, lost connections.
@@ -40,33 +40,39 @@ class ModelAnswer:
 
 
 def ask_model(messages: Sequence[Mapping[str, str]], model: str) -> ModelAnswer:
-    """Send the prompt and read the labels. Never raises for what a server can do wrong."""
+    """Send the prompt and read the labels. Never raises for what a server or its settings can do
+    wrong: the run goes on without the model."""
+    try:
+        return _ask(messages, model)
+    except openai.APIStatusError as error:
+        # the message of a 401 repeats part of the key
+        return ModelAnswer(failure=f"{type(error).__name__}: HTTP status {error.status_code}")
+    except Exception as error:
+        # besides the client's own errors, servers answer with JSON of any shape, and proxy and
+        # certificate settings fail in their own ways: whatever it is, the labels can do without
+        return ModelAnswer(failure=type(error).__name__)
+
+
+def _ask(messages: Sequence[Mapping[str, str]], model: str) -> ModelAnswer:
     client = openai.OpenAI(
         # a server of one's own often needs no key, but the client insists on one
         api_key=os.environ.get("OPENAI_API_KEY") or "none",
         timeout=TIMEOUT_SECONDS,
         max_retries=MAX_RETRIES,
     )
-    try:
-        completion = client.chat.completions.parse(
-            model=model,
-            messages=list(messages),  # type: ignore[arg-type]
-            response_format=Labels,
-            temperature=0,
-        )
-    except openai.APIStatusError as error:
-        # the message of a 401 repeats part of the key
-        return ModelAnswer(failure=f"{type(error).__name__}: HTTP status {error.status_code}")
-    except (openai.OpenAIError, ValidationError, ValueError) as error:
-        return ModelAnswer(failure=type(error).__name__)
+    completion = client.chat.completions.parse(
+        model=model,
+        messages=list(messages),  # type: ignore[arg-type]
+        response_format=Labels,
+        temperature=0,
+    )
+    parsed = completion.choices[0].message.parsed if completion.choices else None
     usage = completion.usage
-    message = completion.choices[0].message if completion.choices else None
-    parsed = message.parsed if message else None
     return ModelAnswer(
         labels=_usable(parsed.clusters if parsed else []),
         failure="" if parsed else "the model refused or answered nothing",
-        prompt_tokens=usage.prompt_tokens if usage else 0,
-        completion_tokens=usage.completion_tokens if usage else 0,
+        prompt_tokens=int(usage.prompt_tokens or 0) if usage else 0,
+        completion_tokens=int(usage.completion_tokens or 0) if usage else 0,
     )
 
 

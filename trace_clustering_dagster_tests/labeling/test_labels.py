@@ -146,6 +146,12 @@ def test_forgotten_cluster_alone_falls_back(deployment: Any, model_server: Model
         (200, completion(None, refusal="I can't"), "refused or answered nothing", 1),
         (200, b"<html>a proxy's page</html>", "", 1),
         (200, {"choices": []}, "refused or answered nothing", 1),
+        (200, None, "", 1),
+        (200, [], "", 1),
+        (200, {}, "", 1),
+        (200, {"error": {"message": "from a gateway"}}, "", 1),
+        (200, {"choices": [{}]}, "", 1),
+        (200, {"choices": [{"message": None}]}, "", 1),
     ],
 )
 def test_failing_model_is_told_and_the_run_goes_on(
@@ -167,6 +173,21 @@ def test_unreachable_model_falls_back(deployment: Any, monkeypatch: pytest.Monke
     labels = deployment.run().output_for_node("labels").clusters
     assert {label.source for label in labels} == {"fallback"}
     assert labels[0].reason == "APIConnectionError"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OPENAI_BASE_URL", "http://host:abc/v1"), ("HTTPS_PROXY", "socks5://127.0.0.1:9")],
+)
+def test_unusable_settings_fall_back(
+    deployment: Any, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv(variable, value)
+    labels = deployment.run().output_for_node("labels").clusters
+    assert {label.source for label in labels} == {"fallback"}
+    assert labels[0].reason
 
 
 def test_key_appears_nowhere(

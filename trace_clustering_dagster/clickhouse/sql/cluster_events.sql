@@ -7,6 +7,6 @@ WHERE
     AND event = '$ai_trace_clusters'
     AND timestamp >= {from:DateTime64(6, 'UTC')}
     AND timestamp <= {until:DateTime64(6, 'UTC')}
-ORDER BY timestamp DESC, _timestamp DESC
+ORDER BY timestamp DESC, _timestamp DESC, created_at DESC
 LIMIT 1 BY uuid
 LIMIT {limit:UInt64}

@@ -9,6 +9,7 @@ WHERE
     {{window_filter}}
     AND model_name = {model_name:String}
     AND length(embedding) = {dimension:UInt64}
+    AND isValidUTF8(document_id)
     AND (document_id, rendering, inserted_at, timestamp) IN (
         SELECT
             document_id,

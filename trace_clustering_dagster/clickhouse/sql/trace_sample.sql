@@ -8,6 +8,7 @@ WHERE
     {{window_filter}}
     AND model_name = {model_name:String}
     AND length(embedding) = {dimension:UInt64}
+    AND isValidUTF8(document_id)
 GROUP BY document_id
 ORDER BY hash, document_id
 LIMIT {max_samples:UInt64}

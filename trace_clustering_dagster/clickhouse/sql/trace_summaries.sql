@@ -12,6 +12,7 @@ WHERE
     AND event = '$ai_trace_summary'
     AND timestamp >= {window_start:DateTime64(6, 'UTC')}
     AND timestamp < {window_end:DateTime64(6, 'UTC')}
+    AND isValidUTF8(properties)
     AND halfMD5(trace_id) IN {trace_id_hashes:Array(UInt64)}
 ORDER BY timestamp DESC, uuid
 LIMIT 1 BY trace_id
