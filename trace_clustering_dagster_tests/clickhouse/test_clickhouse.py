@@ -230,7 +230,8 @@ def test_id_that_is_no_utf8_is_left_out_and_counted(
     database = deployment.clickhouse.url.rsplit("/", 1)[1]
     clickhouse_server.client(database=database).command(
         "INSERT INTO posthog_document_embeddings "
-        "SELECT * REPLACE (unhex('626164ff') AS document_id) FROM posthog_document_embeddings LIMIT 1"
+        "SELECT * REPLACE (unhex('626164ff') AS document_id) "
+        "FROM posthog_document_embeddings LIMIT 1"
     )
     sample = deployment.run().output_for_node("trace_ids")
     assert sample.total == 60
