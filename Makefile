@@ -10,7 +10,7 @@ demo ui: export TRACE_CLUSTERING_STORAGE = .dagster/assets
 # the instance of ./dagster.yaml, so that the UI shows what the demo did
 demo ui: export DAGSTER_HOME = $(CURDIR)
 
-.PHONY: demo ui test lint clean
+.PHONY: demo ui test lint benchmarks clean
 
 demo: $(INSTALLED)
 	@$(BIN)/trace-clustering demo-data .dagster/warehouse
@@ -38,6 +38,12 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# about an hour, and 13 GB of disk for a while; `python -m benchmarks.sweep --quick` takes minutes
+benchmarks: $(INSTALLED)
+	$(BIN)/python -m benchmarks.sweep
+	$(BIN)/python -m benchmarks.fetch
+	$(BIN)/python -m benchmarks.run
 
 clean:
 	rm -rf .venv .dagster

@@ -106,7 +106,7 @@ def embeddings(
     return dg.MaterializeResult(value=vectors, metadata=embeddings_metadata(trace_ids, vectors))
 
 
-@stage("scikitlearn", "parquet")
+@stage("numpy", "parquet")
 def k_sweep_scores(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
@@ -119,16 +119,18 @@ def k_sweep_scores(
     labelled or emitted, and `emitted_event` says why.
     """
     from trace_clustering_dagster.clustering.k_sweep import KSweep, sweep_k
+    from trace_clustering_dagster.clustering.reference import sweep_k_scikit_learn
     from trace_clustering_dagster.display import k_sweep_metadata
 
     require_same(embeddings.sample_digest, trace_ids.digest, "embeddings", "trace_ids")
     skipped = too_few_traces(trace_ids, embeddings, params.min_traces)
     sweep = KSweep({})
     if not skipped:
-        sweep = sweep_k(
+        engine = sweep_k if params.engine == "fast" else sweep_k_scikit_learn
+        sweep = engine(
             embeddings.matrix, params.min_k, params.max_k, seed=params.seed, n_init=params.n_init
         )
-    used = ("min_k", "max_k", "n_init", "seed", "min_traces")
+    used = ("min_k", "max_k", "n_init", "engine", "seed", "min_traces")
     parameters = {name: getattr(params, name) for name in used}
     scores = KSweepScores(
         embeddings.trace_ids, sweep, parameters, embeddings.sample_digest, skipped
@@ -137,7 +139,7 @@ def k_sweep_scores(
     return dg.MaterializeResult(value=scores, metadata=k_sweep_metadata(scores))
 
 
-@stage("scikitlearn", "numpy")
+@stage("numpy")
 def fitted_model(
     trace_ids: TraceSample, k_sweep_scores: KSweepScores
 ) -> dg.MaterializeResult[FittedModel]:

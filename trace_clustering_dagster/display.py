@@ -66,6 +66,7 @@ def k_sweep_metadata(scores: KSweepScores) -> dict[str, Any]:
         {
             "k": k,
             "silhouette": "none" if score.silhouette is None else f"{score.silhouette:.4f}",
+            "standard_error": f"{score.silhouette_se:.1e}" if score.silhouette_se else "exact",
             "inertia": round(score.inertia, 4),
             "sizes": ", ".join(map(str, score.sizes)),
             "chosen": "yes" if k == best else "",
@@ -99,7 +100,7 @@ def model_metadata(sample: TraceSample, model: FittedModel) -> dict[str, Any]:
         **_skipped(model.skipped),
     }
     if model.silhouette is not None:
-        metadata["silhouette"] = model.silhouette
+        metadata |= {"silhouette": model.silhouette, "silhouette_se": model.silhouette_se}
     return metadata
 
 
@@ -188,7 +189,7 @@ def event_metadata(
             ),
         }
     if model.silhouette is not None:
-        metadata["silhouette"] = model.silhouette
+        metadata |= {"silhouette": model.silhouette, "silhouette_se": model.silhouette_se}
     return metadata | {"parameters": dict(model.parameters)}
 
 

@@ -39,6 +39,11 @@ class ClusteringParams(dg.ConfigurableResource):
     min_k: int = Field(default=3, description="Smallest number of clusters to try.")
     max_k: int = Field(default=6, description="Largest number of clusters to try.")
     n_init: int = Field(default=10, description="k-means restarts for each k.")
+    engine: str = Field(
+        default="fast",
+        description="fast: the sweep of this package. scikit-learn: KMeans and silhouette_score "
+        "for each k, as PostHog's trace clustering does; many times slower.",
+    )
     seed: int = Field(default=42, description="Seed of the sample and of k-means.")
     representatives: int = Field(
         default=7, description="Traces nearest to each centroid that the labels are made from."
@@ -84,6 +89,8 @@ class ClusteringParams(dg.ConfigurableResource):
             raise ValueError(
                 f"min_k={self.min_k} is above max_k={self.max_k}: raise max_k or lower min_k"
             )
+        if self.engine not in ("fast", "scikit-learn"):
+            raise ValueError(f"engine={self.engine} is unknown: use fast or scikit-learn")
         if not self.renderings:
             raise ValueError("renderings=[] selects no trace: name at least one rendering")
         self.explicit_window()

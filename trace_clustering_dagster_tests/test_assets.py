@@ -338,6 +338,36 @@ def test_invalid_vectors_are_left_out_and_counted(deploy: Any) -> None:
     assert event["$ai_sampled_traces_count"] == 55
 
 
+def test_both_engines_find_the_same_clusters(deploy: Any) -> None:
+    deployment = deploy(separated_rows(groups=4))
+    result = deployment.run()
+    fast = deployment.event()
+    assert metadata(result, "fitted_model")["parameters"]["engine"] == "fast"
+    deployment.run(engine="scikit-learn")
+    reference = deployment.event()
+    assert reference["$ai_silhouette_score"] == pytest.approx(fast["$ai_silhouette_score"], 1e-4)
+    assert reference["$ai_inertia"] == pytest.approx(fast["$ai_inertia"], 1e-4)
+    clusters = [{frozenset(c["trace_ids"]) for c in e["$ai_clusters"]} for e in (fast, reference)]
+    assert clusters[0] == clusters[1]
+
+
+def test_estimated_silhouettes_say_so(deploy: Any) -> None:
+    rng = np.random.default_rng(0)
+    rows = [embedding_row(f"t{i:04}", v) for i, v in enumerate(rng.standard_normal((5000, 128)))]
+    result = deploy(rows).run(max_samples=0)
+    (table,) = [
+        value
+        for m in result.asset_materializations_for_node("k_sweep_scores")
+        for key, value in m.metadata.items()
+        if key == "scores"
+    ]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert all(float(str(r.data["standard_error"])) > 0 for r in table.records)
+    assert metadata(result, "emitted_event")["silhouette_se"] > 0
+    few = deploy(separated_rows()).run()
+    assert metadata(few, "emitted_event")["silhouette_se"] == 0
+
+
 def test_equal_vectors_make_one_cluster_without_a_silhouette(deploy: Any) -> None:
     deployment = deploy([embedding_row(f"t{i:02}", [1.0, 2.0]) for i in range(30)])
     deployment.run()

@@ -245,6 +245,31 @@ def test_demo_data_can_be_clustered(tmp_path: Path) -> None:
     )
 
 
+def test_run_loads_neither_scikit_learn_nor_a_model_client(deployment: Deployment) -> None:
+    code = (
+        "import sys\n"
+        "from trace_clustering_dagster import defs\n"
+        "import dagster as dg\n"
+        "result = dg.materialize(list(defs.assets), resources=dict(defs.resources),\n"
+        f"                        partition_key='{DAY}|1')\n"
+        "assert result.success\n"
+        # not pandas: pyarrow imports it wherever it is installed
+        "print([m for m in ('sklearn', 'scipy', 'openai') if m in sys.modules])"
+    )
+    environment = {
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": deployment.clickhouse.url,
+        "TRACE_CLUSTERING_STORAGE": str(deployment.storage),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_importing_the_definitions_loads_nothing_heavy() -> None:
     heavy = ("sklearn", "scipy", "pandas", "pyarrow", "openai", "chdb", "clickhouse_connect")
     code = (

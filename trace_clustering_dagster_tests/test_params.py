@@ -22,6 +22,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"seed": -1}, "seed=-1 is too small: use 0 or more"),
     ({"seed": 2**32}, "seed=4294967296 is too large: use 4294967295 or less"),
     ({"lookback_days": 10**7}, "lookback_days=10000000 is too large: use 3650 or less"),
+    ({"engine": "slow"}, "engine=slow is unknown: use fast or scikit-learn"),
     ({"renderings": []}, "renderings=[] selects no trace: name at least one rendering"),
     (
         {"window_start": "2026-01-01T00:00:00Z"},

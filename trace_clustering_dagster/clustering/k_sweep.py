@@ -1,105 +1,176 @@
-"""Fit and score every number of clusters, and choose the best: k-means by silhouette."""
+"""The fast k sweep: cluster embeddings for every k of a range and score each clustering."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trace_clustering_dagster.clustering.distances import squared_norms
+from trace_clustering_dagster.clustering.lloyd import Partition, lloyd
+from trace_clustering_dagster.clustering.rows import CentredRows, blocks, useful_centre
+from trace_clustering_dagster.clustering.scores import (
+    KRange,
+    KScore,
+    KSweep,
+    canonical_order,
+    check_finite,
+    clamp_k_range,
+    renumber,
+)
+from trace_clustering_dagster.clustering.search import search_centroids
+from trace_clustering_dagster.clustering.silhouette import Silhouette, silhouettes
+from trace_clustering_dagster.clustering.sketch import Sketch, principal_basis, sketch_rows
+from trace_clustering_dagster.clustering.workers import worker_pool
 
-@dataclass(frozen=True, eq=False)
-class KScore:
-    """One k-means fit and its scores.
+__all__ = ["KScore", "KSweep", "sweep_k"]
 
-    Attributes:
-        silhouette: Mean silhouette coefficient over all rows; None for a single cluster.
-        silhouette_se: Standard error of the silhouette; 0.0 if it is exact.
-        inertia: Sum of squared Euclidean distances of the rows to their centroid.
-        labels: int32 (n,), values 0..k-1. Clusters are numbered by size, largest first, then by
-            their first row; none is empty.
-        centroids: float32 (k, d).
-    """
+_BASIS_ROWS = 512
+_SEARCH_ROWS = 4_096
+_DIRECTIONS = 64
+_DIRECTIONS_MANY_K = 96  # above k = 10: more clusters to tell apart
+_TOLERANCE = 1e-6  # of the inertia: below this, another iteration changes nothing anyone sees
 
-    silhouette: float | None
-    silhouette_se: float
-    inertia: float
-    labels: NDArray[np.int32]
-    centroids: NDArray[np.float32]
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """int64 (k,): rows in each cluster."""
-        return np.bincount(self.labels, minlength=len(self.centroids)).astype(np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class KSweep:
-    """The scores of every k that was tried, by ascending k; none for a sweep of nothing."""
-
-    scores: Mapping[int, KScore]
-
-    @property
-    def best_k(self) -> int:
-        """The k with the highest silhouette, ties to the smallest; 0 for a sweep of nothing."""
-        if not self.scores:
-            return 0
-        return max(
-            sorted(self.scores),
-            key=lambda k: -2.0 if (s := self.scores[k].silhouette) is None else s,
-        )
+# float32 squared distances carry an error of about 1e-7 of the variance. Clusters tighter than
+# this share of it (near duplicates, or norms out of float32's range) are computed in float64.
+_TIGHT = 1e-3
+_FLOAT32_NORMS = (1e-30, 1e30)
 
 
 def sweep_k(
-    embeddings: NDArray[np.float32], min_k: int, max_k: int, *, seed: int = 42, n_init: int = 10
+    embeddings: NDArray[Any], min_k: int, max_k: int, *, seed: int = 42, n_init: int = 10
 ) -> KSweep:
-    """Cluster the rows with k-means for each k and score each by its silhouette.
+    """Cluster `embeddings` with k-means for every k from min_k to max_k, and score each k.
 
-    The range is clamped: ``max_k`` to n - 1 and to the number of distinct rows, since neither more
-    clusters than distinct rows nor a silhouette of n clusters exists; ``min_k`` follows. Where that
-    leaves k = 1, the result is one cluster without a silhouette.
+    The inertia is, nearly always, at or below the best of n_init runs of `sklearn.cluster.KMeans`
+    (see `search`). Silhouettes are exact up to 4,096 rows and estimates beyond, see
+    `KScore.silhouette_se`. Equal input and seed give equal bits, for any number of threads.
+
+    How it works, step by step: project the rows on the 64 directions of most variance; find good
+    centroids for every k among the projections, where an iteration costs 1/48 of one in 3,072
+    dimensions; run Lloyd's algorithm from there on the full rows, which are then nearly at rest,
+    so that little more than one pass is enough; take the silhouettes of every k from one pass
+    over the distances.
 
     Args:
-        embeddings: (n, d), finite, n >= 1.
-        min_k, max_k: Range of k, both included, ``2 <= min_k <= max_k``.
-        seed: Seed of the k-means++ initialisation.
-        n_init: Restarts for each k; the one with the lowest inertia is kept.
+        embeddings: (n, d), real numbers of any dtype and layout, float32 best. May be
+            memory-mapped: it is then read in blocks, two or three times.
+        min_k, max_k: The range, both included. Lowered to what the data can fill: at most n - 1
+            and the number of distinct rows. Where that is 1, the only score is one cluster, with
+            silhouette None.
+        seed: Of every random choice.
+        n_init: How hard to search; k-means++ restarts for each k are proportional to it.
 
     Raises:
-        ValueError: no rows, not two dimensions, values that are not finite, or an impossible range.
+        ValueError: If embeddings is not 2-D, not numeric, empty, or has a value that is not
+            finite in float32; if min_k < 2, min_k > max_k or n_init < 1.
     """
-    from sklearn.cluster import KMeans
-    from sklearn.metrics import silhouette_score
-
-    if not 2 <= min_k <= max_k:
-        raise ValueError(f"min_k={min_k}, max_k={max_k}: use 2 <= min_k <= max_k")
-    if embeddings.ndim != 2 or not len(embeddings):
-        raise ValueError(f"embeddings of shape {embeddings.shape}: use (n, d) with n >= 1")
-    if not np.isfinite(embeddings).all():
-        raise ValueError("embeddings contain NaN or infinity: leave those rows out")
-    max_k = min(max_k, max(len(embeddings) - 1, 1), len(np.unique(embeddings, axis=0)))
-    # the reference fits float64, and its scores are what users compare with
-    rows = embeddings.astype(np.float64)
-    scores = {}
-    for k in range(min(min_k, max_k), max_k + 1):
-        kmeans = KMeans(n_clusters=k, n_init=n_init, random_state=seed).fit(rows)
-        labels, centroids = _numbered_by_size(kmeans.labels_, kmeans.cluster_centers_)
-        scores[k] = KScore(
-            silhouette=float(silhouette_score(rows, labels)) if k > 1 else None,
-            silhouette_se=0.0,
-            inertia=float(kmeans.inertia_),
-            labels=labels,
-            centroids=centroids,
-        )
-    return KSweep(scores)
+    k_range = clamp_k_range(embeddings, min_k, max_k)
+    if n_init < 1:
+        raise ValueError(f"n_init must be at least 1, got {n_init}: 10 is usual")
+    if k_range.max_k == 1:
+        return KSweep({1: _one_cluster(embeddings)})
+    with worker_pool() as pool:
+        with suppress(_Float32Error):
+            return _sweep(embeddings, k_range, np.float32, seed, n_init, pool)
+        return _sweep(embeddings, k_range, np.float64, seed, n_init, pool)
 
 
-def _numbered_by_size(
-    labels: NDArray[np.int32], centroids: NDArray[np.float64]
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Number the clusters by size, largest first, then by first row, so that the numbers do not
-    depend on the order in which the algorithm happened to find them."""
-    found, first_row, sizes = np.unique(labels, return_index=True, return_counts=True)
-    order = np.lexsort((first_row, -sizes))
-    number = np.empty(len(centroids), dtype=np.int32)
-    number[found[order]] = np.arange(len(found))
-    return number[labels], centroids[found[order]].astype(np.float32)
+class _Float32Error(Exception):
+    """float32 cannot resolve these embeddings."""
+
+
+def _sweep(
+    embeddings: NDArray[Any],
+    k_range: KRange,
+    dtype: type[np.floating[Any]],
+    seed: int,
+    n_init: int,
+    pool: Executor,
+) -> KSweep:
+    """The sweep in working precision `dtype`; raises _Float32Error if float32 is not enough."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    n, max_k = len(embeddings), k_range.max_k
+
+    search_rows = _random_rows(n, max(_SEARCH_ROWS, 4 * max_k), rng)
+    basis_rows = search_rows[_random_rows(len(search_rows), _BASIS_ROWS, rng)]
+    rows = CentredRows(embeddings, useful_centre(embeddings[basis_rows]), dtype)
+    sample = rows.take(basis_rows)
+    _check_norms(squared_norms(sample), embeddings, dtype)
+    basis = principal_basis(sample, _DIRECTIONS if max_k <= 10 else _DIRECTIONS_MANY_K, rng)
+    sketch = sketch_rows(rows, basis, pool)
+    _check_norms(sketch.norms, embeddings, dtype)
+
+    starts = search_centroids(
+        sketch.coordinates[search_rows], *k_range, n_init=n_init, rng=rng, pool=pool
+    )
+    if n > len(search_rows):
+        starts = _settle_in_sketch(sketch, starts, pool)
+    lifted = {k: centroids @ basis.T for k, centroids in starts.items()}
+    partitions = lloyd(rows, sketch.norms, lifted, tol=_TOLERANCE, pool=pool)
+
+    inertia = {k: partition.inertia(sketch.norms) for k, partition in partitions.items()}
+    total = float(sketch.norms.sum(dtype=np.float64))
+    if dtype is np.float32 and min(inertia.values()) < _TIGHT * total:
+        raise _Float32Error
+    labels = {k: partition.labels for k, partition in partitions.items()}
+    scores = silhouettes(rows, sketch, labels, rng, pool)
+    return KSweep(
+        {
+            k: _k_score(partition, scores[k], inertia[k], rows.centre)
+            for k, partition in partitions.items()
+        }
+    )
+
+
+def _settle_in_sketch(
+    sketch: Sketch, starts: dict[int, NDArray[Any]], pool: Executor
+) -> dict[int, NDArray[Any]]:
+    """Lloyd's algorithm on the sketch of all rows, from centroids found on some of them."""
+    coordinates = sketch.coordinates
+    rows = CentredRows(
+        coordinates, np.zeros(coordinates.shape[1], np.float32), coordinates.dtype.type
+    )
+    partitions = lloyd(rows, squared_norms(coordinates), starts, tol=_TOLERANCE / 2, pool=pool)
+    return {k: p.centroids.astype(coordinates.dtype) for k, p in partitions.items()}
+
+
+def _k_score(
+    partition: Partition, silhouette: Silhouette, inertia: float, centre: NDArray[np.float32]
+) -> KScore:
+    order = canonical_order(partition.labels, partition.k)
+    return KScore(
+        silhouette=silhouette.mean,
+        silhouette_se=silhouette.standard_error,
+        inertia=inertia,
+        labels=renumber(partition.labels, order),
+        centroids=(partition.centroids[order] + centre).astype(np.float32),
+    )
+
+
+def _one_cluster(embeddings: NDArray[Any]) -> KScore:
+    """All rows in one cluster: what is left when no two k can be compared."""
+    check_finite(embeddings)
+    centroid = embeddings.mean(axis=0, dtype=np.float64)
+    inertia = sum(
+        float(((embeddings[start:stop] - centroid) ** 2).sum())
+        for start, stop in blocks(len(embeddings), 1024)
+    )
+    labels = np.zeros(len(embeddings), np.int32)
+    return KScore(None, 0.0, inertia, labels, centroid[None].astype(np.float32))
+
+
+def _random_rows(n: int, at_most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Ascending indices of at_most rows of n drawn without replacement; all if there are fewer."""
+    return np.sort(rng.choice(n, min(n, at_most), replace=False))
+
+
+def _check_norms(
+    norms: NDArray[Any], embeddings: NDArray[Any], dtype: type[np.floating[Any]]
+) -> None:
+    """Look for trouble where it is cheapest to see: in the squared norms of the centred rows."""
+    smallest, largest = _FLOAT32_NORMS
+    if dtype is np.float32 and not smallest <= norms.max() <= largest:
+        check_finite(embeddings)
+        raise _Float32Error

@@ -1,0 +1,1 @@
+"""Measurements, one module each; every one writes its section of RESULTS.md."""

@@ -1,0 +1,44 @@
+"""An embedded warehouse of synthetic embeddings, for benchmarks that go through ClickHouse."""
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.embeddings import synthetic
+
+PARTITION = "2026-01-31|1"
+_NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.timezone.utc)
+
+
+def write_warehouse(folder: Path, rows: int, dimension: int) -> None:
+    """`rows` traces of team 1 in the window of `PARTITION`, each with a summary."""
+    ids = [f"trace-{i:06}" for i in range(rows)]
+    vectors = pa.array(synthetic(rows, dimension).ravel())
+    columns = {
+        "team_id": pa.array(np.ones(rows, np.int64)),
+        "product": ["llm-analytics"] * rows,
+        "document_type": ["llm-trace-summary"] * rows,
+        "model_name": ["synthetic"] * rows,
+        "rendering": ["llma_trace_detailed"] * rows,
+        "document_id": ids,
+        "timestamp": pa.array([_NOON] * rows, pa.timestamp("ms", "UTC")),
+        "inserted_at": pa.array([_NOON] * rows, pa.timestamp("ms", "UTC")),
+        "content": [""] * rows,
+        "embedding": pa.ListArray.from_arrays(
+            np.arange(0, (rows + 1) * dimension, dimension, dtype=np.int32), vectors
+        ),
+    }
+    events = {
+        "uuid": [f"00000000-0000-0000-0000-{i:012}" for i in range(rows)],
+        "event": ["$ai_trace_summary"] * rows,
+        "properties": [f'{{"$ai_trace_id": "{i}", "$ai_summary_title": "Title {i}"}}' for i in ids],
+        "timestamp": pa.array([_NOON] * rows, pa.timestamp("us", "UTC")),
+        "team_id": pa.array(np.ones(rows, np.int64)),
+        "distinct_id": ["summaries"] * rows,
+    }
+    for name, content in (("posthog_document_embeddings", columns), ("events", events)):
+        (folder / name).mkdir(parents=True)
+        pq.write_table(pa.table(content), folder / name / "part-0.parquet")

@@ -1,0 +1,44 @@
+"""The same sweep with scikit-learn, as a measure of the fast one and as an engine of its own."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trace_clustering_dagster.clustering.scores import (
+    KScore,
+    KSweep,
+    canonical_order,
+    check_finite,
+    clamp_k_range,
+    renumber,
+)
+
+
+def sweep_k_scikit_learn(
+    embeddings: NDArray[Any], min_k: int, max_k: int, *, seed: int = 42, n_init: int = 10
+) -> KSweep:
+    """`KMeans` and `silhouette_score` for every k from min_k to max_k, in float64.
+
+    Arguments, errors and result are those of `k_sweep.sweep_k`; every silhouette is exact. Needs
+    memory for a float64 copy and time growing with n^2 d for each k.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
+    k_range = clamp_k_range(embeddings, min_k, max_k)
+    check_finite(embeddings)
+    rows = np.asarray(embeddings, dtype=np.float64)
+    scores = {}
+    for k in range(k_range.min_k, k_range.max_k + 1):
+        fit = KMeans(k, n_init=n_init, random_state=seed).fit(rows)
+        labels, centroids = fit.labels_, fit.cluster_centers_
+        order = canonical_order(labels, k)
+        scores[k] = KScore(
+            silhouette=float(silhouette_score(rows, labels)) if k > 1 else None,
+            silhouette_se=0.0,
+            inertia=float(fit.inertia_),
+            labels=renumber(labels, order),
+            centroids=centroids[order].astype(np.float32),
+        )
+    return KSweep(scores)

@@ -1,0 +1,69 @@
+"""Small data sets of the kinds that a sweep meets, for comparison with scikit-learn."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+
+Floats = NDArray[np.float32]
+
+
+def well_separated(seed: int, n: int = 500, d: int = 64) -> Floats:
+    """Four tight groups on the sphere."""
+    return _groups(seed, n, d, n_groups=4, spread=0.25)
+
+
+def overlapping(seed: int, n: int = 500, d: int = 64) -> Floats:
+    """Five groups that run into each other."""
+    return _groups(seed, n, d, n_groups=5, spread=1.5)
+
+
+def anisotropic(seed: int, n: int = 500, d: int = 96) -> Floats:
+    """Six groups, each stretched along its own directions, around a common mean."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(6, n, p=rng.dirichlet(np.full(6, 4.0)))
+    spectrum = np.arange(1, d + 1) ** -0.7
+    stretch = np.stack([rng.permutation(spectrum) for _ in range(6)])
+    centres = rng.standard_normal((6, d)) * spectrum + 0.5 / np.sqrt(d)
+    return _on_sphere(centres[labels] + rng.standard_normal((n, d)) * stretch[labels])
+
+
+def many_clusters(seed: int, n: int = 500, d: int = 64) -> Floats:
+    """Twenty-five groups: more than the k under test can name."""
+    return _groups(seed, n, d, n_groups=25, spread=0.5)
+
+
+SYNTHETIC: dict[str, Callable[..., Floats]] = {
+    "well_separated": well_separated,
+    "overlapping": overlapping,
+    "anisotropic": anisotropic,
+    "many_clusters": many_clusters,
+}
+
+
+def real(folder: str, seed: int, n: int) -> Floats:
+    """n distinct rows of real embeddings; skips the test where the data is not at hand."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = SHARED_DATA / folder / "posthog_document_embeddings"
+    if not path.is_dir():
+        pytest.skip(f"no real embeddings: {path} does not exist")
+    column = parquet.read_table(path, columns=["embedding"])["embedding"].combine_chunks()
+    rows: Floats = np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:n]
+    return np.take(rows, np.sort(chosen), axis=0)
+
+
+def _groups(seed: int, n: int, d: int, *, n_groups: int, spread: float) -> Floats:
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((n_groups, d)) / np.sqrt(d)
+    labels = rng.choice(n_groups, n, p=rng.dirichlet(np.full(n_groups, 4.0)))
+    return _on_sphere(centres[labels] + spread * rng.standard_normal((n, d)) / np.sqrt(d))
+
+
+def _on_sphere(rows: NDArray[np.float64]) -> Floats:
+    unit: NDArray[np.float64] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit.astype(np.float32)
