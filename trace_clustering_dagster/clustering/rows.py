@@ -66,7 +66,8 @@ def useful_centre(sample: NDArray[Any]) -> NDArray[np.float32]:
     """
     with np.errstate(over="ignore", invalid="ignore"):  # values that are too large: see the norms
         mean = sample.mean(axis=0, dtype=np.float64)
-        variance = sample.var(axis=0, dtype=np.float64).sum()
+        squares = np.einsum("ij,ij->", sample, sample, dtype=np.float64) / len(sample)
+        variance = squares - mean @ mean  # rounds to nothing where the mean is very long
         centre = mean.astype(np.float32)
     return np.zeros_like(centre) if mean @ mean < 4 * variance else centre
 
