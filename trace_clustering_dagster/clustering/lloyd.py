@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from trace_clustering_dagster.clustering.distances import squared_norms
 from trace_clustering_dagster.clustering.rows import CentredRows, blocks
 
-_BLOCK_ROWS = 512
+# Rows in a block: with few columns more of them, or the calls would cost more than the work.
+_BLOCK_ROWS, _BLOCK_VALUES = 512, 2**18
 
 # Rows that change cluster: their indices (m,), values (m, d) and new labels (m,).
 Move = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int32]]
@@ -66,7 +67,8 @@ def lloyd(
     norms: (n,), |x|^2. A k stops when no row changes, or once an iteration lowers the inertia by
     less than the share `tol`. The partitions returned have no empty cluster.
     """
-    runs = {k: _BoundedRun(rows, norms, start) for k, start in starts.items()}
+    block_rows = max(_BLOCK_ROWS, _BLOCK_VALUES // rows.d)
+    runs = {k: _BoundedRun(rows, norms, start, block_rows) for k, start in starts.items()}
     stacked = np.concatenate(list(starts.values()))
 
     def assign(span: tuple[int, int]) -> NDArray[Any]:
@@ -77,7 +79,7 @@ def lloyd(
         for k, run in runs.items():
             labels, margin, own = _margins(scores[first : first + k], norms[start:stop])
             run.labels[start:stop], run.margins[start:stop] = labels, margin
-            run.first_inertia[start // _BLOCK_ROWS] = own
+            run.first_inertia[start // block_rows] = own
             # The scores have served: their memory takes the membership, to sum up the clusters.
             np.equal(labels, np.arange(k)[:, None], out=scores[first : first + k], casting="unsafe")
             first += k
@@ -85,7 +87,7 @@ def lloyd(
         return sums
 
     sums = np.zeros(stacked.shape)
-    for part in pool.map(assign, blocks(rows.n, _BLOCK_ROWS)):
+    for part in pool.map(assign, blocks(rows.n, block_rows)):
         sums += part
     partitions = {}
     first = 0
@@ -99,13 +101,15 @@ def lloyd(
 class _BoundedRun:
     """The state of one k in `lloyd`."""
 
-    def __init__(self, rows: CentredRows, norms: NDArray[Any], centroids: NDArray[Any]) -> None:
-        self.rows, self.norms = rows, norms
+    def __init__(
+        self, rows: CentredRows, norms: NDArray[Any], centroids: NDArray[Any], block_rows: int
+    ) -> None:
+        self.rows, self.norms, self.block_rows = rows, norms, block_rows
         self.k = len(centroids)
         self.centroids = centroids.astype(np.float64)
         self.labels = np.empty(rows.n, np.int32)
         self.margins = np.empty(rows.n, rows.dtype)
-        self.first_inertia = np.empty(len(blocks(rows.n, _BLOCK_ROWS)))  # one for each block
+        self.first_inertia = np.empty(len(blocks(rows.n, block_rows)))  # one for each block
         self.sums = np.empty((self.k, rows.d))
         self.sizes = np.empty(self.k)
 
@@ -141,7 +145,7 @@ class _BoundedRun:
             return some[changed], block[changed], labels[changed]
 
         n_changed = 0
-        for move in pool.map(assign, blocks(len(indices), _BLOCK_ROWS)):
+        for move in pool.map(assign, blocks(len(indices), self.block_rows)):
             n_changed += len(move[0])
             self._move(*move)
         return n_changed
@@ -166,7 +170,7 @@ class _BoundedRun:
         if len(empty) == 0:
             return
         own = np.empty(self.rows.n)
-        for start, stop in blocks(self.rows.n, _BLOCK_ROWS):
+        for start, stop in blocks(self.rows.n, self.block_rows):
             offset = self.rows.block(start, stop) - self.centroids[self.labels[start:stop]]
             own[start:stop] = squared_norms(offset)
         for cluster in empty:
