@@ -144,9 +144,8 @@ def stall_in_the_middle(table, where, *args, **kwargs):
     if "properties" in table.column_names:
         Path(where).write_bytes(b"PAR1 half a file")
         Path(marker).touch()
-        import time
-        while True:
-            time.sleep(1)
+        import signal
+        signal.pause()
     return write_table(table, where, *args, **kwargs)
 
 pq.write_table = stall_in_the_middle
