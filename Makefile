@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 		--partition '$(YESTERDAY)|1' > .dagster/demo.log 2>&1 || { cat .dagster/demo.log; \
 		echo; echo "It failed. The reason is in this line of .dagster/demo.log:"; \
 		grep -m1 -E 'Failure:|Error:' .dagster/demo.log; exit 1; }
-	@grep -oE '(trace_ids|k_sweep_scores|emitted_event) - .*' .dagster/demo.log
+	@grep -oE '(trace_ids|k_sweep_scores|labels|emitted_event) - .*' .dagster/demo.log
 	@echo
 	@$(BIN)/trace-clustering clusters --team 1
 	@echo

@@ -1,13 +1,15 @@
 """The eight stages, from trace ids to the emitted event. Each takes its inputs, makes one call
 into the core, and returns its value with what a person wants to see of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
+from trace_clustering_dagster.checks import LABEL_CHECKS, check_labels, check_specs
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.models import (
     ClusterLabels,
     DistanceMatrix,
@@ -18,6 +20,7 @@ from trace_clustering_dagster.models import (
     Representatives,
     TraceEmbeddings,
     TraceSample,
+    TraceSummary,
     too_few_traces,
 )
 from trace_clustering_dagster.params import ClusteringParams
@@ -33,7 +36,7 @@ RETRIES = dg.RetryPolicy(
 
 
 def stage(
-    *kinds: str, pool: str | None = None
+    *kinds: str, pool: str | None = None, checks: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """The asset decorator with what all stages share."""
 
@@ -46,6 +49,7 @@ def stage(
             io_manager_key=f"{function.__name__}_io_manager",
             retry_policy=RETRIES,
             pool=pool,
+            check_specs=check_specs(function.__name__, checks or {}),
         )(function)
 
     return decorate
@@ -189,15 +193,17 @@ def representatives(
     return dg.MaterializeResult(value=nearest, metadata=representatives_metadata(nearest))
 
 
-@stage("clickhouse", "openai", "json", pool="llm")
+@stage("clickhouse", "openai", "json", pool="llm", checks=LABEL_CHECKS)
 def labels(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
     fitted_model: FittedModel,
+    distance_matrix: DistanceMatrix,
     representatives: Representatives,
     params: ClusteringParams,
     clickhouse: dg.ResourceParam[ClickHouseResource],
-) -> dg.MaterializeResult[ClusterLabels]:
+    label_answers: dg.ResourceParam[AnswerCache],
+) -> Iterator[dg.MaterializeResult[ClusterLabels]]:
     """A title and a description for each cluster, from its representatives' summaries.
 
     A language model writes them if one is configured; if it fails, or there is none, the run goes
@@ -205,26 +211,31 @@ def labels(
     """
     from trace_clustering_dagster.clickhouse.queries import fetch_summaries
     from trace_clustering_dagster.display import labels_metadata
+    from trace_clustering_dagster.labeling.evidence import gather_evidence
     from trace_clustering_dagster.labeling.labels import label_clusters
+    from trace_clustering_dagster.labeling.quality import round_trip
 
     model = fitted_model.digest
     require_same(fitted_model.sample_digest, trace_ids.digest, "fitted_model", "trace_ids")
     require_same(representatives.model_digest, model, "representatives", "fitted_model")
-    summaries = fetch_summaries(
-        clickhouse.connect(log_comment(context)),
-        trace_ids.team_id,
-        (trace_ids.window_start, trace_ids.window_end),
-        [trace.trace_id for trace in representatives.traces],
+    require_same(distance_matrix.model_digest, model, "distance_matrix", "fitted_model")
+
+    def summaries_of(ids: Sequence[str]) -> dict[str, TraceSummary]:
+        window = (trace_ids.window_start, trace_ids.window_end)
+        connection = clickhouse.connect(log_comment(context))
+        return fetch_summaries(connection, trace_ids.team_id, window, ids)
+
+    evidence = gather_evidence(
+        fitted_model, distance_matrix.distances, representatives, summaries_of, redact=params.redact
     )
-    clusters = label_clusters(
-        fitted_model.sizes.tolist(),
-        representatives.by_cluster(),
-        summaries,
-        model=params.label_model,
-    )
-    written = replace(clusters, model_digest=model)
-    return dg.MaterializeResult(
-        value=written, metadata=labels_metadata(fitted_model, written, summaries)
+    labelled = label_clusters(evidence, params, label_answers)
+    matched = round_trip(labelled.clusters, evidence)
+    context.log.info(labelled.in_words())
+    # yielded, because Dagster stores no returned value beside check results
+    yield dg.MaterializeResult(
+        value=replace(labelled, model_digest=model),
+        metadata=labels_metadata(labelled, evidence, matched, params),
+        check_results=check_labels(labelled, matched),
     )
 
 

@@ -11,16 +11,19 @@ from trace_clustering_dagster.io_managers import (
     STORAGE_VARIABLE,
     stage_io_managers,
 )
+from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.params import ClusteringParams
 
 clickhouse = ClickHouseResource.from_environment()
+storage = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([assets]),
     resources={
         "params": ClusteringParams(),
         "clickhouse": clickhouse,
-        **stage_io_managers(os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE), clickhouse),
+        "label_answers": AnswerCache(storage),
+        **stage_io_managers(storage, clickhouse),
     },
     # Imports are most of a run: a process for each step would pay them eight times over.
     executor=dg.in_process_executor,

@@ -4,12 +4,14 @@ Text from traces is untrusted; tables show it as text, never as Markdown.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
+from trace_clustering_dagster.labeling.evidence import Evidence
+from trace_clustering_dagster.labeling.quality import RoundTrip
 from trace_clustering_dagster.models import (
     ClusterLabels,
     EmittedEvent,
@@ -18,11 +20,14 @@ from trace_clustering_dagster.models import (
     Representatives,
     TraceEmbeddings,
     TraceSample,
-    TraceSummary,
     utc,
 )
 
+if TYPE_CHECKING:
+    from trace_clustering_dagster.params import ClusteringParams
+
 MAX_TEXT = 200
+HIDDEN = "hidden: emit_examples is false"
 
 
 def sample_metadata(sample: TraceSample) -> dict[str, Any]:
@@ -137,33 +142,61 @@ def representatives_metadata(representatives: Representatives) -> dict[str, Any]
 
 
 def labels_metadata(
-    model: FittedModel, labels: ClusterLabels, summaries: Mapping[str, TraceSummary]
+    labels: ClusterLabels,
+    evidence: Sequence[Evidence],
+    matched: Mapping[int, RoundTrip],
+    params: "ClusteringParams",
 ) -> dict[str, Any]:
-    """The titles with size, share and source, and what the language model cost in tokens."""
-    rows = [
-        {
-            "cluster_id": label.cluster_id,
-            "title": _cut(label.title),
-            "description": _cut(label.description),
-            "size": int(size),
-            "share": _share(size, len(model.labels)),
-            "source": label.source,
-            "reason": label.reason,
-        }
-        for label, size in zip(labels.clusters, model.sizes, strict=True)
-    ]
+    """The titles with size, share, source and how they fit, and what the language model cost."""
+    total = sum(cluster.size for cluster in evidence)
+    rows = []
+    for label, cluster in zip(labels.clusters, evidence, strict=True):
+        hidden = label.source == "offline" and not params.emit_examples
+        match = matched.get(label.cluster_id)
+        rows.append(
+            {
+                "cluster_id": label.cluster_id,
+                "title": HIDDEN if hidden else _cut(label.title),
+                "description": HIDDEN if hidden else _cut(label.description),
+                "size": cluster.size,
+                "share": _share(cluster.size, total),
+                "source": label.source,
+                "reason": label.reason,
+                "held_out_traces_that_match": f"{match.landed} of {match.traces}" if match else "",
+            }
+        )
     counts = {
         f"labels_{source}": sum(label.source == source for label in labels.clusters)
         for source in ("model", "offline", "fallback")
     }
-    return {
+    tokens = {name: getattr(labels, name) for name in ("prompt_tokens", "completion_tokens")}
+    metadata: dict[str, Any] = {
         "labels": _table(rows),
         **counts,
-        "representatives_with_summary": len(summaries),
         "language_model": labels.model or "none",
-        "prompt_tokens": labels.prompt_tokens,
-        "completion_tokens": labels.completion_tokens,
+        "requests": labels.requests,
+        "cached_requests": labels.cached_requests,
+        **tokens,
+        "estimated_cost_usd": (
+            tokens["prompt_tokens"] * params.prompt_token_price
+            + tokens["completion_tokens"] * params.completion_token_price
+        )
+        / 1e6,
+        "withheld_traces": labels.withheld_traces,
+        "representatives_with_summary": sum(len(cluster.nearest) for cluster in evidence),
     }
+    traces = sum(match.traces for match in matched.values())
+    if traces:
+        metadata["round_trip"] = sum(match.landed for match in matched.values()) / traces
+    if params.emit_examples:
+        metadata["examples"] = _table(
+            [
+                {"cluster_id": cluster.cluster_id, "nearest_trace": _cut(summary.title)}
+                for cluster in evidence
+                for summary in cluster.nearest
+            ]
+        )
+    return metadata
 
 
 def event_metadata(

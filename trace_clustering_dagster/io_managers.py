@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import io
 import json
-import uuid
 import zipfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -31,6 +30,7 @@ from trace_clustering_dagster.models import (
     as_dict,
     utc,
 )
+from trace_clustering_dagster.storage import write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,15 +71,7 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         # complete before a byte is stored: an object store keeps what a failing writer got to
         buffer = io.BytesIO()
         self.write(obj, buffer)
-        if path.protocol not in ("", "file"):
-            path.write_bytes(buffer.getvalue())
-            return
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            temporary.write_bytes(buffer.getvalue())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, buffer.getvalue())
 
     def load_from_path(self, context: dg.InputContext, path: "UPath") -> Any:
         """Read the file, or fail for good with the command that makes it."""
@@ -293,7 +285,7 @@ class LabelsIOManager(StageIOManager):
     def read(self, path: "UPath") -> ClusterLabels:
         stored = json.loads(path.read_bytes())
         clusters = tuple(ClusterLabel(**label) for label in stored.pop("clusters"))
-        return ClusterLabels(clusters=clusters, **stored)
+        return ClusterLabels(clusters, **stored | {"commanded": tuple(stored["commanded"])})
 
 
 class EmittedEventIOManager(StageIOManager):

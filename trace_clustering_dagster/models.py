@@ -5,6 +5,7 @@ A stage can run again by itself, from stored values. So that it never mixes valu
 samples or fits, a value holds the digest of the sample, or of the model, that it was made from.
 """
 
+import collections
 import dataclasses
 import datetime
 import functools
@@ -246,8 +247,8 @@ class ClusterLabel:
     """A cluster's title and description, and where they came from.
 
     Attributes:
-        source: "model" if a language model wrote it, "offline" if it was made from the summaries
-            because no model is configured, "fallback" if the model was asked in vain.
+        source: "model" if a language model wrote it, "offline" if it was made from the traces' own
+            words, "fallback" if it only numbers the cluster.
         reason: Why it is no model's label; "" for one.
     """
 
@@ -264,15 +265,32 @@ class ClusterLabels:
 
     Attributes:
         model: The language model that was asked, "" if none was.
-        prompt_tokens, completion_tokens: As the model's server counted them.
+        requests: Requests to its server in this run.
+        cached_requests: Requests that earlier runs had the answer to.
+        prompt_tokens, completion_tokens: Of this run, as the model's server counted them.
+        withheld_traces: Traces that no prompt shows because they instruct their reader.
+        commanded: Clusters for which the model once answered with what a trace demands.
         model_digest: Of the fitted model whose clusters they are.
     """
 
     clusters: tuple[ClusterLabel, ...] = ()
     model: str = ""
+    requests: int = 0
+    cached_requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    withheld_traces: int = 0
+    commanded: tuple[int, ...] = ()
     model_digest: str = ""
+
+    def in_words(self) -> str:
+        """How many labels came from where, and why, in one line."""
+        reasons = collections.Counter((label.source, label.reason) for label in self.clusters)
+        told = (
+            f"{count} {source}{f' ({reason})' if reason else ''}"
+            for (source, reason), count in reasons.items()
+        )
+        return f"{len(self.clusters)} labels: {', '.join(told) or 'nothing to label'}"
 
 
 @dataclass(frozen=True)

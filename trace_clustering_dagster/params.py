@@ -60,11 +60,45 @@ class ClusteringParams(dg.ConfigurableResource):
         default=None,
         description="Embedding model. Unset: the one that most eligible traces have.",
     )
-
+    labeler: str = Field(
+        default="auto",
+        description="Who labels the clusters. openai: a language model. offline: the traces' own "
+        "words. auto: a language model if OPENAI_API_KEY or OPENAI_BASE_URL is set.",
+    )
     label_model: str = Field(
-        default="gpt-4o-mini",
-        description="Chat model that writes the labels, if OPENAI_API_KEY or OPENAI_BASE_URL is "
-        "set.",
+        default="gpt-4o-mini", description="Chat model that writes the labels."
+    )
+    fallback: str = Field(
+        default="numbered",
+        description="Label of a cluster that the language model failed to label. numbered: "
+        "Cluster N. offline: as labeler offline would have it.",
+    )
+    label_timeout_seconds: float = Field(
+        default=120.0, description="Time for all requests to the language model, with retries."
+    )
+    max_prompt_tokens: int = Field(
+        default=24_000,
+        description="Estimated tokens of one request. Clusters that do not fit are labelled in "
+        "several.",
+    )
+    max_label_tokens: int = Field(
+        default=200_000, description="Tokens that one run may spend on labels."
+    )
+    prompt_token_price: float = Field(
+        default=0.15,
+        description="US dollars for a million prompt tokens, to estimate the cost; the default is "
+        "gpt-4o-mini's.",
+    )
+    completion_token_price: float = Field(
+        default=0.60, description="US dollars for a million completion tokens."
+    )
+    redact: bool = Field(
+        default=True,
+        description="Replace e-mail addresses, phone and card numbers, keys and tokens in the text "
+        "that labels are made from.",
+    )
+    emit_examples: bool = Field(
+        default=True, description="Show text of the representatives in the metadata of the assets."
     )
 
     @model_validator(mode="after")
@@ -77,6 +111,12 @@ class ClusteringParams(dg.ConfigurableResource):
             "n_init": 1,
             "seed": 0,
             "representatives": 1,
+            "label_timeout_seconds": 0,
+            # instructions and one trace of the greatest length
+            "max_prompt_tokens": 2_000,
+            "max_label_tokens": 0,
+            "prompt_token_price": 0,
+            "completion_token_price": 0,
         }
         for name, bound in at_least.items():
             if getattr(self, name) < bound:
@@ -89,8 +129,16 @@ class ClusteringParams(dg.ConfigurableResource):
             raise ValueError(
                 f"min_k={self.min_k} is above max_k={self.max_k}: raise max_k or lower min_k"
             )
-        if self.engine not in ("fast", "scikit-learn"):
-            raise ValueError(f"engine={self.engine} is unknown: use fast or scikit-learn")
+        choices = {
+            "engine": ("fast", "scikit-learn"),
+            "labeler": ("auto", "openai", "offline"),
+            "fallback": ("numbered", "offline"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} is unknown: use {' or '.join(known)}"
+                )
         if not self.renderings:
             raise ValueError("renderings=[] selects no trace: name at least one rendering")
         self.explicit_window()

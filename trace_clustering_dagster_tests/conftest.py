@@ -36,6 +36,7 @@ from trace_clustering_dagster.assets import (
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.queries import read_events
 from trace_clustering_dagster.io_managers import stage_io_managers
+from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.params import ClusteringParams
 
 UTC = datetime.timezone.utc
@@ -184,6 +185,7 @@ class Deployment:
         return {
             "params": ClusteringParams(**params),
             "clickhouse": self.clickhouse,
+            "label_answers": AnswerCache(str(self.storage)),
             **stage_io_managers(str(self.storage), self.clickhouse),
         }
 

@@ -23,3 +23,24 @@ def nearest_members(
         order = np.argsort(distances[members, cluster], kind="stable")
         chosen.append(members[order[:count]])
     return chosen
+
+
+def nearest_others(
+    distances: NDArray[np.float32], labels: NDArray[np.int32], count: int
+) -> list[NDArray[np.intp]]:
+    """For each cluster the ``count`` rows of other clusters nearest to its centroid, nearest first.
+
+    Args:
+        distances: (n, k), of each row to each centroid.
+        labels: (n,), the cluster of each row.
+        count: Rows to choose; fewer if fewer are in other clusters.
+
+    Returns:
+        k arrays of row numbers; equally near rows come in row order.
+    """
+    chosen = []
+    for cluster in range(distances.shape[1]):
+        others = np.flatnonzero(labels != cluster)
+        order = np.argsort(distances[others, cluster], kind="stable")
+        chosen.append(others[order[:count]])
+    return chosen

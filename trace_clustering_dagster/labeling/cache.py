@@ -1,0 +1,41 @@
+"""Answers of the language model, kept so that the same request is not paid twice."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trace_clustering_dagster.storage import write_whole
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+FOLDER = "label_answers"
+
+
+@dataclass(frozen=True)
+class AnswerCache:
+    """Answers by the content of their request, as text files in ``<base_path>/label_answers``."""
+
+    base_path: str
+
+    def get(self, request: Mapping[str, Any]) -> str | None:
+        """The answer to an equal request, or None."""
+        try:
+            return self._path(request).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def put(self, request: Mapping[str, Any], answer: str) -> None:
+        """Keep the answer."""
+        path = self._path(request)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, answer.encode("utf-8", "replace"))
+
+    def _path(self, request: Mapping[str, Any]) -> "UPath":
+        from upath import UPath
+
+        content = json.dumps(request, sort_keys=True).encode()
+        name = f"{hashlib.sha256(content).hexdigest()}.txt"
+        return UPath(self.base_path).absolute() / FOLDER / name

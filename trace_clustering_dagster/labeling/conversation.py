@@ -1,0 +1,140 @@
+"""What is said to the language model until every cluster has a label or a reason why not."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from trace_clustering_dagster.labeling.evidence import Evidence
+from trace_clustering_dagster.labeling.injection import is_commanded
+from trace_clustering_dagster.labeling.model import Label, LabelModel, ModelFailureError
+from trace_clustering_dagster.labeling.prompt import (
+    MAX_DESCRIPTION_CHARACTERS,
+    MAX_TITLE_CHARACTERS,
+    MAX_WORDS,
+    batches,
+    estimated_tokens,
+    label_messages,
+    revision_messages,
+)
+from trace_clustering_dagster.labeling.text import nearly_equal
+from trace_clustering_dagster.models import ClusterLabel
+
+
+class Conversation:
+    """Asks for all clusters at once, or in as few requests as fit the budget; of several, a last
+    one sees all titles. Then it asks once more for the clusters whose labels cannot be used, and
+    says why they cannot.
+
+    Attributes:
+        labels: Usable labels by cluster id.
+        problems: Why the other clusters have none, by cluster id.
+        commanded: Clusters for which the model answered with what a trace demands.
+    """
+
+    def __init__(
+        self, model: LabelModel, clusters: Sequence[Evidence], max_prompt_tokens: int
+    ) -> None:
+        self.labels: dict[int, ClusterLabel] = {}
+        self.problems: dict[int, str] = {}
+        self.commanded: set[int] = set()
+        self._model = model
+        self._clusters = {cluster.cluster_id: cluster for cluster in clusters}
+        self._max_prompt_tokens = max_prompt_tokens
+        self._total = sum(cluster.size for cluster in clusters)
+
+    def ask_for_all(self) -> None:
+        """Fill ``labels`` and ``problems``. Never raises for what a server can do wrong."""
+        groups = self._groups(list(self._clusters.values()))
+        try:
+            for group in groups:
+                self._ask(group)
+            if len(groups) > 1:
+                self._tell_apart()
+            self._drop_duplicates()
+            for group in self._groups([self._clusters[i] for i in sorted(self.problems)]):
+                self._ask(group)
+            self._drop_duplicates()
+        except ModelFailureError as failure:
+            # the client has retried: what cannot be reached now is not asked again in this run
+            self._drop_duplicates()
+            for cluster_id in self._clusters.keys() - self.labels.keys():
+                self.problems[cluster_id] = str(failure)
+        self._model.keep_answers(wanting=set(self.problems))
+
+    def _groups(self, clusters: Sequence[Evidence]) -> list[list[Evidence]]:
+        return batches(clusters, self._total, self._max_prompt_tokens) if clusters else []
+
+    def _ask(self, group: Sequence[Evidence]) -> None:
+        ids = [cluster.cluster_id for cluster in group]
+        messages = label_messages(
+            group,
+            self._total,
+            problems={i: self.problems[i] for i in ids if i in self.problems},
+            taken=[self.labels[i].title for i in sorted(self.labels)],
+        )
+        answer = self._model.ask(messages, len(group))
+        for cluster_id in ids:
+            self.problems[cluster_id] = answer.problem or "the model left it out"
+        for label in answer.labels:
+            if label.cluster_id in ids and label.cluster_id not in self.labels:
+                self._accept(label)
+
+    def _tell_apart(self) -> None:
+        messages = revision_messages(list(self._clusters.values()), self.labels)
+        if estimated_tokens(messages) > self._max_prompt_tokens:
+            return
+        for label in self._model.ask(messages, len(self.labels)).labels:
+            if label.cluster_id in self.labels:
+                self._accept(label)
+
+    def _accept(self, answer: Label) -> None:
+        """Take the label if it can be used; a usable one that is there already stays if not."""
+        label = ClusterLabel(
+            answer.cluster_id, _clean(answer.title), _clean(answer.description), source="model"
+        )
+        if len(label.description) > MAX_DESCRIPTION_CHARACTERS:
+            cut = label.description[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"
+            label = dataclasses.replace(label, description=cut)
+        problem = _problem(label)
+        cluster = self._clusters[label.cluster_id]
+        traces = (*cluster.nearest, *cluster.contrast)
+        if any(is_commanded(text, traces) for text in (label.title, label.description)):
+            self.commanded.add(label.cluster_id)
+            problem = "the label repeats what a trace demands of its reader"
+        if not problem:
+            self.labels[label.cluster_id] = label
+            self.problems.pop(label.cluster_id, None)
+        elif label.cluster_id not in self.labels:
+            self.problems[label.cluster_id] = problem
+
+    def _drop_duplicates(self) -> None:
+        """Of clusters whose titles could be mistaken for one another, the largest keeps it."""
+        kept: list[ClusterLabel] = []
+        for label in sorted(self.labels.values(), key=lambda x: -self._clusters[x.cluster_id].size):
+            like = next((o for o in kept if nearly_equal(o.title, label.title)), None)
+            if like is None:
+                kept.append(label)
+            else:
+                del self.labels[label.cluster_id]
+                self.problems[label.cluster_id] = (
+                    f"its title is the same as cluster {like.cluster_id}'s, or nearly so"
+                )
+
+
+def _problem(label: ClusterLabel) -> str:
+    """Why the label cannot be used; "" if it can."""
+    words = len(label.title.split())
+    if not label.title:
+        return "the title is empty"
+    if words > MAX_WORDS or len(label.title) > MAX_TITLE_CHARACTERS:
+        return (
+            f"the title has {words} words and {len(label.title)} characters: at most {MAX_WORDS} "
+            f"and {MAX_TITLE_CHARACTERS} are allowed"
+        )
+    if not label.description:
+        return "the description is empty"
+    return ""
+
+
+def _clean(text: str) -> str:
+    """One line, without control characters and marks that turn the direction of writing."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())

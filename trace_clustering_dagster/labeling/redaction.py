@@ -1,0 +1,69 @@
+"""Replace what identifies a person or opens a door in text that leaves for a language model.
+
+A short list of patterns: libraries that find names and addresses bring language models of their
+own. Numbers that only look like a phone's are replaced too; a label loses nothing by it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+from trace_clustering_dagster.models import TraceSummary
+
+_SECRETS = re.compile(
+    r"""
+    -----BEGIN[ A-Z]*PRIVATE[ ]KEY-----.*?(?:-----END[ A-Z]*-----|\Z)
+  | \b(?:sk|pk|rk|phc|phx|whsec)[-_][A-Za-z0-9_-]{12,}  # OpenAI, Anthropic, Stripe, PostHog
+  | \b(?:gh[pousr]|github_pat|glpat|hf|npm|pypi|dop_v1|shpat|xox[a-z])[-_][A-Za-z0-9_-]{10,}
+  | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                               # AWS
+  | \bAIza[A-Za-z0-9_-]{30,}                                     # Google
+  | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?   # JSON web tokens
+  | (?<=://)[^\s/:@]+:[^\s/@]+(?=@)                              # user:password@ of a URL
+  | (?i:(?<=\bbearer\ )|(?<=\bbasic\ ))[A-Za-z0-9._~+/=-]{12,}
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_NAMED_SECRETS = re.compile(
+    r"""(?ix) \b( (?:[a-z0-9]+[_-])* (?: password | passwd | pwd | passphrase | secret | token
+        | api[ _-]?key | access[ _-]?key | private[ _-]?key ) (?:[_-][a-z0-9]+)*
+        ["']? \s* (?: [:=] | \ is\ ) \s* ["']? ) ([^\s"',;]{4,})"""
+)
+_EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
+_CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])")
+_PHONE = re.compile(
+    r"""(?x) (?<![\w.,/:-]) (?!\d{4}-\d\d-\d\d) (?:
+        \+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){5,12}   # +44 20 7946 0958
+      | \(\d{2,5}\)[ .-]?\d{3,4}[ .-]?\d{3,4}                       # (415) 555-2671
+      | \d{2,5}[ .-]\d{3,4}[ .-]\d{3,5}                             # 415-555-2671
+      | \d{10,11}                                                   # 4155552671
+    ) (?![\w-]|[.,]\d)"""
+)
+
+
+def redact(text: str) -> str:
+    """The text with e-mail addresses, phone numbers, card numbers, keys and tokens replaced by
+    ``[email]``, ``[phone]``, ``[card]`` and ``[secret]``."""
+    text = _SECRETS.sub("[secret]", text)
+    text = _NAMED_SECRETS.sub(lambda found: f"{found[1]}[secret]", text)
+    text = _EMAIL.sub("[email]", text)
+    text = _CARD.sub(lambda found: "[card]" if _is_card(found[0]) else found[0], text)
+    return _PHONE.sub("[phone]", text)
+
+
+def redact_summary(summary: TraceSummary) -> TraceSummary:
+    """The summary with all its texts redacted."""
+    clean: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda texts: tuple(map(redact, texts))  # noqa: E731
+    return dataclasses.replace(
+        summary,
+        title=redact(summary.title),
+        flow_diagram=redact(summary.flow_diagram),
+        bullets=clean(summary.bullets),
+        interesting_notes=clean(summary.interesting_notes),
+    )
+
+
+def _is_card(number: str) -> bool:
+    """The Luhn checksum (ISO/IEC 7812-1) that every card number has."""
+    digits = [int(c) for c in reversed(number) if c.isdigit()]
+    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
+    return (sum(digits[::2]) + sum(doubled)) % 10 == 0

@@ -1,0 +1,118 @@
+"""Words of titles and summaries: what counts as the same title, and which words set a cluster
+apart."""
+
+import difflib
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+_WORD = re.compile(r"\w+")
+# English words that say nothing of a topic; other languages rely on the weighting alone.
+_STOP_WORDS = """
+    a about after again all also am an and any are as at be because been before being but by can
+    could did didn do does doesn doing don done couldn for from get getting give given go got
+    had has have having he her here hi hello hey him his how i if in into is isn it its just
+    know let like ll look looking m made make many may me more most much my need needs new no
+    not now of off ok on once one only or other our out over own please re s said same say see
+    she should so some such sure t than thank thanks that the their them then there these they
+    this those through to too two under up us use used user users using ve very via want wants
+    was we well were what when where which while who why will won with would wouldn yes you your
+    agent answer assistant step steps tool result results call calls
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
+NEARLY_EQUAL = 0.9
+
+
+def normalized(text: str) -> str:
+    """Case, punctuation, width and spacing taken away: what is left of equal titles is equal."""
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def nearly_equal(a: str, b: str) -> bool:
+    """Whether two titles are the same, or the same but for word order or a few letters.
+
+    Titles that differ in their numbers are different.
+    """
+    words = [normalized(text).split() for text in (a, b)]
+    numbers = [[w for w in text if w.isdigit()] for text in words]
+    if sorted(words[0]) == sorted(words[1]):
+        return True
+    if numbers[0] != numbers[1]:
+        return False
+    matcher = difflib.SequenceMatcher(a=" ".join(words[0]), b=" ".join(words[1]), autojunk=False)
+    return matcher.real_quick_ratio() >= NEARLY_EQUAL and matcher.ratio() >= NEARLY_EQUAL
+
+
+def characteristic_words(clusters: Mapping[int, Sequence[str]], count: int) -> dict[int, list[str]]:
+    """The words that set each cluster apart, by class-based TF-IDF (Grootendorst 2022,
+    arXiv:2203.05794): ``tf * log(1 + A / f)``.
+
+    A text counts a word once, so that one long trace cannot speak for its cluster: tf is the share
+    of a cluster's texts that have the word, f the sum of the shares over the clusters, and A the
+    mean of a cluster's sums.
+
+    Args:
+        clusters: Texts by cluster id.
+        count: Words for each cluster, the most characteristic first.
+    """
+    shares: dict[int, dict[str, float]] = {}
+    for cluster_id, texts in clusters.items():
+        counts = Counter(word for text in texts for word in set(_topic_words(text)))
+        shares[cluster_id] = {word: n / len(texts) for word, n in counts.items()}
+    total = Counter[str]()
+    for share in shares.values():
+        total.update(share)
+    mean = sum(total.values()) / max(len(shares), 1)
+    words = {}
+    for cluster_id, share in shares.items():
+        elsewhere = max(len(shares) - 1, 1)
+        # a word of one text alone, or one that other clusters have as often, sets nothing apart
+        weights = {
+            word: own * math.log1p(mean / total[word])
+            for word, own in share.items()
+            if own * len(clusters[cluster_id]) > 1 and own > 2 * (total[word] - own) / elsewhere
+        }
+        words[cluster_id] = sorted(weights, key=lambda word: (-weights[word], word))[:count]
+    return words
+
+
+def similarities(queries: Sequence[str], documents: Sequence[str]) -> list[list[float]]:
+    """Cosine similarity, queries x documents, of TF-IDF vectors over the pieces of words.
+
+    Pieces are the words' 3 to 5 letter substrings, so that "booking" is like "book", in any
+    language.
+    """
+    counts = [Counter(_pieces(text)) for text in (*queries, *documents)]
+    frequency = Counter(piece for count in counts for piece in count)
+    vectors = []
+    for count in counts:
+        # smoothed, as scikit-learn's TfidfVectorizer does
+        vector = {
+            piece: n * (math.log((1 + len(counts)) / (1 + frequency[piece])) + 1)
+            for piece, n in count.items()
+        }
+        length = math.sqrt(sum(weight * weight for weight in vector.values())) or 1.0
+        vectors.append({piece: weight / length for piece, weight in vector.items()})
+    return [
+        [
+            sum(w * document.get(piece, 0.0) for piece, w in query.items())
+            for document in vectors[len(queries) :]
+        ]
+        for query in vectors[: len(queries)]
+    ]
+
+
+def _topic_words(text: str) -> Iterable[str]:
+    for word in normalized(text).split():
+        if len(word) > 1 and word not in STOP_WORDS and not any(c.isdigit() for c in word):
+            yield word
+
+
+def _pieces(text: str) -> Iterable[str]:
+    for word in _topic_words(text):
+        padded = f" {word} "
+        for length in (3, 4, 5):
+            for start in range(len(padded) - length + 1):
+                yield padded[start : start + length]
