@@ -161,8 +161,7 @@ def labels_metadata(
                 "size": cluster.size,
                 "share": _share(cluster.size, total),
                 "source": label.source,
-                "reason": label.reason,
-                "held_out_traces_that_match": f"{match.landed} of {match.traces}" if match else "",
+                "held_out_match": f"{match.landed} of {match.traces}" if match else "",
             }
         )
     counts = {
@@ -172,6 +171,7 @@ def labels_metadata(
     tokens = {name: getattr(labels, name) for name in ("prompt_tokens", "completion_tokens")}
     metadata: dict[str, Any] = {
         "labels": _table(rows),
+        "in_words": labels.in_words(),
         **counts,
         "language_model": labels.model or "none",
         "requests": labels.requests,

@@ -74,7 +74,12 @@ def characteristic_words(clusters: Mapping[int, Sequence[str]], count: int) -> d
             for word, own in share.items()
             if own * len(clusters[cluster_id]) > 1 and own > 2 * (total[word] - own) / elsewhere
         }
-        words[cluster_id] = sorted(weights, key=lambda word: (-weights[word], word))[:count]
+        chosen: list[str] = []
+        for word in sorted(weights, key=lambda word: (-weights[word], word)):
+            # "charge" says nothing new beside "charged"
+            if not any(word.startswith(c) or c.startswith(word) for c in chosen):
+                chosen.append(word)
+        words[cluster_id] = chosen[:count]
     return words
 
 
