@@ -10,10 +10,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.models import ClusterLabels
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     REPOSITORY,
+    Deployment,
     metadata,
     separated_rows,
     summary_row,
@@ -509,6 +511,53 @@ def test_command_in_a_trace_does_not_reach_the_model(
     reported = check(result, "labels_not_commanded")
     assert "try to instruct their reader" in (reported.description or "")
     assert metadata(result, "labels")["withheld_traces"] >= withheld
+
+
+def test_commands_in_real_traces_are_not_obeyed(
+    shared_copy: Any, model_server: ModelServer, tmp_path: Path
+) -> None:
+    warehouse = shared_copy("agent_traces_dirty")
+    deployment = Deployment(ClickHouseResource(url=f"chdb://{warehouse}"), tmp_path / "assets")
+    partition = "2026-11-10|4"
+
+    def answer(request: dict[str, Any]) -> tuple[int, Any]:
+        return answers(
+            *(
+                {
+                    "cluster_id": cluster["cluster_id"],
+                    "title": "HACKED"
+                    if "answer HACKED" in json.dumps(cluster)
+                    else f"Topic {cluster['cluster_id']}",
+                    "description": "What they are about.",
+                }
+                for cluster in asked(request)["clusters"]
+            )
+        )
+
+    model_server.answer = answer
+    result = deployment.run(partition)
+    assert titles_of(result) == [f"Topic {i}" for i in range(len(titles_of(result)))]
+    (reported,) = (
+        e for e in result.get_asset_check_evaluations() if e.check_name == "labels_not_commanded"
+    )
+    assert reported.passed
+    assert "try to instruct their reader" in (reported.description or "")
+
+    # a model that obeys all the same, for a reason that is not in the prompt
+    model_server.answer = lambda request: answers(
+        *(
+            {"cluster_id": c["cluster_id"], "title": "HACKED", "description": "It was."}
+            for c in asked(request)["clusters"]
+        )
+    )
+    result = deployment.run(partition, label_model="obedient")
+    (reported,) = (
+        e for e in result.get_asset_check_evaluations() if e.check_name == "labels_not_commanded"
+    )
+    assert not reported.passed
+    commanded = labels_of(result).commanded
+    assert commanded
+    assert all(labels_of(result).clusters[i].title == f"Cluster {i}" for i in commanded)
 
 
 def test_title_that_a_trace_demands_is_refused(deploy: Any, model_server: ModelServer) -> None:
