@@ -168,23 +168,23 @@ def labels_metadata(
         f"labels_{source}": sum(label.source == source for label in labels.clusters)
         for source in ("model", "offline", "fallback")
     }
-    tokens = {name: getattr(labels, name) for name in ("prompt_tokens", "completion_tokens")}
     metadata: dict[str, Any] = {
         "labels": _table(rows),
         "in_words": labels.in_words(),
         **counts,
         "language_model": labels.model or "none",
         "requests": labels.requests,
-        "cached_requests": labels.cached_requests,
-        **tokens,
-        "estimated_cost_usd": (
-            tokens["prompt_tokens"] * params.prompt_token_price
-            + tokens["completion_tokens"] * params.completion_token_price
-        )
-        / 1e6,
+        "cached_answers": labels.cached_answers,
+        "prompt_tokens": labels.prompt_tokens,
+        "completion_tokens": labels.completion_tokens,
         "withheld_traces": labels.withheld_traces,
         "representatives_with_summary": sum(len(cluster.nearest) for cluster in evidence),
     }
+    prices = params.token_prices()
+    if prices:
+        metadata["estimated_cost_usd"] = (
+            labels.prompt_tokens * prices[0] + labels.completion_tokens * prices[1]
+        ) / 1e6
     traces = sum(match.traces for match in matched.values())
     if traces:
         metadata["round_trip"] = sum(match.landed for match in matched.values()) / traces

@@ -264,23 +264,26 @@ class ClusterLabels:
     """The labels of all clusters, ordered by cluster id (the value of ``labels``).
 
     Attributes:
-        model: The language model that was asked, "" if none was.
-        requests: Requests to its server in this run.
-        cached_requests: Requests that earlier runs had the answer to.
+        model: The language model that was to label them, "" if none was.
+        requests: HTTP requests to its server in this run.
+        cached_answers: Answers that were kept from earlier runs.
         prompt_tokens, completion_tokens: Of this run, as the model's server counted them.
-        withheld_traces: Traces that no prompt shows because they instruct their reader.
+        withheld_traces: Traces near the centres that no label is made from, because they instruct
+            their reader.
         commanded: Clusters for which the model once answered with what a trace demands.
+        note: What else went wrong when the model was asked, "" if nothing did.
         model_digest: Of the fitted model whose clusters they are.
     """
 
     clusters: tuple[ClusterLabel, ...] = ()
     model: str = ""
     requests: int = 0
-    cached_requests: int = 0
+    cached_answers: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     withheld_traces: int = 0
     commanded: tuple[int, ...] = ()
+    note: str = ""
     model_digest: str = ""
 
     def in_words(self) -> str:

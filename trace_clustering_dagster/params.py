@@ -9,6 +9,9 @@ import datetime
 import dagster as dg
 from pydantic import Field, model_validator
 
+# US dollars for a million prompt and completion tokens (OpenAI's price list).
+GPT_4O_MINI_PRICES = (0.15, 0.60)
+
 
 class ClusteringParams(dg.ConfigurableResource):
     """Parameters of a clustering run; the defaults are those of PostHog's trace clustering.
@@ -84,13 +87,13 @@ class ClusteringParams(dg.ConfigurableResource):
     max_label_tokens: int = Field(
         default=200_000, description="Tokens that one run may spend on labels."
     )
-    prompt_token_price: float = Field(
-        default=0.15,
-        description="US dollars for a million prompt tokens, to estimate the cost; the default is "
-        "gpt-4o-mini's.",
+    prompt_token_price: float | None = Field(
+        default=None,
+        description="US dollars for a million prompt tokens, to estimate the cost. Unset: "
+        "gpt-4o-mini's; of other models no cost is estimated.",
     )
-    completion_token_price: float = Field(
-        default=0.60, description="US dollars for a million completion tokens."
+    completion_token_price: float | None = Field(
+        default=None, description="US dollars for a million completion tokens."
     )
     redact: bool = Field(
         default=True,
@@ -119,7 +122,7 @@ class ClusteringParams(dg.ConfigurableResource):
             "completion_token_price": 0,
         }
         for name, bound in at_least.items():
-            if getattr(self, name) < bound:
+            if (getattr(self, name) or 0) < bound:
                 raise ValueError(f"{name}={getattr(self, name)} is too small: use {bound} or more")
         at_most = {"seed": 2**32 - 1, "lookback_days": 3650, "max_samples": 2**31}
         for name, bound in at_most.items():
@@ -139,10 +142,20 @@ class ClusteringParams(dg.ConfigurableResource):
                 raise ValueError(
                     f"{name}={getattr(self, name)} is unknown: use {' or '.join(known)}"
                 )
+        if not self.label_model.strip():
+            raise ValueError("label_model is empty: name a chat model")
+        if (self.prompt_token_price is None) != (self.completion_token_price is None):
+            raise ValueError("prompt_token_price and completion_token_price: give both or neither")
         if not self.renderings:
             raise ValueError("renderings=[] selects no trace: name at least one rendering")
         self.explicit_window()
         return self
+
+    def token_prices(self) -> tuple[float, float] | None:
+        """US dollars for a million prompt tokens and completion tokens; None if not known."""
+        if self.prompt_token_price is not None and self.completion_token_price is not None:
+            return self.prompt_token_price, self.completion_token_price
+        return GPT_4O_MINI_PRICES if self.label_model == "gpt-4o-mini" else None
 
     def explicit_window(self) -> tuple[datetime.datetime, datetime.datetime] | None:
         """The configured window in UTC, half-open ``[start, end)``, or None when not given.

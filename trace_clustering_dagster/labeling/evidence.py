@@ -1,6 +1,7 @@
 """Which traces speak for a cluster: those that its label is made from, and those kept aside to see
 whether the label fits."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ from trace_clustering_dagster.models import FittedModel, Representatives, TraceS
 
 # Near non-members shown beside each cluster; the next as many are kept aside.
 CONTRAST = 3
+MEMBERS = 20
 HELD_OUT = 10
+# No label needs more of a trace, and its texts go through many patterns.
+MAX_CHARACTERS, MAX_ITEMS = 1000, 10
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class Evidence:
         size: Traces in the cluster.
         nearest: Its representatives, nearest to the centroid first.
         contrast: The nearest traces that belong to other clusters.
-        held_out: Members that no prompt shows: some at every distance from the centroid, and those
-            that other clusters nearly have.
+        members: Further members, some at every distance from the centroid.
+        held_out: Members that no label is made from: some at every distance, and those that other
+            clusters nearly have.
 
     Traces without a summary are missing.
     """
@@ -34,6 +39,7 @@ class Evidence:
     size: int
     nearest: tuple[TraceSummary, ...] = ()
     contrast: tuple[TraceSummary, ...] = ()
+    members: tuple[TraceSummary, ...] = ()
     held_out: tuple[TraceSummary, ...] = ()
 
 
@@ -65,19 +71,19 @@ def gather_evidence(
     contrast = [[t for t in ids if t not in shown][:CONTRAST] for ids in others]
     shown.update(t for ids in contrast for t in ids)
     border = {t for ids in others for t in ids} - shown
-    nearest = representatives.by_cluster()
-    held_out = []
+    held_out, members = [], []
     for rows in nearest_members(distances, model.labels, len(model.labels)):
-        members = [model.trace_ids[row] for row in rows]
-        unseen = [t for t in members if t not in shown]
-        spread = np.linspace(0, len(unseen) - 1, min(HELD_OUT, len(unseen))).astype(int)
-        kept = {unseen[i] for i in spread} | border.intersection(members)
-        held_out.append([t for t in members if t in kept])
+        ids = [model.trace_ids[row] for row in rows]
+        unseen = [t for t in ids if t not in shown]
+        aside = {*_spread(unseen, HELD_OUT), *border.intersection(unseen)}
+        held_out.append([t for t in unseen if t in aside])
+        members.append(_spread([t for t in unseen if t not in aside], MEMBERS))
 
-    wanted = shown.union(*held_out)
-    summaries = fetch(sorted(wanted))
+    fetched = fetch(sorted(shown.union(*held_out, *members)))
+    summaries = {trace_id: _clipped(summary) for trace_id, summary in fetched.items()}
     if redact:
         summaries = {trace_id: redact_summary(s) for trace_id, s in summaries.items()}
+    nearest = representatives.by_cluster()
 
     def known(trace_ids: Sequence[str]) -> tuple[TraceSummary, ...]:
         return tuple(summaries[t] for t in trace_ids if t in summaries)
@@ -88,7 +94,26 @@ def gather_evidence(
             int(size),
             known([t.trace_id for t in nearest[cluster_id]]),
             known(contrast[cluster_id]),
+            known(members[cluster_id]),
             known(held_out[cluster_id]),
         )
         for cluster_id, size in enumerate(model.sizes)
     ]
+
+
+def _spread(trace_ids: Sequence[str], count: int) -> list[str]:
+    """At most ``count`` of them, evenly spaced."""
+    rows = np.linspace(0, len(trace_ids) - 1, min(count, len(trace_ids))).astype(int)
+    return [trace_ids[row] for row in rows]
+
+
+def _clipped(summary: TraceSummary) -> TraceSummary:
+    return dataclasses.replace(
+        summary,
+        title=summary.title[:MAX_CHARACTERS],
+        flow_diagram=summary.flow_diagram[:MAX_CHARACTERS],
+        bullets=tuple(text[:MAX_CHARACTERS] for text in summary.bullets[:MAX_ITEMS]),
+        interesting_notes=tuple(
+            text[:MAX_CHARACTERS] for text in summary.interesting_notes[:MAX_ITEMS]
+        ),
+    )

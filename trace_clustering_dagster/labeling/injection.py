@@ -1,10 +1,11 @@
 """Traces whose text speaks to the model that reads it, and titles that obey them.
 
-No list of phrases is complete. It catches the plain attempts; those in other words are held back
-by the prompt, which quotes every text as data, and show in the round trip of the labels.
+No list of phrases is complete. This one catches plain attempts in English; those in other words are
+held back by the prompt, which quotes every text as data, and show in the round trip of the labels.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from trace_clustering_dagster.labeling.text import normalized
@@ -12,16 +13,25 @@ from trace_clustering_dagster.models import TraceSummary
 
 _COMMANDS = re.compile(
     r"""(?imsx)
-    \b(?:ignore|disregard|forget|override|bypass|skip)\b .{0,30}
-        \b(?:previous|prior|above|earlier|preceding|foregoing|your|all|any|the|system)\b .{0,30}
-        \b(?:instruction|prompt|rule|guideline|direction|command|context|message)s?\b
-  | \b(?:new|updated|real|actual|following)\s+(?:system\s+)?instructions?\s*(?::|are\b|follow)
-  | </?\s*(?:system|instructions?|trace|traces|cluster|clusters|user|assistant)\s*/?>
-  | <\|\s*(?:im_start|im_end|system|endoftext)
-  | ^\s*(?:\#+\s*)?system(?:\s+(?:prompt|message|note|override))?\s*:
-  | \b(?:title|label|name|call|rename|describe)\s+
-        (?:this|these|the|every|each|all|any|your)\s+(?:\w+\s+)?(?:cluster|group|title|label|categor)
-  | \b(?:cluster|title|label)s?\s+(?:must|should|has\s+to|have\s+to|shall)\s+(?:be|read|say)\b
+    \b(?:ignor|disregard|forget|overrid|bypass)(?:e|t|ing|ting)?\b .{0,40}
+        \b(?:instruction|prompt|guideline|directive)s?\b
+  | \b(?:ignore|disregard|forget)\s+(?:\w+\s+){0,2}(?:previous|prior|above|earlier)\s+
+        (?:rule|command|message|direction)s\b
+  | \b(?:ignore|disregard|forget)\s+(?:everything|anything|all|the)\s+
+        (?:\w+\s+){0,3}(?:above|before|said\s+so\s+far)\b
+  | \b(?:do\s+not|don.t|stop|never)\s+follow(?:ing)?\b .{0,30} \b(?:instruction|prompt)s?\b
+  | \b(?:new|updated|real|actual)\s+(?:system\s+)?instructions?\s*:
+  | \b(?:you\s+are|act)\s+now\s+(?:an?|in|the|no\s+longer|dan)\b
+  | \bfrom\s+now\s+on,?\s+you\b
+  | </?\s*(?:system|system_prompt|instructions?)\s*>
+  | <\|\s*(?:im_start|im_end|system|endoftext) | \[/?INST\] | ^\#{2,}[ ]*instructions?\s*:
+  | ^[ \t]{0,9}system\s+(?:prompt|message|note|override)\s*:
+  | \b(?:title|label|name|call|rename)\s+(?:this|these|the|every|each|all)\s+
+        (?:\w+\s+)?clusters?\b
+  | \b(?:as|set)\s+(?:the|its|their|your)\s+(?:title|label|name)\s+(?:of|for|to)\b
+  | \b(?:title|label|name)s?\s+(?:of|for)\s+(?:this|these|every|each|all)\s+(?:cluster|group)s?\b
+  | \b(?:answer|reply|respond|output|say|print)\s+(?:only|just|exactly|nothing\s+but)?\s*
+        (?:with\s+)?the\s+(?:word|phrase|title|label)s?\b
     """
 )
 
@@ -31,19 +41,26 @@ def texts(summary: TraceSummary) -> Iterable[str]:
     yield from (summary.title, summary.flow_diagram, *summary.bullets, *summary.interesting_notes)
 
 
+def command_in(text: str) -> str:
+    """The text from where it begins to give orders to its reader; "" if it gives none."""
+    # letters of other widths and invisible ones between them would hide the words
+    plain = "".join(
+        c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf"
+    )
+    found = _COMMANDS.search(plain)
+    return plain[found.start() :] if found else ""
+
+
 def instructs_its_reader(summary: TraceSummary) -> bool:
     """Whether some text of the summary gives orders to whoever reads it."""
-    return any(_COMMANDS.search(text) for text in texts(summary))
+    return any(command_in(text) for text in texts(summary))
 
 
 def is_commanded(text: str, summaries: Iterable[TraceSummary]) -> bool:
-    """Whether ``text`` stands, word for word, only in summaries that instruct their reader."""
+    """Whether ``text`` is an order itself, or stands word for word in an order of a summary."""
     wanted = normalized(text)
-    ordinary = commanded = False
-    for summary in summaries:
-        if any(f" {wanted} " in f" {normalized(t)} " for t in texts(summary)):
-            if instructs_its_reader(summary):
-                commanded = True
-            else:
-                ordinary = True
-    return bool(wanted) and commanded and not ordinary
+    return bool(command_in(text)) or any(
+        wanted and f" {wanted} " in f" {normalized(command_in(t))} "
+        for summary in summaries
+        for t in texts(summary)
+    )

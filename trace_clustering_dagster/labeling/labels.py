@@ -13,7 +13,7 @@ from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.labeling.evidence import Evidence
 from trace_clustering_dagster.labeling.injection import instructs_its_reader
 from trace_clustering_dagster.labeling.offline import numbered_label, offline_labels
-from trace_clustering_dagster.models import ClusterLabel, ClusterLabels
+from trace_clustering_dagster.models import ClusterLabels
 
 if TYPE_CHECKING:
     from trace_clustering_dagster.params import ClusteringParams
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NO_MODEL = "no model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL for another server"
 OFFLINE = "labeler=offline"
 NO_SUMMARY = "none of its representatives has a summary"
+ALL_WITHHELD = "all of its representatives try to instruct their reader"
 
 
 def label_clusters(
@@ -33,20 +34,28 @@ def label_clusters(
         params: ``labeler``, ``label_model``, ``fallback`` and the budgets.
         cache: Where the model's answers are kept.
     """
-    described = [cluster for cluster in evidence if cluster.nearest]
-    labels = {c.cluster_id: numbered_label(c, NO_SUMMARY) for c in evidence if not c.nearest}
-    result = ClusterLabels(
-        withheld_traces=sum(
-            instructs_its_reader(s) for c in evidence for s in (*c.nearest, *c.contrast)
-        )
-    )
+    withheld = {
+        summary.trace_id
+        for cluster in evidence
+        for summary in (*cluster.nearest, *cluster.contrast)
+        if instructs_its_reader(summary)
+    }
+    described, labels = [], {}
+    for cluster in evidence:
+        if any(summary.trace_id not in withheld for summary in cluster.nearest):
+            described.append(cluster)
+        else:
+            reason = ALL_WITHHELD if cluster.nearest else NO_SUMMARY
+            labels[cluster.cluster_id] = numbered_label(cluster, reason)
     configured = bool(os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"))
-    if params.labeler == "offline" or (params.labeler == "auto" and not configured):
-        reason = OFFLINE if params.labeler == "offline" else NO_MODEL
-        labels |= {label.cluster_id: label for label in offline_labels(described, reason)}
-    elif not configured:
-        labels |= {c.cluster_id: numbered_label(c, NO_MODEL) for c in described}
-    elif described:
+    wanted = params.labeler == "openai" or (params.labeler == "auto" and configured)
+    result = ClusterLabels(
+        model=params.label_model if wanted else "",
+        withheld_traces=len(withheld),
+    )
+    why_not = OFFLINE if params.labeler == "offline" else NO_MODEL
+    reasons = dict.fromkeys((cluster.cluster_id for cluster in described), why_not)
+    if wanted and configured and described:
         # imported here because a run that makes no call should not pay for the client
         from trace_clustering_dagster.labeling.conversation import Conversation
         from trace_clustering_dagster.labeling.model import LabelModel
@@ -60,23 +69,19 @@ def label_clusters(
         conversation = Conversation(model, described, params.max_prompt_tokens)
         conversation.ask_for_all()
         labels |= conversation.labels
-        for cluster_id, reason in conversation.problems.items():
-            others = [label.title for label in labels.values()]
-            labels[cluster_id] = _fallback(evidence[cluster_id], reason, params.fallback, others)
+        reasons = conversation.problems
         result = replace(
             result,
-            model=params.label_model,
+            requests=model.requests,
+            cached_answers=model.cached,
             prompt_tokens=model.prompt_tokens,
             completion_tokens=model.completion_tokens,
-            requests=model.requests,
-            cached_requests=model.cached,
             commanded=tuple(sorted(conversation.commanded)),
+            note=conversation.note,
         )
+    if params.fallback == "offline" or not wanted:
+        taken = [label.title for label in labels.values()]
+        labels |= offline_labels(described, reasons, taken=taken)
+    else:
+        labels |= {i: numbered_label(evidence[i], reason) for i, reason in reasons.items()}
     return replace(result, clusters=tuple(labels[c.cluster_id] for c in evidence))
-
-
-def _fallback(cluster: Evidence, reason: str, kind: str, taken: Sequence[str]) -> ClusterLabel:
-    if kind == "numbered":
-        return numbered_label(cluster, reason)
-    (label,) = offline_labels([cluster], reason, taken=taken)
-    return label

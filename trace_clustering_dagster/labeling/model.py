@@ -2,11 +2,17 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
+import logging
+import math
 import os
 import re
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +26,15 @@ from trace_clustering_dagster.labeling.prompt import Messages, estimated_tokens
 # The client itself retries what a retry can mend (408, 409, 429, 5xx, lost connections), after the
 # time that the server names or half a second, one, two, four. The time budget may end it earlier.
 MAX_RETRIES = 4
-ATTEMPT_TIMEOUT_SECONDS = 60.0
 # A title and two sentences take about 80 tokens; a server must not be able to spend without end.
 COMPLETION_TOKENS = 1000
 COMPLETION_TOKENS_PER_CLUSTER = 200
+# Usage beyond this many times what was expected is no count of tokens.
+ABSURD = 100
+
+# The client logs whole URLs, and a URL may hold a password.
+for _logger in ("httpx", "httpx2", "httpcore", "httpcore2"):
+    logging.getLogger(_logger).setLevel(logging.WARNING)
 
 _REMEDIES = {
     401: "check OPENAI_API_KEY",
@@ -32,6 +43,9 @@ _REMEDIES = {
     413: "lower max_prompt_tokens",
     429: "the server's rate limit or quota is used up",
 }
+# Places in an answer at which its JSON may begin.
+MAX_STARTS = 20
+_TOO_LONG = "context_length_exceeded"
 
 
 class Label(BaseModel):
@@ -54,8 +68,8 @@ class Labels(BaseModel):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model answered: the labels that can be read, and what is wrong with it if none can
-    ("" otherwise)."""
+    """What the model answered: the labels that can be read, and what is wrong with the rest (""
+    if nothing is)."""
 
     labels: tuple[Label, ...] = ()
     problem: str = ""
@@ -69,8 +83,9 @@ class LabelModel:
     """A chat model and what asking it has cost.
 
     Attributes:
-        prompt_tokens, completion_tokens: As the server counted them.
-        requests: Requests to the server, ``cached``: answers that were kept from earlier ones.
+        prompt_tokens, completion_tokens: As the server counted them, or estimated if it did not.
+        requests: HTTP requests to the server, with the client's own retries.
+        cached: Answers that were kept from earlier runs.
     """
 
     def __init__(
@@ -85,7 +100,8 @@ class LabelModel:
         self._timeout_seconds = timeout_seconds
         self._deadline = time.monotonic() + timeout_seconds
         self._max_tokens = max_tokens
-        self._formats = list(_FORMATS)
+        self._forms = list(_FORMS)
+        self._last_status = 0
         self._answers: list[tuple[Mapping[str, Any], str]] = []
 
     def ask(self, messages: Messages, clusters: int) -> Answer:
@@ -99,9 +115,13 @@ class LabelModel:
         if kept is not None:
             self.cached += 1
             return _read(kept)
-        text = self._complete_in_a_known_format(messages, clusters)
-        self._answers.append((request, text))
-        return _read(text)
+        text = self._complete_in_a_known_form(
+            messages, COMPLETION_TOKENS + COMPLETION_TOKENS_PER_CLUSTER * clusters
+        )
+        answer = _read(text)
+        if not answer.problem:
+            self._answers.append((request, text))
+        return answer
 
     def keep_answers(self, wanting: set[int]) -> None:
         """Keep the answers of this run for later ones, but none to a request about a cluster of
@@ -111,38 +131,49 @@ class LabelModel:
             if wanting.isdisjoint(cluster["cluster_id"] for cluster in data["clusters"]):
                 self._cache.put(request, text)
 
-    def _complete_in_a_known_format(self, messages: Messages, clusters: int) -> str:
-        limit = COMPLETION_TOKENS + COMPLETION_TOKENS_PER_CLUSTER * clusters
-        expected = estimated_tokens(messages) + limit
-        while True:
-            spent = self.prompt_tokens + self.completion_tokens
-            if spent + expected > self._max_tokens:
-                raise ModelFailureError(
-                    f"{spent} tokens are spent and the next request may take {expected}: "
-                    f"more than max_label_tokens={self._max_tokens}"
-                )
-            try:
-                return self._complete(messages, limit)
-            except openai.APIStatusError as error:
-                # not every server knows every form of structured output
-                if error.status_code not in (400, 415, 422, 501) or len(self._formats) == 1:
-                    raise ModelFailureError(_status(error.status_code, error.code)) from None
-                self._formats.pop(0)
-
-    def _complete(self, messages: Messages, limit: int) -> str:
-        remaining = self._deadline - time.monotonic()
-        statuses: list[int] = []
-        self.requests += 1
+    def _complete_in_a_known_form(self, messages: Messages, limit: int) -> str:
         try:
-            # cancelled as a whole: the client's own timeouts begin anew with every byte
-            return asyncio.run(
-                asyncio.wait_for(self._create(messages, limit, statuses), max(remaining, 0))
-            )
-        except (asyncio.TimeoutError, openai.APITimeoutError):
-            refused = bool(statuses) and statuses[-1] >= 400
-            last = f"; its last answer was: {_status(statuses[-1])}" if refused else ""
+            return self._complete_in_time(messages, limit)
+        except openai.APIStatusError as error:
+            # not every server knows every form of a request
+            form_is_known = error.status_code not in (400, 415, 422, 501) or error.code == _TOO_LONG
+            if form_is_known or len(self._forms) == 1:
+                raise ModelFailureError(_status(error.status_code, error.code)) from None
+        self._forms.pop(0)
+        return self._complete_in_a_known_form(messages, limit)
+
+    def _complete_in_time(self, messages: Messages, limit: int) -> str:
+        expected = estimated_tokens(messages) + limit
+        spent = self.prompt_tokens + self.completion_tokens
+        if spent + expected > self._max_tokens:
             raise ModelFailureError(
-                f"no answer within label_timeout_seconds={self._timeout_seconds:g}{last}"
+                f"{spent} tokens are spent and the next request may take {expected}: "
+                f"more than max_label_tokens={self._max_tokens}"
+            )
+        seconds = self._deadline - time.monotonic()
+        # The client's own timeouts begin anew with every byte, and looking up a host's name cannot
+        # be cancelled: a thread of its own can be left behind.
+        answer: Future[str] = Future()
+
+        def run() -> None:
+            try:
+                request = self._complete(messages, limit, seconds)
+                answer.set_result(asyncio.run(asyncio.wait_for(request, seconds)))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        try:
+            if seconds <= 0:
+                raise FutureTimeoutError
+            threading.Thread(target=run, daemon=True).start()
+            return answer.result(timeout=seconds + 1)
+        except (asyncio.TimeoutError, FutureTimeoutError, openai.APITimeoutError):
+            # what a server did until then is paid for, most likely
+            self.prompt_tokens += estimated_tokens(messages)
+            last = f"; its last answer was: {_status(self._last_status)}"
+            raise ModelFailureError(
+                f"no answer within label_timeout_seconds={self._timeout_seconds:g}"
+                + (last if self._last_status >= 400 else "")
             ) from None
         except openai.APIStatusError:
             raise
@@ -153,77 +184,112 @@ class LabelModel:
             # ways: whatever it is, the run can do without, and its text may hold a secret
             raise ModelFailureError(f"the request failed with {type(error).__name__}") from None
 
-    async def _create(self, messages: Messages, limit: int, statuses: list[int]) -> str:
+    async def _complete(self, messages: Messages, limit: int, seconds: float) -> str:
+        async def note_request(_: Any) -> None:
+            self.requests += 1
+
         async def note_status(response: Any) -> None:
-            statuses.append(response.status_code)
+            self._last_status = response.status_code
 
         async with openai.AsyncOpenAI(
             # a server of one's own often needs no key, but the client insists on one
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
-            timeout=min(ATTEMPT_TIMEOUT_SECONDS, self._timeout_seconds),
+            api_key=os.environ.get("OPENAI_API_KEY", "").strip() or "none",
+            base_url=_server(),
+            timeout=seconds,
             max_retries=MAX_RETRIES,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [note_status]}),
+            http_client=openai.DefaultAsyncHttpxClient(
+                event_hooks={"request": [note_request], "response": [note_status]}
+            ),
         ) as client:
+            form, limit_name = self._forms[0]
             completion: Any = await client.chat.completions.create(
                 model=self._name,
                 messages=messages,  # type: ignore[arg-type]
                 temperature=0,
-                max_completion_tokens=limit,
-                **self._formats[0],
+                **{**form, limit_name: limit},
             )
-        usage = getattr(completion, "usage", None)
-        self.prompt_tokens += int(getattr(usage, "prompt_tokens", 0) or 0)
-        self.completion_tokens += int(getattr(usage, "completion_tokens", 0) or 0)
         choices = getattr(completion, "choices", None)
         text = getattr(getattr(choices[0], "message", None), "content", "") if choices else ""
-        return text if isinstance(text, str) else ""
+        text = text if isinstance(text, str) else ""
+        usage = getattr(completion, "usage", None)
+        prompt, answer = (
+            count
+            if isinstance(count, int) and 0 < count <= ABSURD * (expected + 1)
+            else math.ceil(expected)
+            for count, expected in (
+                (getattr(usage, "prompt_tokens", None), estimated_tokens(messages)),
+                (getattr(usage, "completion_tokens", None), len(text.encode()) / 3),
+            )
+        )
+        self.prompt_tokens += prompt
+        self.completion_tokens += answer
+        return text
 
 
-# Structured output, JSON mode, and neither: the first that the server knows is used.
-_FORMATS: Sequence[dict[str, Any]] = (
-    {
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "labels", "strict": True, "schema": Labels.model_json_schema()},
-        }
-    },
-    {"response_format": {"type": "json_object"}},
-    {},
+# Structured output, JSON mode, and neither: the first that the server knows is used. Servers that
+# know no structured output have the older name of the limit.
+_FORMS: Sequence[tuple[dict[str, Any], str]] = (
+    (
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {
+                    "name": "labels",
+                    "strict": True,
+                    "schema": Labels.model_json_schema(),
+                },
+            }
+        },
+        "max_completion_tokens",
+    ),
+    ({"response_format": {"type": "json_object"}}, "max_tokens"),
+    ({}, "max_tokens"),
 )
 
 
 def _server() -> str:
-    return os.environ.get("OPENAI_BASE_URL", "")
+    # an empty variable counts as unset
+    return os.environ.get("OPENAI_BASE_URL", "").strip() or "https://api.openai.com/v1"
 
 
 def _status(status: int, code: object = None) -> str:
     # a code is a word such as insufficient_quota; anything else could be a message with the key
     word = f" {code}" if isinstance(code, str) and re.fullmatch("[a-z_]{3,40}", code) else ""
     remedy = _REMEDIES.get(status, "the server failed" if status >= 500 else "it was refused")
+    if code == _TOO_LONG:
+        remedy = "lower max_prompt_tokens"
     return f"HTTP status {status}{word}, {remedy}"
 
 
 def _read(text: str) -> Answer:
     """The labels in a text. Models put JSON in code fences, between sentences and after thoughts;
     of an answer that is cut off, the labels before the cut count."""
-    text = re.sub(r"(?s)<think>.*?</think>", "", text)
-    start = text.find("{")
-    if start < 0:
+    text = text.rpartition("</think>")[2]
+    starts = [found.start() for found in itertools.islice(re.finditer(r"[{[]", text), MAX_STARTS)]
+    if not starts:
         return Answer(problem="the model refused, or answered without JSON")
-    try:
-        answer, _ = json.JSONDecoder().raw_decode(text, start)
-    except (ValueError, RecursionError):
-        try:
-            answer = from_json(text[start:], allow_partial=True)
-        except ValueError:
-            return Answer(problem="the answer is not JSON")
-    clusters = answer.get("clusters") if isinstance(answer, Mapping) else None
+    for start in starts:
+        with contextlib.suppress(ValueError, RecursionError):
+            labels = _labels(json.JSONDecoder().raw_decode(text, start)[0])
+            if labels is not None:
+                return Answer(labels)
+    for start in starts:
+        with contextlib.suppress(ValueError):
+            labels = _labels(from_json(text[start:], allow_partial=True))
+            if labels is not None:
+                return Answer(labels, problem="the answer was cut off")
+    return Answer(problem="the answer has no list of clusters")
+
+
+def _labels(answer: Any) -> tuple[Label, ...] | None:
+    """The usable labels of a decoded answer; None if it is not of its form."""
+    clusters = answer.get("clusters") if isinstance(answer, Mapping) else answer
     if not isinstance(clusters, list):
-        return Answer(problem="the answer has no list of clusters")
+        return None
     labels = []
     for item in clusters:
         # the schema forbids other fields; a model that adds some has still answered
         with contextlib.suppress(ValidationError, AttributeError):
             known = {name: value for name, value in item.items() if name in Label.model_fields}
             labels.append(Label.model_validate(known))
-    return Answer(tuple(labels))
+    return tuple(labels)

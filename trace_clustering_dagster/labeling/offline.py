@@ -1,11 +1,11 @@
 """Labels without a language model, from the summaries themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trace_clustering_dagster.labeling.evidence import Evidence
 from trace_clustering_dagster.labeling.injection import instructs_its_reader, texts
 from trace_clustering_dagster.labeling.prompt import MAX_TITLE_CHARACTERS
-from trace_clustering_dagster.labeling.text import characteristic_words, nearly_equal
+from trace_clustering_dagster.labeling.text import characteristic_words, nearly_equal, normalized
 from trace_clustering_dagster.models import ClusterLabel
 
 WORDS = 6
@@ -19,8 +19,8 @@ def numbered_label(cluster: Evidence, reason: str) -> ClusterLabel:
 
 
 def offline_labels(
-    clusters: Sequence[Evidence], reason: str, *, taken: Sequence[str] = ()
-) -> list[ClusterLabel]:
+    clusters: Sequence[Evidence], reasons: Mapping[int, str], *, taken: Sequence[str] = ()
+) -> dict[int, ClusterLabel]:
     """Labels made from the traces' own words.
 
     A cluster is called like its trace nearest to the centre; the description has the words that
@@ -28,14 +28,18 @@ def offline_labels(
     nearest trace's.
 
     Args:
-        reason: Why no language model wrote them.
+        clusters: All clusters, from which each is set apart.
+        reasons: The clusters to label, and why no language model does.
         taken: Titles of other clusters.
+
+    Returns:
+        By cluster id.
     """
     words = characteristic_words(
         {
             cluster.cluster_id: [
                 " ".join(texts(summary))
-                for summary in (*cluster.nearest, *cluster.held_out)
+                for summary in (*cluster.nearest, *cluster.members)
                 if not instructs_its_reader(summary)
             ]
             for cluster in clusters
@@ -43,24 +47,28 @@ def offline_labels(
         WORDS,
     )
     titles = list(taken)
-    labels = []
+    labels: dict[int, ClusterLabel] = {}
     for cluster in sorted(clusters, key=lambda c: -c.size):
+        if cluster.cluster_id not in reasons:
+            continue
+        reason = reasons[cluster.cluster_id]
         candidates = (
             _shortened(summary.title)
-            for summary in (*cluster.nearest, *cluster.held_out)
-            if summary.title and not instructs_its_reader(summary)
+            for summary in (*cluster.nearest, *cluster.members)
+            if normalized(summary.title) and not instructs_its_reader(summary)
         )
         title = next((t for t in candidates if not any(nearly_equal(t, o) for o in titles)), None)
         if title is None:
-            labels.append(
-                numbered_label(cluster, f"no title of its own among its traces; {reason}")
-            )
+            why = f"no title of its own among its traces; {reason}"
+            labels[cluster.cluster_id] = numbered_label(cluster, why)
             continue
         titles.append(title)
         description = f"{cluster.size} similar trace{'s' if cluster.size != 1 else ''}"
         if words[cluster.cluster_id]:
             description += f". What sets them apart: {', '.join(words[cluster.cluster_id])}"
-        labels.append(ClusterLabel(cluster.cluster_id, title, description, "offline", reason))
+        labels[cluster.cluster_id] = ClusterLabel(
+            cluster.cluster_id, title, description, "offline", reason
+        )
     return labels
 
 
@@ -72,4 +80,4 @@ def _shortened(title: str) -> str:
     sentence = max(head.rfind(mark) for mark in (". ", "? ", "! "))
     if sentence >= MAX_TITLE_CHARACTERS // 3:
         return head[: sentence + 1]
-    return head.rpartition(" ")[0].rstrip(",;:-") + "…"
+    return (head.rpartition(" ")[0] or head).rstrip(",;:-") + "…"

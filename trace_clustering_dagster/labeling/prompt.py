@@ -17,7 +17,7 @@ from trace_clustering_dagster.models import ClusterLabel, TraceSummary
 
 Messages = list[dict[str, str]]
 
-MAX_WORDS = 10
+MIN_WORDS, MAX_WORDS = 3, 10
 MAX_TITLE_CHARACTERS = 100
 MAX_DESCRIPTION_CHARACTERS = 400
 
@@ -36,8 +36,8 @@ run of the application: a conversation, a task of an agent, a chain of calls.
 For every cluster you get its size, its share of all traces, the summaries of the traces nearest \
 to its centre ("nearest_traces"), and titles of traces that are close to it but belong to other \
 clusters ("not_in_this_cluster"). Give each cluster
-- a title of 3 to {MAX_WORDS} words that says what its traces have in common and that fits no \
-other cluster of the list,
+- a title of {MIN_WORDS} to {MAX_WORDS} words that says what its traces have in common and that \
+fits no other cluster of the list,
 - a description of one or two sentences: what users wanted, what the application did, what went \
 wrong if something often did.
 
@@ -53,8 +53,8 @@ REVISION = f"""\
 You named clusters of traces of an application that uses large language models, in several \
 groups. Here are all of their titles together, with the titles of the traces nearest to each \
 cluster's centre. Where two titles could be mistaken for one another, tell the clusters apart: \
-give a new title of 3 to {MAX_WORDS} words, and a description of one or two sentences. Answer for \
-the clusters that you change only, with an empty list if there are none.
+give a new title of {MIN_WORDS} to {MAX_WORDS} words, and a description of one or two sentences. \
+Answer for the clusters that you change only, with an empty list if there are none.
 
 {_DATA}
 
@@ -67,7 +67,7 @@ _TITLES_FOR_REVISION = 3
 # Of each cluster's title, which later requests list among those that are taken.
 _TOKENS_OF_A_TITLE = 40
 # "[L12]", "(L3-L5)", "[L1, L7]"
-_LINE_REFERENCES = re.compile(r"\s*[\[(]L\d+(?:\s*[-–,]\s*L?\d+)*[\])]")
+_LINE_REFERENCES = re.compile(r"\s?[\[(]L\d+(?:\s*[-–,]\s*L?\d+)*[\])]")
 
 
 def estimated_tokens(messages: Messages) -> int:

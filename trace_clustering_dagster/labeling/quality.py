@@ -1,5 +1,6 @@
 """How good the labels are, without a second model to ask."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,11 @@ from trace_clustering_dagster.models import ClusterLabel
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """Of ``traces`` that no prompt showed, ``landed`` are most like their own cluster's label."""
+    """Of ``traces`` that no label was made from, ``landed`` are most like their own cluster's
+    label, and ``landed_by_title`` are so by the titles alone."""
 
     landed: int
+    landed_by_title: int
     traces: int
 
 
@@ -32,16 +35,23 @@ def round_trip(
     if len(columns) < 2:
         return {}
     held_out = {c.cluster_id: [" ".join(texts(s)) for s in c.held_out] for c in evidence}
-    rows = [label.cluster_id for label in columns for _ in held_out[label.cluster_id]]
-    scores = similarities(
-        [text for label in columns for text in held_out[label.cluster_id]],
-        [f"{label.title} {label.description}" for label in columns],
+    own = [column for column, label in enumerate(columns) for _ in held_out[label.cluster_id]]
+    traces = [text for label in columns for text in held_out[label.cluster_id]]
+    landed = _landed(own, similarities(traces, [f"{c.title} {c.description}" for c in columns]))
+    by_title = _landed(own, similarities(traces, [c.title for c in columns]))
+    return {
+        label.cluster_id: RoundTrip(landed[column], by_title[column], own.count(column))
+        for column, label in enumerate(columns)
+    }
+
+
+def _landed(own: Sequence[int], scores: Sequence[Sequence[float]]) -> Counter[int]:
+    """How many rows have their largest score, above 0, in the column that is their own."""
+    return Counter(
+        column
+        for column, row in zip(own, scores, strict=True)
+        if row[column] > 0 and row[column] == max(row)
     )
-    landed = dict.fromkeys((label.cluster_id for label in columns), 0)
-    for cluster_id, row in zip(rows, scores, strict=True):
-        best = max(range(len(row)), key=row.__getitem__)
-        landed[cluster_id] += row[best] > 0 and columns[best].cluster_id == cluster_id
-    return {i: RoundTrip(count, rows.count(i)) for i, count in landed.items()}
 
 
 def similar_titles(labels: Sequence[ClusterLabel]) -> list[tuple[ClusterLabel, ClusterLabel]]:

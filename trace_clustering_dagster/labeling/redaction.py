@@ -12,29 +12,32 @@ from trace_clustering_dagster.models import TraceSummary
 
 _SECRETS = re.compile(
     r"""
-    -----BEGIN[ A-Z]*PRIVATE[ ]KEY-----.*?(?:-----END[ A-Z]*-----|\Z)
+    -----BEGIN[ A-Z]{0,30}PRIVATE[ ]KEY-----.*?(?:-----END[ A-Z]{0,30}-----|\Z)
   | \b(?:sk|pk|rk|phc|phx|whsec)[-_][A-Za-z0-9_-]{12,}  # OpenAI, Anthropic, Stripe, PostHog
-  | \b(?:gh[pousr]|github_pat|glpat|hf|npm|pypi|dop_v1|shpat|xox[a-z])[-_][A-Za-z0-9_-]{10,}
-  | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                               # AWS
-  | \bAIza[A-Za-z0-9_-]{30,}                                     # Google
-  | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?   # JSON web tokens
-  | (?<=://)[^\s/:@]+:[^\s/@]+(?=@)                              # user:password@ of a URL
+  | \b(?:gh[pousr]|github_pat|glpat|hf|npm|pypi|dop_v1|shpat|xox[a-z]|xapp)[-_][A-Za-z0-9_-]{10,}
+  | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b  # AWS
+  | \b(?:AIza|ya29\.|SG\.)[A-Za-z0-9._-]{20,}  # Google, SendGrid
+  | \beyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?  # JSON web tokens
+  | (?<=://)[^\s/:@]{1,100}:[^\s/@]{1,200}(?=@)  # user:password@ of a URL
   | (?i:(?<=\bbearer\ )|(?<=\bbasic\ ))[A-Za-z0-9._~+/=-]{12,}
     """,
     re.VERBOSE | re.DOTALL,
 )
 _NAMED_SECRETS = re.compile(
-    r"""(?ix) \b( (?:[a-z0-9]+[_-])* (?: password | passwd | pwd | passphrase | secret | token
-        | api[ _-]?key | access[ _-]?key | private[ _-]?key ) (?:[_-][a-z0-9]+)*
-        ["']? \s* (?: [:=] | \ is\ ) \s* ["']? ) ([^\s"',;]{4,})"""
+    r"""(?ix) ( (?<![a-z0-9]) [a-z0-9_-]{0,40}? (?: password | passwd | pwd | passphrase | secret
+        | (?: api | access | private ) [ _-]? key | token (?! s? ["']? \s* [:=] \s* \d+ \b ) )
+        ["']?  (?: \s{0,3} [:=] \s{0,3} | [ ] (?= \S* [\d!#$%&*+/<>?@^_~] ) | [ ] is [ ]
+        (?= \S* [\d!#$%&*+/<>?@^_~] ) ) ["']? ) ([^\s"',;]{4,})"""
 )
-_EMAIL = re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+")
-_CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])")
+_EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+_CARD = re.compile(r"(?<![\w.-])\d(?:[ .-]{0,2}\d){12,18}(?![\w-])")
 _PHONE = re.compile(
     r"""(?x) (?<![\w.,/:-]) (?!\d{4}-\d\d-\d\d) (?:
         \+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){5,12}   # +44 20 7946 0958
       | \(\d{2,5}\)[ .-]?\d{3,4}[ .-]?\d{3,4}                       # (415) 555-2671
       | \d{2,5}[ .-]\d{3,4}[ .-]\d{3,5}                             # 415-555-2671
+      | 0\d(?:[ .-]\d\d){4}                                        # 06 12 34 56 78
+      | 0\d{2,4}[ /-]\d{6,8}                                       # 0176 12345678
       | \d{10,11}                                                   # 4155552671
     ) (?![\w-]|[.,]\d)"""
 )

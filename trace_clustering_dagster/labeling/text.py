@@ -1,14 +1,14 @@
 """Words of titles and summaries: what counts as the same title, and which words set a cluster
 apart."""
 
-import difflib
 import math
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-_WORD = re.compile(r"\w+")
+# C, C++ and C# are different words
+_WORD = re.compile(r"\w[\w+#]*")
 # English words that say nothing of a topic; other languages rely on the weighting alone.
 _STOP_WORDS = """
     a about after again all also am an and any are as at be because been before being but by can
@@ -22,7 +22,8 @@ _STOP_WORDS = """
     agent answer assistant step steps tool result results call calls
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
-NEARLY_EQUAL = 0.9
+# Letters that words of one stem share, and those in which they may differ: cancelled, canceled.
+_STEM, _ENDING = 4, 3
 
 
 def normalized(text: str) -> str:
@@ -31,18 +32,18 @@ def normalized(text: str) -> str:
 
 
 def nearly_equal(a: str, b: str) -> bool:
-    """Whether two titles are the same, or the same but for word order or a few letters.
-
-    Titles that differ in their numbers are different.
-    """
+    """Whether two titles are the same but for the endings of their words."""
     words = [normalized(text).split() for text in (a, b)]
-    numbers = [[w for w in text if w.isdigit()] for text in words]
-    if sorted(words[0]) == sorted(words[1]):
-        return True
-    if numbers[0] != numbers[1]:
-        return False
-    matcher = difflib.SequenceMatcher(a=" ".join(words[0]), b=" ".join(words[1]), autojunk=False)
-    return matcher.real_quick_ratio() >= NEARLY_EQUAL and matcher.ratio() >= NEARLY_EQUAL
+    return len(words[0]) == len(words[1]) and all(map(_same_stem, *words))
+
+
+def _same_stem(a: str, b: str) -> bool:
+    pairs = enumerate(zip(a, b, strict=False))
+    common = next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
+    endings = a[common:] + b[common:]
+    return a == b or (
+        common >= _STEM and max(len(a), len(b)) - common <= _ENDING and endings.isalpha()
+    )
 
 
 def characteristic_words(clusters: Mapping[int, Sequence[str]], count: int) -> dict[int, list[str]]:

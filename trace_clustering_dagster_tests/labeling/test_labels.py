@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,31 @@ def test_cost_is_recorded(deployment: Any, model_server: ModelServer) -> None:
     assert recorded["round_trip"] == 1.0
 
 
+def test_cost_of_unknown_models_is_not_estimated(
+    deployment: Any, model_server: ModelServer
+) -> None:
+    assert metadata(deployment.run(), "labels")["estimated_cost_usd"] > 0
+    assert "estimated_cost_usd" not in metadata(deployment.run(label_model="llama"), "labels")
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": -5, "completion_tokens": "x"}, {"prompt_tokens": 10**400}]
+)
+def test_tokens_that_the_server_does_not_count_are_estimated(
+    deployment: Any, model_server: ModelServer, usage: Any
+) -> None:
+    def answer(request: dict[str, Any]) -> tuple[int, Any]:
+        status, body = answer_well(request)
+        return status, body | {"usage": usage}
+
+    model_server.answer = answer
+    result = deployment.run()
+    assert sources_of(result) == ["model"] * 3
+    characters = sum(len(m["content"]) for m in model_server.requests[0]["messages"])
+    assert characters / 4 < labels_of(result).prompt_tokens < characters
+    assert labels_of(result).completion_tokens > 0
+
+
 def always(**changed: Any) -> Answer:
     """Good labels, but for what is changed in cluster 1's."""
 
@@ -105,6 +131,8 @@ def always(**changed: Any) -> Answer:
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
+        ({"title": "..."}, "the title is empty"),
+        ({"title": "Cluster 0"}, "the title only numbers the cluster"),
         ({"cluster_id": 99}, "the model left it out"),
         ({"cluster_id": "one"}, "the model left it out"),
         ({"title": None}, "the model left it out"),
@@ -144,13 +172,15 @@ def test_second_answer_mends_the_first(deployment: Any, model_server: ModelServe
     assert metadata(result, "labels")["prompt_tokens"] == 200
 
 
-@pytest.mark.parametrize(
-    "title", ["Travel questions of customers", "Travel Questions, of customers!"]
-)
-def test_same_titles_are_told_apart(deployment: Any, model_server: ModelServer, title: str) -> None:
+def test_same_titles_are_told_apart(deployment: Any, model_server: ModelServer) -> None:
     def answer(request: dict[str, Any]) -> tuple[int, Any]:
-        labels = [good_label(c) | {"title": title} for c in asked(request)["clusters"]]
-        return answers(labels[0] | {"title": "Travel questions of customers"}, *labels[1:])
+        titles = ("Travel questions of customers", "travel questions of customers!")
+        return answers(
+            *(
+                good_label(c) | {"title": titles[c["cluster_id"] > 0]}
+                for c in asked(request)["clusters"]
+            )
+        )
 
     model_server.answer = answer
     result = deployment.run()
@@ -164,6 +194,34 @@ def test_same_titles_are_told_apart(deployment: Any, model_server: ModelServer, 
     assert sources_of(deployment.run()) == ["model"] * 3
 
 
+def test_short_title_is_used_if_nothing_better_comes(
+    deployment: Any, model_server: ModelServer
+) -> None:
+    model_server.answer = always(title="Short title")
+    result = deployment.run()
+    assert titles_of(result)[1] == "Short title"
+    assert sources_of(result) == ["model"] * 3
+    assert "fewer than 3 words" in asked(model_server.requests[1])["clusters"][0]["problem"]
+
+
+def test_nearly_same_titles_are_used_and_warned_of_if_nothing_better_comes(
+    deployment: Any, model_server: ModelServer
+) -> None:
+    titles = {0: "Bookings cancelled by guests", 1: "Bookings canceled by guests"}
+
+    def answer(request: dict[str, Any]) -> tuple[int, Any]:
+        labels = [good_label(cluster) for cluster in asked(request)["clusters"]]
+        return answers(
+            *(la | {"title": titles.get(la["cluster_id"], la["title"])} for la in labels)
+        )
+
+    model_server.answer = answer
+    result = deployment.run()
+    assert sources_of(result) == ["model"] * 3
+    assert len(model_server.requests) == 2
+    assert "clusters 0 and 1" in (check(result, "labels_distinct").description or "")
+
+
 @pytest.mark.parametrize(
     ("status", "body", "reason", "calls"),
     [
@@ -171,11 +229,12 @@ def test_same_titles_are_told_apart(deployment: Any, model_server: ModelServer, 
         (404, {"error": {"message": "no model"}}, "HTTP status 404, check OPENAI_BASE_URL", 1),
         (429, {"error": {"code": "insufficient_quota"}}, "HTTP status 429 insufficient_quota", 5),
         (500, {"error": {"code": f"key {KEY}"}}, "HTTP status 500, the server failed", 5),
-        (200, completion("{not json"), "the answer is not JSON", 2),
+        (200, completion("{not json"), "the answer has no list of clusters", 2),
         (200, completion('{"clusters": "none"}'), "the answer has no list of clusters", 2),
         (200, completion('{"clusters": [1, null, []]}'), "the model left it out", 2),
-        (200, completion("[" * 100_000), "the model refused, or answered without JSON", 2),
-        (200, completion('{"a":' * 100_000), "the answer is not JSON", 2),
+        (200, completion("[" * 100_000), "the answer has no list of clusters", 2),
+        (200, completion('{"a":' * 100_000), "the answer has no list of clusters", 2),
+        (200, completion("<think>{" * 20_000), "the answer has no list of clusters", 2),
         (200, completion(None, refusal="I can't"), "the model refused", 2),
         (200, {"choices": []}, "the model refused, or answered without JSON", 2),
         (200, b"<html>a proxy's page</html>", "the request failed with", 1),
@@ -238,7 +297,9 @@ def test_slow_server_ends_with_the_time_budget(deployment: Any, model_server: Mo
         return answer_well(request)
 
     model_server.answer = answer
+    start = time.monotonic()
     result = deployment.run(label_timeout_seconds=0.5)
+    assert time.monotonic() - start < 20
     assert titles_of(result) == NUMBERED
     assert labels_of(result).clusters[0].reason == "no answer within label_timeout_seconds=0.5"
 
@@ -247,7 +308,9 @@ def test_answer_that_trickles_ends_with_the_time_budget(
     deployment: Any, model_server: ModelServer
 ) -> None:
     model_server.trickle = True
+    start = time.monotonic()
     result = deployment.run(label_timeout_seconds=0.5)
+    assert time.monotonic() - start < 20
     assert labels_of(result).clusters[0].reason.startswith("no answer within")
 
 
@@ -262,33 +325,56 @@ def test_unreachable_model_falls_back(deployment: Any, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("OPENAI_BASE_URL", "http://host:abc/v1"), ("HTTPS_PROXY", "socks5://127.0.0.1:9")],
+    [("OPENAI_BASE_URL", "http://host:abc/v1"), ("HTTP_PROXY", "socks5://127.0.0.1:9")],
 )
 def test_unusable_settings_fall_back(
-    deployment: Any, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+    deployment: Any,
+    model_server: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv(variable, value)
-    result = deployment.run(label_timeout_seconds=0.5)
+    result = deployment.run()
     assert sources_of(result) == ["fallback"] * 3
-    assert labels_of(result).clusters[0].reason
+    assert labels_of(result).clusters[0].reason.startswith("the request failed with ")
+    assert model_server.requests == []
+
+
+def test_key_with_a_line_break_is_a_key(
+    deployment: Any, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
+    assert sources_of(deployment.run()) == ["model"] * 3
+    assert model_server.requests[0]["authorization"] == f"Bearer {KEY}"
 
 
 def test_server_without_structured_output_is_asked_for_plain_json(
     deployment: Any, model_server: ModelServer
 ) -> None:
     def answer(request: dict[str, Any]) -> tuple[int, Any]:
-        if "response_format" in request:
-            return 400, {"error": {"message": "response_format is not supported"}}
+        if "response_format" in request or "max_completion_tokens" in request:
+            return 422, {"error": {"message": "extra fields not permitted"}}
         labels = [good_label(c) | {"confidence": 1} for c in asked(request)["clusters"]]
         text = json.dumps({"clusters": labels}, indent=1)
-        return 200, completion(f"<think>{{hm}}</think>Here you are:\n```json\n{text}\n```\nDone.")
+        return 200, completion(
+            f"<think>{{hm}}</think>Here {{you}} are:\n```json\n{text}\n```\nDone."
+        )
 
     model_server.answer = answer
     assert sources_of(deployment.run()) == ["model"] * 3
     formats = [r.get("response_format", {}).get("type") for r in model_server.requests]
     assert formats == ["json_schema", "json_object", None]
+
+
+def test_request_that_is_too_long_names_the_remedy(
+    deployment: Any, model_server: ModelServer
+) -> None:
+    model_server.answer = lambda _: (400, {"error": {"code": "context_length_exceeded"}})
+    reason = labels_of(deployment.run()).clusters[0].reason
+    assert reason == "HTTP status 400 context_length_exceeded, lower max_prompt_tokens"
+    assert len(model_server.requests) == 1
 
 
 def test_labels_before_a_cut_count(deployment: Any, model_server: ModelServer) -> None:
@@ -350,12 +436,26 @@ def test_equal_request_is_not_paid_twice(deployment: Any, model_server: ModelSer
     assert len(model_server.requests) == 4
     assert titles_of(second) == titles_of(first)
     recorded = metadata(second, "labels")
-    assert (recorded["requests"], recorded["cached_requests"]) == (0, 2)
+    assert (recorded["requests"], recorded["cached_answers"]) == (0, 2)
     assert (recorded["prompt_tokens"], recorded["estimated_cost_usd"]) == (0, 0)
     assert failed_checks(second) == []
     deployment.run(label_model="another")
     deployment.run(representatives=3)
     assert len(model_server.requests) == 6
+
+
+def test_kept_answer_that_cannot_be_read_is_asked_for_again(
+    deployment: Any, model_server: ModelServer
+) -> None:
+    deployment.run()
+    (kept,) = (deployment.storage / "label_answers").iterdir()
+    kept.write_bytes(b"\xff\xfe")
+    assert sources_of(deployment.run()) == ["model"] * 3
+    assert len(model_server.requests) == 2
+    kept.unlink()
+    kept.parent.rmdir()
+    kept.parent.write_text("in the way of the folder")
+    assert sources_of(deployment.run()) == ["model"] * 3
 
 
 def test_key_appears_nowhere(
@@ -446,6 +546,10 @@ def test_model_that_is_wanted_but_not_configured_is_warned_of(deployment: Any) -
     complete = check(result, "labels_complete")
     assert not complete.passed
     assert "set OPENAI_API_KEY" in (complete.description or "")
+
+    result = deployment.run(labeler="openai", fallback="offline")
+    assert sources_of(result) == ["offline"] * 3
+    assert not check(result, "labels_complete").passed
 
 
 def test_fallback_can_be_offline(deployment: Any, model_server: ModelServer) -> None:
@@ -570,6 +674,13 @@ def test_title_that_a_trace_demands_is_refused(deploy: Any, model_server: ModelS
     assert "obeyed a trace of cluster 1" in (reported.description or "")
 
 
+def test_cluster_of_commands_alone_is_numbered(deploy: Any, model_server: ModelServer) -> None:
+    result = hostile_deployment(deploy, 20).run()
+    assert titles_of(result) == NUMBERED
+    assert model_server.requests == []
+    assert "try to instruct" in labels_of(result).clusters[0].reason
+
+
 def test_offline_titles_pass_over_commands(deploy: Any) -> None:
     result = hostile_deployment(deploy, 10).run()
     assert "Mallory" not in " ".join(titles_of(result))
@@ -583,6 +694,14 @@ def test_label_that_has_nothing_to_do_with_its_traces_is_warned_of(
     matched = check(deployment.run(), "labels_match_traces")
     assert not matched.passed
     assert "cluster 1" in (matched.description or "")
+
+
+def test_title_that_has_nothing_to_do_with_its_traces_is_warned_of(
+    deployment: Any, model_server: ModelServer
+) -> None:
+    # as a model would answer that obeys in a way that no list of phrases has
+    model_server.answer = always(title="Zebra crossings everywhere")
+    assert failed_checks(deployment.run()) == ["labels_match_traces"]
 
 
 def test_swapped_labels_are_warned_of(deployment: Any, model_server: ModelServer) -> None:
