@@ -1,15 +1,25 @@
 """A chat model on the loopback interface, and traces whose topics can be told apart."""
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
-from trace_clustering_dagster_tests.conftest import separated_rows, summary_row
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster_tests.conftest import (
+    DAY,
+    Deployment,
+    separated_rows,
+    summary_row,
+    write_warehouse,
+)
 
 KEY = "sk-test-0123456789abcdef"
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -134,8 +144,30 @@ def topic_summary(row: dict[str, Any], number: int, **properties: Any) -> dict[s
     )
 
 
-@pytest.fixture
-def deployment(deploy: Any) -> Any:
-    """Three groups of twenty traces, a topic each."""
+@dataclass
+class StoredDeployment(Deployment):
+    """All stages before ``labels`` are stored: a run labels, unless another selection is given."""
+
+    def run(
+        self, partition: str = f"{DAY}|1", *, select: str | None = "labels", **kwargs: Any
+    ) -> dg.ExecuteInProcessResult:
+        return super().run(partition, select=select, **kwargs)
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """Three groups of twenty traces, a topic each, and all that was made from them."""
+    folder = tmp_path_factory.mktemp("topics")
     rows = separated_rows()
-    return deploy(rows, [topic_summary(row, i) for i, row in enumerate(rows)])
+    write_warehouse(folder / "warehouse", rows, [topic_summary(r, i) for i, r in enumerate(rows)])
+    clickhouse = ClickHouseResource(url=f"chdb://{folder / 'warehouse'}")
+    deployment = Deployment(clickhouse, folder / "assets")
+    deployment.run(labeler="offline")
+    return deployment
+
+
+@pytest.fixture
+def deployment(stored: Deployment, tmp_path: Path) -> StoredDeployment:
+    """A deployment of its own with what is stored."""
+    shutil.copytree(stored.storage, tmp_path / "assets")
+    return StoredDeployment(stored.clickhouse, tmp_path / "assets")

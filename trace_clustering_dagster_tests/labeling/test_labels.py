@@ -64,7 +64,7 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 def test_model_labels_all_clusters_in_one_call(deployment: Any, model_server: ModelServer) -> None:
-    result = deployment.run(label_model="some-model")
+    result = deployment.run(select=None, label_model="some-model")
     assert sorted(titles_of(result)) == sorted(TITLES)
     assert sources_of(result) == ["model"] * 3
     assert failed_checks(result) == []
@@ -440,7 +440,7 @@ def test_equal_request_is_not_paid_twice(deployment: Any, model_server: ModelSer
     assert (recorded["prompt_tokens"], recorded["estimated_cost_usd"]) == (0, 0)
     assert failed_checks(second) == []
     deployment.run(label_model="another")
-    deployment.run(representatives=3)
+    deployment.run(select=None, representatives=3)
     assert len(model_server.requests) == 6
 
 
@@ -510,7 +510,7 @@ def test_examples_are_kept_out_of_the_metadata(deployment: Any) -> None:
 
 
 def test_without_a_model_titles_come_from_the_nearest_traces(deployment: Any) -> None:
-    result = deployment.run()
+    result = deployment.run(select=None)
     labels = labels_of(result)
     summaries = {f"trace-{i:03}": f"{TOPICS[i % 3][0]}, case {i}" for i in range(60)}
     nearest = [c["trace_ids"][0] for c in deployment.event()["$ai_clusters"]]
