@@ -13,6 +13,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -20,6 +21,7 @@ from trace_clustering_dagster.assets import emitted_event
 from trace_clustering_dagster.automation_settings import AutomationSettings
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.coordination import (
+    FOR_A_PERSON,
     Outcome,
     PastRun,
     TeamDay,
@@ -27,6 +29,7 @@ from trace_clustering_dagster.coordination import (
     closed_days,
     decide,
     in_numbers,
+    pause_after,
 )
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster.partitions import TEAMS, days, team_days, teams
@@ -58,8 +61,9 @@ class TickError(dg.DagsterError):
 @dg.sensor(
     name=COORDINATOR,
     job=trace_clustering,
-    # often enough to keep two runs at work, seldom enough for a query over all teams
-    minimum_interval_seconds=60,
+    # with RUNS_PER_TICK, often enough that two runs at a time never wait for a tick; seldom enough
+    # for a query over all teams
+    minimum_interval_seconds=45,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Requests a run for every team with enough traces in the newest closed day's "
     "window, and again, after a pause, for one that failed.",
@@ -102,7 +106,7 @@ def trace_clustering_coordinator(
         for day in under_care
     ]
     cursor = json.dumps(report)
-    summary = "; ".join(_in_words(day, in_numbers(decisions, day)) for day in under_care)
+    summary = "; ".join(_in_words(line) for line in report)
     context.log.info(summary)
     if cursor != context.cursor:  # no list twice
         for day in under_care:
@@ -186,8 +190,15 @@ def _one_line_errors() -> Iterator[None]:
         raise TickError(str(error)) from None
 
 
-def _in_words(day: datetime.date, numbers: dict[str, int]) -> str:
-    return f"{day}: " + ", ".join(f"{count} {what}" for what, count in numbers.items())
+def _in_words(report: dict[str, Any]) -> str:
+    """A day in one line: the numbers, and the teams that wait for a person."""
+    numbers = [f"{count} {what}" for what, count in report.items() if what not in ("day", "teams")]
+    stuck = [
+        f"{outcome.value}: {report['teams'][outcome.value]}"
+        for outcome in FOR_A_PERSON
+        if outcome.value in report["teams"]
+    ]
+    return f"{report['day']}: " + "; ".join([", ".join(numbers), *stuck])
 
 
 def _runs(instance: dg.DagsterInstance, under_care: list[datetime.date]) -> list[PastRun]:
@@ -239,15 +250,16 @@ def _is_on(instance: dg.DagsterInstance, sensor: str) -> bool:
 def _evaluations(instance: dg.DagsterInstance, name: str) -> int:
     """How many evaluations of a sensor or a schedule, and launches that follow, are going on.
 
-    Dagster writes a tick down before it evaluates, and as ended after the last launch. So of two
-    evaluations at once at least one sees the other; if both do, both step aside for a tick.
+    Dagster writes a tick down before it evaluates, and its end after the last launch. So of two
+    evaluations at once, at least one sees the other and steps aside. A tick that was cut off never
+    ends: it is forgotten after the next one, or in ten minutes.
     """
-    hour_ago = datetime.datetime.now().timestamp() - 3600  # older ones were cut off
+    now = datetime.datetime.now(datetime.timezone.utc).timestamp()
     return sum(
-        tick.status.value == "STARTED" and tick.timestamp > hour_ago
+        tick.end_timestamp is None and tick.timestamp > now - 600
         for state in instance.all_instigator_state()
         if state.name == name
-        for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=5)
+        for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=2)
     )
 
 
@@ -283,7 +295,7 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
         + (f" in attempt {attempt} of {settings.max_attempts}" if attempt else "")
         + f": {reason} -> "
         + (
-            f"the coordinator tries again in {settings.retry_minutes * 2 ** (attempt - 1):g} min"
+            f"the coordinator tries again in {pause_after(attempt, settings)}"
             if goes_on
             else "no further attempt: mend the cause, then materialise "
             f"{context.partition_key or 'it'} again"

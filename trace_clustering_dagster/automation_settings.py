@@ -33,13 +33,13 @@ class AutomationSettings(BaseModel):
     automation: Literal["on", "off"] = "on"
     teams: Teams = Field(default="", description="Only these; empty: all.", validate_default=True)
     excluded_teams: Teams = Field(default="", validate_default=True)
-    # At one tick a minute, more than two runs at a time get done: the queue is never empty.
-    runs_per_tick: int = Field(default=30, ge=1, le=1000)
+    # a launch takes 0.2 s on SQLite: with more, a tick would hold up the other sensors
+    runs_per_tick: int = Field(default=20, ge=1, le=1000)
     settle_minutes: Minutes = Field(
         default=60, description="How long after midnight UTC a day's data may still arrive."
     )
     catch_up_days: int = Field(default=1, ge=0, le=31)
-    max_attempts: int = Field(default=3, ge=1, le=100)
+    max_attempts: int = Field(default=3, ge=1, le=10)
     retry_minutes: Minutes = Field(
         default=5, description="From a failed attempt to the second; doubles for each that follows."
     )

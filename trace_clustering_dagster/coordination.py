@@ -21,14 +21,15 @@ class Outcome(Enum):
     ACTIVE = "queued or running"
     NEXT_TICK = "for a later tick"
     RETRY = "failed, to be tried again"
-    GAVE_UP = "gave up, until a person runs it"
-    CANCELED = "canceled, until a person runs it"
+    GAVE_UP = "gave up"
+    CANCELED = "canceled"
     TOO_FEW = "too few traces"
     NOT_LISTED = "not in TRACE_CLUSTERING_TEAMS"
     EXCLUDED = "in TRACE_CLUSTERING_EXCLUDED_TEAMS"
 
 
 WAITING = (Outcome.ACTIVE, Outcome.NEXT_TICK, Outcome.RETRY)
+FOR_A_PERSON = (Outcome.GAVE_UP, Outcome.CANCELED)
 INELIGIBLE = (Outcome.TOO_FEW, Outcome.NOT_LISTED, Outcome.EXCLUDED)
 
 
@@ -143,28 +144,27 @@ def _next_step(
     if any(run.status == "active" for run in runs):
         return Decision(Outcome.ACTIVE)
     if runs and runs[-1].status == "canceled":
-        return Decision(Outcome.CANCELED, f"run {runs[-1].run_id}")
+        return Decision(Outcome.CANCELED, f"see run {runs[-1].run_id}")
     attempts = [run for run in runs if run.attempt]
     if not attempts:
         return Decision(Outcome.REQUESTED, attempt=1)
     # a person may have run an attempt once more: the last to end counts
-    last = max(attempts, key=lambda run: (run.attempt, run.ended))
+    last = max(attempts, key=lambda run: (run.attempt, run.ended or now))
     if last.attempt >= settings.max_attempts:
         return Decision(Outcome.GAVE_UP, f"see run {runs[-1].run_id}")
-    due = next_attempt(last, settings)
+    due = (last.ended or now) + pause_after(last.attempt, settings)
     if due > now:
         return Decision(Outcome.RETRY, f"attempt {last.attempt + 1} from {due:%H:%M:%S} UTC on")
     return Decision(Outcome.REQUESTED, f"attempt {last.attempt + 1}", last.attempt + 1)
 
 
-def next_attempt(run: PastRun, settings: AutomationSettings) -> datetime.datetime:
-    """When the attempt after this finished one is due: the pause doubles every time."""
-    assert run.ended is not None
-    return run.ended + datetime.timedelta(minutes=settings.retry_minutes) * 2 ** (run.attempt - 1)
+def pause_after(attempt: int, settings: AutomationSettings) -> datetime.timedelta:
+    """How long a team-day is left alone after a failed attempt: twice as long every time."""
+    return datetime.timedelta(minutes=settings.retry_minutes * 2.0 ** (attempt - 1))
 
 
 def in_numbers(decisions: Mapping[TeamDay, Decision], day: datetime.date) -> dict[str, int]:
-    """How many teams were seen on a day, are eligible, done, requested, and wait."""
+    """How many teams were seen on a day, are eligible, done, requested, wait, and for whom."""
     counts = Counter(
         decision.outcome for team_day, decision in decisions.items() if team_day.day == day
     )
@@ -175,6 +175,7 @@ def in_numbers(decisions: Mapping[TeamDay, Decision], day: datetime.date) -> dic
         "done": counts[Outcome.DONE],
         "requested": counts[Outcome.REQUESTED],
         "waiting": sum(counts[outcome] for outcome in WAITING),
+        "left to a person": sum(counts[outcome] for outcome in FOR_A_PERSON),
     }
 
 
