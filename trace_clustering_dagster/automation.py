@@ -32,7 +32,7 @@ from trace_clustering_dagster.coordination import (
     pause_after,
 )
 from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster.partitions import TEAMS, days, team_days, teams
+from trace_clustering_dagster.partitions import TEAMS, day_and_team, days, team_days, teams
 
 COORDINATOR, SCHEDULE = "trace_clustering_coordinator", "daily_trace_clustering"
 CRON_VARIABLE = "TRACE_CLUSTERING_CRON"
@@ -80,9 +80,8 @@ def trace_clustering_coordinator(
         settings = AutomationSettings.from_environment()
         if settings.automation == "off":
             return dg.SkipReason("TRACE_CLUSTERING_AUTOMATION=off: nothing is requested")
-        if _evaluations(context.instance, COORDINATOR) > 1 or _evaluations(
-            context.instance, SCHEDULE
-        ):
+        ticks = _recent_ticks(context.instance, COORDINATOR)
+        if _evaluations(ticks) > 1 or _evaluations(_recent_ticks(context.instance, SCHEDULE)):
             return dg.SkipReason("another evaluation is requesting runs: left to the next tick")
         now = datetime.datetime.now(datetime.timezone.utc)
         under_care = closed_days(now, settings, first=days.start.date())
@@ -92,8 +91,10 @@ def trace_clustering_coordinator(
             for day in under_care
             for team_id, count in count_team_traces(connection, day, params).items()
         }
-    # The runs first: one that ends in between is seen as materialised, and not requested again.
+    # In this order nothing is requested again: what is launched after the first look is in the
+    # ticks, and what ends after the second is materialised.
     runs = _runs(context.instance, under_care)
+    runs += _being_launched(ticks, {run.run_id for run in runs})
     materialized = _materialized(context.instance, traces)
     decisions = decide(now, settings, traces, params.min_traces, runs, materialized)
 
@@ -152,7 +153,8 @@ def daily_trace_clustering(
         settings = AutomationSettings.from_environment()
     if settings.automation == "off":
         return dg.SkipReason("TRACE_CLUSTERING_AUTOMATION=off: nothing is requested")
-    if _is_on(context.instance, COORDINATOR) or _evaluations(context.instance, COORDINATOR):
+    coordinating = _evaluations(_recent_ticks(context.instance, COORDINATOR))
+    if _is_on(context.instance, COORDINATOR) or coordinating:
         return dg.SkipReason(f"{COORDINATOR} is on and does this: stop it to use the schedule")
     scheduled = context.scheduled_execution_time.astimezone(datetime.timezone.utc)
     day = scheduled.date() - datetime.timedelta(days=1)
@@ -229,6 +231,21 @@ def _runs(instance: dg.DagsterInstance, under_care: list[datetime.date]) -> list
     ]
 
 
+def _being_launched(ticks: list[Any], known_run_ids: set[str]) -> list[PastRun]:
+    """Runs that a tick has requested and that are not there yet. Dagster goes on with the launches
+    of a tick that was cut off, even while another daemon is still at it."""
+    return [
+        PastRun(run_id, _team_day(request.partition_key), "active")
+        for tick in ticks
+        for run_id, request in tick.unsubmitted_run_ids_with_requests
+        if run_id not in known_run_ids
+    ]
+
+
+def _team_day(partition_key: str) -> TeamDay:
+    return TeamDay(*day_and_team(partition_key))
+
+
 def _materialized(instance: dg.DagsterInstance, team_days: Iterable[TeamDay]) -> set[TeamDay]:
     """Those of the team-days whose event is materialised, by whatever run."""
     by_key = {team_day.partition_key: team_day for team_day in team_days}
@@ -247,20 +264,27 @@ def _is_on(instance: dg.DagsterInstance, sensor: str) -> bool:
     return all(state.status.value != "STOPPED" for state in states)
 
 
-def _evaluations(instance: dg.DagsterInstance, name: str) -> int:
+def _recent_ticks(instance: dg.DagsterInstance, name: str) -> list[Any]:
+    """The ticks of a sensor or a schedule in the last ten minutes, the newest first."""
+    now = datetime.datetime.now(datetime.timezone.utc).timestamp()
+    return [
+        tick
+        for state in instance.all_instigator_state()
+        if state.name == name
+        for tick in instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, after=now - 600, limit=10
+        )
+    ]
+
+
+def _evaluations(ticks: list[Any]) -> int:
     """How many evaluations of a sensor or a schedule, and launches that follow, are going on.
 
     Dagster writes a tick down before it evaluates, and its end after the last launch. So of two
-    evaluations at once, at least one sees the other and steps aside. A tick that was cut off never
-    ends: it is forgotten after the next one, or in ten minutes.
+    evaluations at once, at least one sees the other. A tick that was cut off never ends: only the
+    newest two are looked at, and so it is forgotten after the next one.
     """
-    now = datetime.datetime.now(datetime.timezone.utc).timestamp()
-    return sum(
-        tick.end_timestamp is None and tick.timestamp > now - 600
-        for state in instance.all_instigator_state()
-        if state.name == name
-        for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=2)
-    )
+    return sum(tick.end_timestamp is None for tick in ticks[:2])
 
 
 @dg.run_failure_sensor(

@@ -19,6 +19,13 @@ import yaml
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 
 COORDINATOR = "trace_clustering_coordinator"
+# The daemon as it is, but for its sensors' loop: every second instead of every five.
+_DAEMON = """
+from dagster._daemon import sensor
+from dagster._daemon.cli import main
+sensor.MIN_INTERVAL_LOOP_TIME = 1
+main()
+"""
 
 
 def until(condition: Callable[[], Any], seconds: float = 90) -> Any:
@@ -38,14 +45,19 @@ class DaemonHome:
     environment: Mapping[str, str]
     module: str = "trace_clustering_dagster_tests.eager"
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Of dagster.yaml: a section and what to put into it."""
+    """Sections that replace those of dagster.yaml."""
 
     def __post_init__(self) -> None:
         self.home.mkdir()
         text = (REPOSITORY / "dagster.yaml").read_text()
         config = yaml.safe_load(text.replace(".dagster", str(self.home)))
-        for section, values in self.changes.items():
-            config.setdefault(section, {}).update(values)
+        config["run_coordinator"] = {
+            "module": "dagster",
+            "class": "QueuedRunCoordinator",
+            "config": {"dequeue_interval_seconds": 1},
+        }
+        config.update(self.changes)
+        config = {section: values for section, values in config.items() if values}
         (self.home / "dagster.yaml").write_text(yaml.safe_dump(config))
         self.instance = dg.DagsterInstance.from_config(str(self.home))
         # makes the tables: two processes that do so at once may fail
@@ -77,7 +89,7 @@ class DaemonHome:
         """A running daemon; at the end nothing of it is left."""
         with (self.home / "daemon.log").open("ab") as log:
             process = subprocess.Popen(
-                [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-m", self.module],
+                [sys.executable, "-c", _DAEMON, "run", "-m", self.module],
                 cwd=self.home,
                 env=self.full_environment,
                 stdout=log,
