@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.interrupts import end_when_interrupted
 from trace_clustering_dagster.models import (
     ClusterLabels,
     DistanceMatrix,
@@ -46,7 +47,7 @@ def stage(
             io_manager_key=f"{function.__name__}_io_manager",
             retry_policy=RETRIES,
             pool=pool,
-        )(function)
+        )(end_when_interrupted()(function))
 
     return decorate
 

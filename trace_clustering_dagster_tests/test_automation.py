@@ -3,7 +3,11 @@
 import contextlib
 import datetime
 import json
+import os
 import shutil
+import signal
+import socket
+import socketserver
 import tempfile
 import threading
 from collections import Counter
@@ -15,8 +19,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from trace_clustering_dagster_tests.clickhouse.test_clickhouse import unused_port
 from trace_clustering_dagster_tests.conftest import (
+    SERVER_PASSWORD,
     UTC,
+    Server,
     embedding_row,
     separated_rows,
     write_warehouse,
@@ -196,3 +203,100 @@ def test_a_thousand_teams_of_a_daemon_that_is_killed(folder: Path) -> None:
     assert teams == Counter({str(team_id): 1 for team_id in range(1, 1001)})
     assert len(home.instance.get_dynamic_partitions("team")) == 1000
     assert max(len(tick.run_ids) for tick in home.ticks()) <= 150
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    """Stands before a ClickHouse server; what asks for a sample gets no answer while it hangs."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, port: int, server_port: int) -> None:
+        self.hangs = False
+        self.hanging = 0
+
+        class Handler(socketserver.BaseRequestHandler):
+            server: Proxy
+
+            def handle(self) -> None:
+                with socket.create_connection(("127.0.0.1", server_port)) as upstream:
+                    threading.Thread(target=self.answer, args=(upstream,), daemon=True).start()
+                    while data := self.request.recv(65536):
+                        if self.server.hangs and b"cityHash64" in data:
+                            self.server.hanging += 1
+                            self.request.recv(1)  # until the other side goes away
+                            return
+                        upstream.sendall(data)
+
+            def answer(self, upstream: socket.socket) -> None:
+                with contextlib.suppress(OSError):
+                    while data := upstream.recv(65536):
+                        self.request.sendall(data)
+
+        super().__init__(("127.0.0.1", port), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def test_clickhouse_is_down_then_runs_are_killed_and_hang(
+    folder: Path, deploy_server: Any, clickhouse_server: Server
+) -> None:
+    deployment = deploy_server(team_rows(1))
+    port = unused_port()
+    url = deployment.clickhouse.url.replace(f":{clickhouse_server.port}/", f":{port}/")
+    home = DaemonHome(
+        folder / "home",
+        {
+            "TRACE_CLUSTERING_CLICKHOUSE_URL": url,
+            "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD": SERVER_PASSWORD,
+            "TRACE_CLUSTERING_STORAGE": str(folder / "assets"),
+            "TRACE_CLUSTERING_SETTLE_MINUTES": "0",
+            "TRACE_CLUSTERING_CATCH_UP_DAYS": "0",
+            "TRACE_CLUSTERING_RETRY_MINUTES": "0.001",
+            "TRACE_CLUSTERING_MAX_ATTEMPTS": "9",
+        },
+        changes={
+            "run_monitoring": {
+                "enabled": True,
+                "max_runtime_seconds": 8,
+                "poll_interval_seconds": 1,
+                "free_slots_after_run_end_seconds": 1,
+            }
+        },
+    )
+    home.instance.event_log_storage.set_concurrency_slots("clickhouse", 1)
+    with home.daemon():
+        until(lambda: home.tick_statuses()["FAILURE"] >= 3)
+        assert not home.tick_statuses()["SUCCESS"]
+        for tick in home.ticks()[:3]:
+            assert tick.error.message.startswith(
+                f"trace_clustering_dagster.automation.TickError: ClickHouse at {url}: "
+            )
+            assert tick.error.message.strip().count("\n") == 0
+            assert tick.error.cause is None
+
+        with Proxy(port, clickhouse_server.port) as proxy:
+            # up again: it goes on by itself, with a run that hangs, and keeps its slot when killed
+            proxy.hangs = True
+            until(lambda: proxy.hanging == 1)
+            (run,) = home.runs()
+            os.kill(process_of(home, run), signal.SIGKILL)
+            until(lambda: home.statuses(1)[:1] == ["FAILURE"])
+            # the second attempt hangs until its time is up, and does not go on after it
+            until(lambda: home.statuses(1)[1:2] == ["FAILURE"])
+            assert proxy.hanging == 2
+            proxy.hangs = False
+            until(lambda: home.statuses(1)[-1] == "SUCCESS")
+            proxy.shutdown()
+    assert "attempt 2 of 9: Exceeded maximum runtime of 8 seconds" in home.log()
+    assert len(deployment.events()) == 1
+
+
+def process_of(home: DaemonHome, run: dg.DagsterRun) -> int:
+    """The operating system's process of a run."""
+    entries = home.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    (pid, *_) = (
+        entry.dagster_event.engine_event_data.metadata["pid"].value
+        for entry in entries
+        if entry.dagster_event and "pid" in entry.dagster_event.engine_event_data.metadata
+    )
+    return int(str(pid))
