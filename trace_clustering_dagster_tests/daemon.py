@@ -1,6 +1,7 @@
 """A real daemon on an instance of its own, and what tests want to know of it."""
 
 import contextlib
+import datetime
 import json
 import os
 import signal
@@ -112,12 +113,13 @@ class DaemonHome:
         """All runs, the oldest first."""
         return list(reversed(self.instance.get_runs()))
 
-    def statuses(self, team_id: int) -> list[str]:
-        """The statuses of a team's runs, the oldest first."""
+    def statuses(self, team_id: int, day: datetime.date | None = None) -> list[str]:
+        """The statuses of a team's runs, of a day or of all, the oldest first."""
         return [
             run.status.value
             for run in self.runs()
             if run.tags["dagster/partition/team"] == str(team_id)
+            and run.tags["dagster/partition/date"] == str(day or run.tags["dagster/partition/date"])
         ]
 
     def ticks(self, name: str = COORDINATOR) -> list[Any]:

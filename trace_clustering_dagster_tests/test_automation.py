@@ -8,20 +8,32 @@ import shutil
 import signal
 import socket
 import socketserver
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import ModuleTarget
+from dagster_graphql.test.utils import execute_dagster_graphql
 
+from trace_clustering_dagster import automation
+from trace_clustering_dagster.clickhouse.queries import count_team_traces, sample_traces
+from trace_clustering_dagster.definitions import defs
+from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster_tests.clickhouse.test_clickhouse import unused_port
 from trace_clustering_dagster_tests.conftest import (
+    NOON,
     SERVER_PASSWORD,
+    STAGES,
     UTC,
     Server,
     embedding_row,
@@ -86,6 +98,50 @@ def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.shutdown()
 
 
+stages = [stage.key.to_user_string() for stage in STAGES]
+
+LAUNCH_BACKFILL = """
+mutation ($keys: [String!]!) {
+  launchPartitionBackfill(backfillParams: {
+    partitionNames: $keys, assetSelection: [STAGES]
+  }) { ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } }
+}
+""".replace("[STAGES]", "[" + ", ".join(f'{{path: ["{stage}"]}}' for stage in stages) + "]")
+# what the UI asks before it offers "only failed and missing"
+PARTITION_STATUSES = """
+{ assetNodeOrError(assetKey: {path: ["emitted_event"]}) { ... on AssetNode {
+    assetPartitionStatuses { ... on MultiPartitionStatuses { ranges {
+      primaryDimStartKey primaryDimEndKey
+      secondaryDim { ... on DefaultPartitionStatuses { materializedPartitions failedPartitions } }
+} } } } } }
+"""
+
+
+@contextlib.contextmanager
+def graphql(home: DaemonHome) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
+    """A function that asks the instance what the UI asks it."""
+    with WorkspaceProcessContext(
+        home.instance, ModuleTarget(home.module, None, None, home.module)
+    ) as workspace:
+
+        def query(text: str, variables: dict[str, Any]) -> Any:
+            result = execute_dagster_graphql(workspace.create_request_context(), text, variables)
+            assert not result.errors, result.errors
+            return result.data
+
+        yield query
+
+
+def failed_and_missing(statuses: Any, keys: Sequence[str]) -> set[str]:
+    ranges = statuses["assetNodeOrError"]["assetPartitionStatuses"]["ranges"]
+    materialized = {
+        f"{days['primaryDimStartKey']}|{team}"
+        for days in ranges
+        for team in days["secondaryDim"]["materializedPartitions"]
+    }
+    return set(keys) - materialized
+
+
 def test_five_teams_of_which_one_fails(folder: Path) -> None:
     warehouse = folder / "warehouse"
     for team_id in (1, 2, 5):
@@ -108,13 +164,26 @@ def test_five_teams_of_which_one_fails(folder: Path) -> None:
             },
         )
         home.command("schedule", "start", "daily_trace_clustering")
+        # backfills need teams that are registered, as the coordinator does
+        home.instance.add_dynamic_partitions("team", ["1", "6"])
+        before = yesterday() - datetime.timedelta(days=1)
+        with graphql(home) as query:
+            backfilled = [f"{before}|1", f"{before}|6"]
+            launched = query(LAUNCH_BACKFILL, {"keys": backfilled})
+            assert launched["launchPartitionBackfill"]["backfillId"]
         with home.daemon():
             until(lambda: "FAILURE" in home.statuses(4))
             put_rows(warehouse, "team-4", team_rows(4))  # mended
-            until(lambda: home.cursor().get("teams", {}).get("gave up") and not unfinished(home))
+            until(lambda: home.cursor().get("teams", {}).get("gave up"))
+            until(lambda: not unfinished(home))
             until(lambda: posted)
             until(lambda: home.tick_statuses("daily_trace_clustering")["SKIPPED"])
-        assert {team: home.statuses(team) for team in range(1, 7)} == {
+            until(lambda: home.instance.get_backfills()[0].status.value.startswith("COMPLETED"))
+        # the team with too few traces included
+        assert home.instance.get_backfills()[0].status.value == "COMPLETED_SUCCESS"
+        with graphql(home) as query:
+            assert failed_and_missing(query(PARTITION_STATUSES, {}), backfilled) == set()
+        assert {team: home.statuses(team, yesterday()) for team in range(1, 7)} == {
             1: ["SUCCESS"],
             2: ["SUCCESS"],
             3: ["FAILURE", "FAILURE"],
@@ -122,7 +191,7 @@ def test_five_teams_of_which_one_fails(folder: Path) -> None:
             5: ["SUCCESS"],
             6: [],
         }
-        (_, last) = (run for run in home.runs() if run.tags["dagster/partition/team"] == "3")
+        *_, last = (run for run in home.runs() if run.tags["dagster/partition/team"] == "3")
         assert home.cursor()["teams"] == {
             "gave up": f"3 (see run {last.run_id})",
             "too few traces": "6 (6 of 20)",
@@ -287,7 +356,9 @@ def test_clickhouse_is_down_then_runs_are_killed_and_hang(
             proxy.hangs = False
             until(lambda: home.statuses(1)[-1] == "SUCCESS")
             proxy.shutdown()
-    assert "attempt 2 of 9: Exceeded maximum runtime of 8 seconds" in home.log()
+    second = home.instance.all_logs(home.runs()[1].run_id)
+    assert "Exceeded maximum runtime of 8 seconds." in [entry.message for entry in second]
+    assert home.log().count("failed in attempt 2 of 9: ") == 1
     assert len(deployment.events()) == 1
 
 
@@ -300,3 +371,126 @@ def process_of(home: DaemonHome, run: dg.DagsterRun) -> int:
         if entry.dagster_event and "pid" in entry.dagster_event.engine_event_data.metadata
     )
     return int(str(pid))
+
+
+@pytest.fixture(params=["deploy", "deploy_server"])
+def make_deployment(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def test_discovery_counts_what_a_run_would_find(make_deployment: Any) -> None:
+    day = NOON.date()
+    minimal = {"rendering": "llma_trace_minimal"}
+    rows = [
+        *separated_rows(1),
+        *separated_rows(2, size=2),
+        *(embedding_row(f"trace-{i:03}", [1.0] * 16, team_id=2, **minimal) for i in range(9)),
+        *(embedding_row(f"b{i}", [1.0] * 8, team_id=2, model_name="b") for i in range(5)),
+        *(embedding_row(f"e{i}", [], team_id=2) for i in range(90)),
+        *(embedding_row(f"e{i}", [], team_id=3) for i in range(90)),
+        embedding_row("late", [1.0], team_id=4, timestamp=NOON + datetime.timedelta(days=1)),
+        embedding_row("other", [1.0], team_id=4, product="other"),
+        embedding_row("no team", [1.0], team_id=0),
+        embedding_row("no team", [1.0], team_id=-5),
+    ]
+    deployment = make_deployment(rows)
+    deployment.run()  # its event is no input
+    connection = deployment.clickhouse.connect()
+    for params in (ClusteringParams(), ClusteringParams(model_name="b")):
+        counts = count_team_traces(connection, day, params)
+        assert set(counts) == {1, 2, 3}
+        for team_id, count in counts.items():
+            assert count == sample_traces(connection, team_id, day, params).total
+
+
+def test_discovery_of_a_thousand_teams_is_quick(make_deployment: Any) -> None:
+    rows = [
+        embedding_row(f"trace-{i}", [1.0] * 64, team_id=team_id)
+        for team_id in range(1, 1001)
+        for i in range(20)
+    ]
+    connection = make_deployment(rows).clickhouse.connect()
+    started = time.monotonic()
+    counts = count_team_traces(connection, NOON.date(), ClusteringParams())
+    assert time.monotonic() - started < 5
+    assert counts == dict.fromkeys(range(1, 1001), 20)
+
+
+def test_schedule_requests_registered_teams_that_have_no_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = DaemonHome(folder / "home", {})
+    home.instance.add_dynamic_partitions("team", ["1", "2", "3", "4", "not a team"])
+    partition = dg.MultiPartitionKey({"date": "2026-01-31", "team": "2"})
+    home.instance.report_runless_asset_event(
+        dg.AssetMaterialization("emitted_event", partition=partition)
+    )
+    monkeypatch.setenv("TRACE_CLUSTERING_EXCLUDED_TEAMS", "4")
+
+    def tick() -> Any:
+        context = dg.build_schedule_context(
+            home.instance,
+            datetime.datetime(2026, 2, 1, 1, tzinfo=UTC),
+            repository_def=defs.get_repository_def(),
+        )
+        return automation.daily_trace_clustering.evaluate_tick(context)
+
+    assert "trace_clustering_coordinator is on" in tick().skip_message
+    home.command("sensor", "stop", "trace_clustering_coordinator")
+    requested = [request.partition_key for request in tick().run_requests]
+    assert requested == ["2026-01-31|1", "2026-01-31|3"]
+    for team in ("1", "3"):
+        tags = {"dagster/partition/date": "2026-01-31", "dagster/partition/team": team}
+        home.instance.create_run_for_job(dg.GraphDefinition("other").to_job(), tags=tags)
+    assert "all of them done, queued or running" in tick().skip_message
+    monkeypatch.setenv("TRACE_CLUSTERING_AUTOMATION", "off")
+    assert "TRACE_CLUSTERING_AUTOMATION=off" in tick().skip_message
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/New_York"])
+def test_another_time_zone_makes_no_difference(deploy: Any, zone: str) -> None:
+    code = (
+        "import dagster as dg\n"
+        "from trace_clustering_dagster import defs\n"
+        "repository = defs.get_repository_def()\n"
+        "resources = repository.get_top_level_resources()\n"
+        "sensor = repository.get_sensor_def('trace_clustering_coordinator')\n"
+        "with dg.instance_for_test() as instance:\n"
+        "    context = dg.build_sensor_context(instance, repository_def=repository,\n"
+        "        resources={name: resources[name] for name in ('params', 'clickhouse')})\n"
+        "    print(sensor.evaluate_tick(context).run_requests[0].partition_key)\n"
+    )
+    rows = [row | {"timestamp": noon(yesterday())} for row in separated_rows()]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            "TZ": zone,
+            "TRACE_CLUSTERING_CLICKHOUSE_URL": deploy(rows).clickhouse.url,
+            "TRACE_CLUSTERING_SETTLE_MINUTES": "0",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [f"{yesterday()}|1"]
+
+
+@pytest.mark.parametrize("receiver_is", ["down", "slow", "broken"])
+def test_an_alert_that_is_not_delivered_is_a_line_without_the_url(receiver_is: str) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        if receiver_is != "down":
+            listening.listen()
+        if receiver_is == "broken":
+
+            def answer() -> None:
+                connection, _ = listening.accept()
+                connection.sendall(b"no HTTP\r\n\r\n")
+                connection.close()
+
+            threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/s3cret"
+        problem = automation._post(url, {"text": "x"}, timeout=1)
+    assert problem
+    assert "s3cret" not in problem
