@@ -162,6 +162,7 @@ def test_five_teams_of_which_one_fails(folder: Path) -> None:
                 "TRACE_CLUSTERING_ALERT_URL": url,
                 "TRACE_CLUSTERING_CRON": "* * * * *",
             },
+            changes={"concurrency": {"runs": {"max_concurrent_runs": 4}}},
         )
         home.command("schedule", "start", "daily_trace_clustering")
         # backfills need teams that are registered, as the coordinator does
