@@ -24,8 +24,8 @@ demo: $(INSTALLED)
 	@echo
 	@$(BIN)/trace-clustering clusters --team 1
 	@echo
-	@echo "Next: 'make ui' opens the same assets at http://localhost:3000; team 2 of the sample"
-	@echo "warehouse is waiting there. README.md says how to point it at your own ClickHouse."
+	@echo "Next: 'make ui' opens the same assets at http://localhost:3000, and clusters team 2 of the"
+	@echo "sample warehouse by itself. README.md says how to point it at your own ClickHouse."
 
 ui: $(INSTALLED)
 	@test -d .dagster/warehouse || $(BIN)/trace-clustering demo-data .dagster/warehouse

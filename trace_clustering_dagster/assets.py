@@ -1,6 +1,7 @@
 """The eight stages, from trace ids to the emitted event. Each takes its inputs, makes one call
 into the core, and returns its value with what a person wants to see of it."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ import dagster as dg
 
 from trace_clustering_dagster.checks import LABEL_CHECKS, check_labels, check_specs
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.interrupts import end_when_interrupted
 from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.models import (
     ClusterLabels,
@@ -41,6 +43,13 @@ def stage(
     """The asset decorator with what all stages share."""
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        ending = end_when_interrupted()(function)
+
+        @functools.wraps(function)
+        def yielding(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            # of a returned result with check results, Dagster would not store the value
+            yield ending(*args, **kwargs)
+
         return dg.asset(
             partitions_def=team_days,
             group_name=GROUP,
@@ -50,7 +59,7 @@ def stage(
             retry_policy=RETRIES,
             pool=pool,
             check_specs=check_specs(function.__name__, checks or {}),
-        )(function)
+        )(yielding if checks else ending)
 
     return decorate
 
@@ -203,7 +212,7 @@ def labels(
     params: ClusteringParams,
     clickhouse: dg.ResourceParam[ClickHouseResource],
     label_answers: dg.ResourceParam[AnswerCache],
-) -> Iterator[dg.MaterializeResult[ClusterLabels]]:
+) -> dg.MaterializeResult[ClusterLabels]:
     """A title and a description for each cluster, from its representatives' summaries.
 
     A language model writes them if one is configured; if it fails, or there is none, the run goes
@@ -231,8 +240,7 @@ def labels(
     labelled = label_clusters(evidence, params, label_answers)
     matched = round_trip(labelled.clusters, evidence)
     context.log.info(labelled.in_words())
-    # yielded, because Dagster stores no returned value beside check results
-    yield dg.MaterializeResult(
+    return dg.MaterializeResult(
         value=replace(labelled, model_digest=model),
         metadata=labels_metadata(labelled, evidence, matched, params),
         check_results=check_labels(labelled, matched),

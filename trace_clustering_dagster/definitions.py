@@ -1,10 +1,16 @@
-"""Wiring only: assets, resources, executor."""
+"""Wiring only: assets, automation, resources, executor."""
 
 import os
 
 import dagster as dg
 
 from trace_clustering_dagster import assets
+from trace_clustering_dagster.automation import (
+    daily_trace_clustering,
+    trace_clustering,
+    trace_clustering_coordinator,
+    trace_clustering_failure,
+)
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.io_managers import (
     DEFAULT_STORAGE,
@@ -19,6 +25,9 @@ storage = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([assets]),
+    jobs=[trace_clustering],
+    sensors=[trace_clustering_coordinator, trace_clustering_failure],
+    schedules=[daily_trace_clustering],
     resources={
         "params": ClusteringParams(),
         "clickhouse": clickhouse,

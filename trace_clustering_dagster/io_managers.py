@@ -16,6 +16,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.interrupts import end_when_interrupted
 from trace_clustering_dagster.models import (
     ClusterLabel,
     ClusterLabels,
@@ -66,6 +67,7 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
     def read(self, path: "UPath") -> Any:
         """Read the value; raises FileNotFoundError if there is no such file."""
 
+    @end_when_interrupted()
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: "UPath") -> None:
         """Write the file whole or not at all."""
         # complete before a byte is stored: an object store keeps what a failing writer got to
@@ -73,6 +75,7 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         self.write(obj, buffer)
         write_whole(path, buffer.getvalue())
 
+    @end_when_interrupted()
     def load_from_path(self, context: dg.InputContext, path: "UPath") -> Any:
         """Read the file, or fail for good with the command that makes it."""
         asset, partition = context.asset_key.to_user_string(), context.asset_partition_key
@@ -299,6 +302,7 @@ class EmittedEventIOManager(StageIOManager):
 
     clickhouse: dg.ResourceDependency[ClickHouseResource]
 
+    @end_when_interrupted()
     def dump_to_path(self, context: dg.OutputContext, obj: EmittedEvent, path: "UPath") -> None:
         """Insert the event, if there is one, then write the receipt."""
         from trace_clustering_dagster.clickhouse.queries import insert_event

@@ -31,14 +31,7 @@ def sample_traces(
     among the window's traces, or the most frequent of ``params.model_name``.
     """
     start, end = params.window(day)
-    filters = {
-        "team_id": team_id,
-        "window_start": start,
-        "window_end": end,
-        "product": params.product,
-        "document_type": params.document_type,
-        "renderings": params.renderings,
-    }
+    filters = {"team_id": team_id, **_embeddings_filter(day, params)}
     candidates = [
         (name, dimension)
         for name, dimension, _ in clickhouse.rows("embedding_models", filters)
@@ -245,10 +238,33 @@ def read_events(
     return [properties for (properties,) in rows]
 
 
+def count_team_traces(
+    clickhouse: "ClickHouse", day: datetime.date, params: "ClusteringParams"
+) -> dict[int, int]:
+    """Eligible traces in the day's window by team: what ``sample_traces`` would find in total.
+
+    Teams that have embeddings in the window, but none that is eligible, have 0.
+    """
+    filters = _embeddings_filter(day, params)
+    rows = clickhouse.rows("team_trace_counts", {**filters, "model_name": params.model_name or ""})
+    return {int(team_id): int(eligible) for team_id, eligible in rows}
+
+
 def count_traces(clickhouse: "ClickHouse", team_id: int) -> int:
     """Distinct traces of a team over all time; 0 if there is no such team."""
     ((count,),) = clickhouse.rows("team_traces", {"team_id": team_id})
     return int(count)
+
+
+def _embeddings_filter(day: datetime.date, params: "ClusteringParams") -> dict[str, Any]:
+    start, end = params.window(day)
+    return {
+        "window_start": start,
+        "window_end": end,
+        "product": params.product,
+        "document_type": params.document_type,
+        "renderings": params.renderings,
+    }
 
 
 def _nonzero(counts: Mapping[str, int]) -> dict[str, int]:

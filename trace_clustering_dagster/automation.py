@@ -1,0 +1,370 @@
+"""What runs without a person: the coordinator, the daily schedule, and what tells of failures.
+
+The coordinator is a sensor: it finds the teams that have enough traces and requests a run for
+each. The schedule is the alternative without discovery, and steps aside while the coordinator is
+on. Both read from the instance what has run; neither remembers anything.
+"""
+
+import contextlib
+import datetime
+import http.client
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from trace_clustering_dagster.assets import emitted_event
+from trace_clustering_dagster.automation_settings import AutomationSettings
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.coordination import (
+    FOR_A_PERSON,
+    Outcome,
+    PastRun,
+    TeamDay,
+    by_team,
+    closed_days,
+    decide,
+    in_numbers,
+    pause_after,
+)
+from trace_clustering_dagster.params import ClusteringParams
+from trace_clustering_dagster.partitions import TEAMS, day_and_team, days, teams
+
+COORDINATOR, SCHEDULE = "trace_clustering_coordinator", "daily_trace_clustering"
+CRON_VARIABLE = "TRACE_CLUSTERING_CRON"
+# an hour after midnight, like the coordinator's default
+DEFAULT_CRON = "0 1 * * *"
+
+ATTEMPT_TAG = "trace_clustering/attempt"
+DAY_TAG, TEAM_TAG = "dagster/partition/date", "dagster/partition/team"
+NAMED_IN_CURSOR = 20
+ALERT_TIMEOUT_SECONDS = 5
+
+trace_clustering = dg.define_asset_job(
+    "trace_clustering",
+    # the event and all that it is made from
+    selection=dg.AssetSelection.assets(emitted_event).upstream(),
+    description="The eight stages for one team and day.",
+)
+
+
+class TickError(dg.DagsterError):
+    """Why a tick failed, in one line: Dagster shows its own errors as they are, any other one
+    inside an account of where it was raised."""
+
+
+@dg.sensor(
+    name=COORDINATOR,
+    job=trace_clustering,
+    # with RUNS_PER_TICK, often enough that two runs at a time never wait for a tick; seldom enough
+    # for a query over all teams
+    minimum_interval_seconds=45,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Requests a run for every team with enough traces in the newest closed day's "
+    "window, and again, after a pause, for one that failed.",
+)
+def trace_clustering_coordinator(
+    context: dg.SensorEvaluationContext,
+    params: ClusteringParams,
+    clickhouse: dg.ResourceParam[ClickHouseResource],
+) -> dg.SensorResult | dg.SkipReason:
+    """Gather the facts, decide, request."""
+    from trace_clustering_dagster.clickhouse.queries import count_team_traces
+
+    with _one_line_errors():
+        settings = AutomationSettings.from_environment()
+        if settings.automation == "off":
+            return dg.SkipReason("TRACE_CLUSTERING_AUTOMATION=off: nothing is requested")
+        ticks = _recent_ticks(context.instance, COORDINATOR)
+        if _evaluations(ticks) > 1 or _evaluations(_recent_ticks(context.instance, SCHEDULE)):
+            return dg.SkipReason("another evaluation is requesting runs: left to the next tick")
+        now = datetime.datetime.now(datetime.timezone.utc)
+        under_care = closed_days(now, settings, first=days.start.date())
+        connection = clickhouse.connect(COORDINATOR)
+        traces = {
+            TeamDay(day, team_id): count
+            for day in under_care
+            for team_id, count in count_team_traces(connection, day, params).items()
+        }
+    # In this order nothing is requested again: what is launched after the first look is in the
+    # ticks, and what ends after the second is materialised.
+    runs = _runs(context.instance, under_care)
+    runs += _being_launched(ticks, {run.run_id for run in runs})
+    materialized = _materialized(context.instance, traces)
+    decisions = decide(now, settings, traces, params.min_traces, runs, materialized)
+
+    report = [
+        {
+            "day": str(day),
+            **in_numbers(decisions, day),
+            "teams": by_team(decisions, day, NAMED_IN_CURSOR),
+        }
+        for day in under_care
+    ]
+    cursor = json.dumps(report)
+    summary = "; ".join(_in_words(line) for line in report)
+    context.log.info(summary)
+    if cursor != context.cursor:  # no list twice
+        for day in under_care:
+            for outcome, names in by_team(decisions, day).items():
+                context.log.info(f"{day}: {outcome}: teams {names}")
+
+    requested = {
+        team_day: decision.attempt
+        for team_day, decision in decisions.items()
+        if decision.outcome is Outcome.REQUESTED
+    }
+    known = context.instance.get_dynamic_partitions(TEAMS)
+    new = sorted({str(team_day.team_id) for team_day in requested} - set(known), key=int)
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=f"{team_day.team_id}|{team_day.day}|{attempt}",
+                partition_key=team_day.partition_key,
+                tags={ATTEMPT_TAG: str(attempt)},
+            )
+            for team_day, attempt in requested.items()
+        ],
+        skip_reason=None if requested else summary,
+        dynamic_partitions_requests=[teams.build_add_request(new)] if new else [],
+        cursor=cursor,
+    )
+
+
+@dg.schedule(
+    name=SCHEDULE,
+    job=trace_clustering,
+    cron_schedule=os.environ.get(CRON_VARIABLE) or DEFAULT_CRON,
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="The alternative to the coordinator: requests yesterday's run of every registered "
+    "team. Steps aside while the coordinator is on.",
+)
+def daily_trace_clustering(
+    context: dg.ScheduleEvaluationContext,
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """A run for each registered team that has none yet, however few its traces are."""
+    with _one_line_errors():
+        settings = AutomationSettings.from_environment()
+    if settings.automation == "off":
+        return dg.SkipReason("TRACE_CLUSTERING_AUTOMATION=off: nothing is requested")
+    coordinating = _evaluations(_recent_ticks(context.instance, COORDINATOR))
+    if _is_on(context.instance, COORDINATOR) or coordinating:
+        return dg.SkipReason(f"{COORDINATOR} is on and does this: stop it to use the schedule")
+    scheduled = context.scheduled_execution_time.astimezone(datetime.timezone.utc)
+    day = scheduled.date() - datetime.timedelta(days=1)
+    registered = {
+        TeamDay(day, int(team))
+        for team in context.instance.get_dynamic_partitions(TEAMS)
+        if teams.has_partition_key(team)
+    }
+    wanted = {
+        team_day
+        for team_day in registered
+        if (not settings.teams or team_day.team_id in settings.teams)
+        and team_day.team_id not in settings.excluded_teams
+    }
+    active = {run.team_day for run in _runs(context.instance, [day]) if run.status == "active"}
+    missing = sorted(wanted - active - _materialized(context.instance, wanted))
+    if not missing:
+        return dg.SkipReason(
+            f"{day}: {len(registered)} teams registered, {len(wanted)} wanted, all of them done, "
+            "queued or running"
+        )
+    return [
+        dg.RunRequest(run_key=team_day.partition_key, partition_key=team_day.partition_key)
+        for team_day in missing
+    ]
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except dg.Failure as failure:
+        raise TickError(failure.description) from None
+    except ValueError as error:
+        raise TickError(str(error)) from None
+
+
+def _in_words(report: dict[str, Any]) -> str:
+    """A day in one line: the numbers, and the teams that wait for a person."""
+    numbers = [f"{count} {what}" for what, count in report.items() if what not in ("day", "teams")]
+    stuck = [
+        f"{outcome.value}: {report['teams'][outcome.value]}"
+        for outcome in FOR_A_PERSON
+        if outcome.value in report["teams"]
+    ]
+    return f"{report['day']}: " + "; ".join([", ".join(numbers), *stuck])
+
+
+def _runs(instance: dg.DagsterInstance, under_care: list[datetime.date]) -> list[PastRun]:
+    """All runs of the days, whoever launched them, the first created first."""
+    records = instance.get_run_records(
+        dg.RunsFilter(tags={DAY_TAG: [str(day) for day in under_care]}), ascending=True
+    )
+    statuses = {
+        dg.DagsterRunStatus.SUCCESS: "succeeded",
+        dg.DagsterRunStatus.FAILURE: "failed",
+        dg.DagsterRunStatus.CANCELED: "canceled",
+    }
+    return [
+        PastRun(
+            run_id=record.dagster_run.run_id,
+            team_day=TeamDay(
+                datetime.date.fromisoformat(record.dagster_run.tags[DAY_TAG]),
+                int(record.dagster_run.tags[TEAM_TAG]),
+            ),
+            status=statuses.get(record.dagster_run.status, "active"),
+            attempt=int(record.dagster_run.tags.get(ATTEMPT_TAG, 0)),
+            ended=datetime.datetime.fromtimestamp(record.end_time, datetime.timezone.utc)
+            if record.end_time
+            else None,
+        )
+        for record in records
+        if teams.has_partition_key(record.dagster_run.tags.get(TEAM_TAG, ""))
+    ]
+
+
+def _being_launched(ticks: list[Any], known_run_ids: set[str]) -> list[PastRun]:
+    """Runs that a tick has requested and that are not there yet. Dagster goes on with the launches
+    of a tick that was cut off, even while another daemon is still at it."""
+    return [
+        PastRun(run_id, _team_day(request.partition_key), "active")
+        for tick in ticks
+        for run_id, request in tick.unsubmitted_run_ids_with_requests
+        if run_id not in known_run_ids
+    ]
+
+
+def _team_day(partition_key: str) -> TeamDay:
+    return TeamDay(*day_and_team(partition_key))
+
+
+def _materialized(instance: dg.DagsterInstance, team_days: Iterable[TeamDay]) -> set[TeamDay]:
+    """Those of the team-days whose event is materialised, by whatever run."""
+    by_key = {team_day.partition_key: team_day for team_day in team_days}
+    if not by_key:
+        return set()
+    # of these partitions alone: the asset's whole history grows for ever
+    found = instance.get_latest_storage_id_by_partition(
+        emitted_event.key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(by_key)
+    )
+    return {by_key[key] for key in found}
+
+
+def _is_on(instance: dg.DagsterInstance, sensor: str) -> bool:
+    """Whether a sensor that runs by default has not been stopped."""
+    states = [state for state in instance.all_instigator_state() if state.name == sensor]
+    return all(state.status.value != "STOPPED" for state in states)
+
+
+def _recent_ticks(instance: dg.DagsterInstance, name: str) -> list[Any]:
+    """The ticks of a sensor or a schedule in the last ten minutes, the newest first."""
+    now = datetime.datetime.now(datetime.timezone.utc).timestamp()
+    return [
+        tick
+        for state in instance.all_instigator_state()
+        if state.name == name
+        for tick in instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, after=now - 600, limit=10
+        )
+    ]
+
+
+def _evaluations(ticks: list[Any]) -> int:
+    """How many evaluations of a sensor or a schedule, and launches that follow, are going on.
+
+    Dagster writes a tick down before it evaluates, and its end after the last launch. So of two
+    evaluations at once, at least one sees the other. A tick that was cut off never ends: only the
+    newest two are looked at, and so it is forgotten after the next one.
+    """
+    return sum(tick.end_timestamp is None for tick in ticks[:2])
+
+
+@dg.run_failure_sensor(
+    name="trace_clustering_failure",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Says of every failed run in one line what failed, why, and what happens next; "
+    "alerts TRACE_CLUSTERING_ALERT_URL when nothing happens next without a person.",
+)
+def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
+    """One line in the log for each failed run, and an alert where a person is needed."""
+    with _one_line_errors():
+        settings = AutomationSettings.from_environment()
+    run = context.dagster_run
+    # a run that is ended from outside fails once there, and once more in its own process
+    (first, *_) = context.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    if first.dagster_event and first.dagster_event.message != context.failure_event.message:
+        return
+    attempt = int(run.tags.get(ATTEMPT_TAG, 0))
+    goes_on = (
+        0 < attempt < settings.max_attempts
+        and settings.automation == "on"
+        and _is_on(context.instance, COORDINATOR)
+    )
+    stage, reason = _what_failed(context)
+    facts = {
+        "team": run.tags.get(TEAM_TAG, ""),
+        "day": run.tags.get(DAY_TAG, ""),
+        "stage": stage,
+        "attempt": attempt,
+        "max_attempts": settings.max_attempts,
+        "reason": reason,
+        "run_id": run.run_id,
+    }
+    text = (
+        "team {team}, {day}: {stage} failed".format(**facts)
+        + (f" in attempt {attempt} of {settings.max_attempts}" if attempt else "")
+        + f": {reason} -> "
+        + (
+            f"the coordinator tries again in {pause_after(attempt, settings)}"
+            if goes_on
+            else "no further attempt: mend the cause, then materialise "
+            f"{context.partition_key or 'it'} again"
+        )
+        + f" (run {run.run_id})"
+    )
+    context.log.error(text)
+    if settings.alert_url and not goes_on:
+        problem = _post(str(settings.alert_url), {"text": text, **facts})
+        if problem:
+            context.log.warning(
+                f"alert of run {run.run_id} not delivered ({problem}): look at the receiver, and "
+                "at TRACE_CLUSTERING_ALERT_URL"
+            )
+
+
+def _what_failed(context: dg.RunFailureSensorContext) -> tuple[str, str]:
+    """The stage and the reason, each in one line."""
+    for event in context.get_step_failure_events():
+        failure = event.step_failure_data
+        if failure.user_failure_data and failure.user_failure_data.description:
+            return event.step_key or "run", _one_line(failure.user_failure_data.description)
+        error = failure.error
+        while error and error.cause:  # the first of all causes is what went wrong
+            error = error.cause
+        return event.step_key or "run", _one_line(error.message if error else "")
+    return "run", _one_line(context.failure_event.message or "")
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]
+
+
+def _post(url: str, payload: dict[str, object], timeout: float = ALERT_TIMEOUT_SECONDS) -> str:
+    """Post JSON; what went wrong without the URL, which may hold a secret, or nothing."""
+    request = urllib.request.Request(  # noqa: S310 - settings accept http(s) only
+        url, json.dumps(payload).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        urllib.request.urlopen(request, timeout=timeout).close()  # noqa: S310
+    except urllib.error.HTTPError as error:
+        return f"HTTP status {error.code}"
+    except (OSError, http.client.HTTPException) as error:
+        return type(error).__name__
+    return ""

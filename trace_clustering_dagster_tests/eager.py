@@ -1,0 +1,9 @@
+"""The definitions for tests on a daemon: sensors are evaluated whenever the daemon looks."""
+
+from trace_clustering_dagster import automation
+from trace_clustering_dagster.definitions import defs
+
+automation.trace_clustering_coordinator._min_interval = 1
+automation.trace_clustering_failure._min_interval = 1
+
+__all__ = ["defs"]

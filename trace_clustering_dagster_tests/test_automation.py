@@ -1,0 +1,497 @@
+"""Runs without a person, on a real daemon with an instance of its own."""
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import ModuleTarget
+from dagster_graphql.test.utils import execute_dagster_graphql
+
+from trace_clustering_dagster import automation
+from trace_clustering_dagster.clickhouse.queries import count_team_traces, sample_traces
+from trace_clustering_dagster.definitions import defs
+from trace_clustering_dagster.params import ClusteringParams
+from trace_clustering_dagster_tests.clickhouse.test_clickhouse import unused_port
+from trace_clustering_dagster_tests.conftest import (
+    NOON,
+    SERVER_PASSWORD,
+    STAGES,
+    UTC,
+    Server,
+    embedding_row,
+    separated_rows,
+    write_warehouse,
+)
+from trace_clustering_dagster_tests.daemon import DaemonHome, until
+
+
+def yesterday() -> datetime.date:
+    return datetime.datetime.now(UTC).date() - datetime.timedelta(days=1)
+
+
+def noon(day: datetime.date) -> datetime.datetime:
+    return datetime.datetime.combine(day, datetime.time(12), tzinfo=UTC)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory where there is such a place: an instance commits hundreds of times a run."""
+    memory = Path("/dev/shm")
+    path = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def put_rows(warehouse: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the rows as one more file of an embedded warehouse, or in place of that file."""
+    write_warehouse(warehouse.with_name("part"), rows)
+    table = warehouse / "posthog_document_embeddings"
+    table.mkdir(parents=True, exist_ok=True)
+    part = warehouse.with_name("part") / "posthog_document_embeddings" / "part-0.parquet"
+    part.replace(table / f"{name}.parquet")
+
+
+def team_rows(team_id: int, *, factor: float = 1, **kwargs: Any) -> list[dict[str, Any]]:
+    """Yesterday's rows of a team. With a factor of 1e25 its vectors make every run fail: they are
+    finite, their distances are not."""
+    return [
+        row | {"timestamp": noon(yesterday()), "embedding": [factor * x for x in row["embedding"]]}
+        for row in separated_rows(team_id, **kwargs)
+    ]
+
+
+@contextlib.contextmanager
+def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A web server that keeps the JSON that is posted to it."""
+    posted: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/hooks/s3cret", posted
+        server.shutdown()
+
+
+stages = [stage.key.to_user_string() for stage in STAGES]
+
+LAUNCH_BACKFILL = """
+mutation ($keys: [String!]!) {
+  launchPartitionBackfill(backfillParams: {
+    partitionNames: $keys, assetSelection: [STAGES]
+  }) { ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } }
+}
+""".replace("[STAGES]", "[" + ", ".join(f'{{path: ["{stage}"]}}' for stage in stages) + "]")
+# what the UI asks before it offers "only failed and missing"
+PARTITION_STATUSES = """
+{ assetNodeOrError(assetKey: {path: ["emitted_event"]}) { ... on AssetNode {
+    assetPartitionStatuses { ... on MultiPartitionStatuses { ranges {
+      primaryDimStartKey primaryDimEndKey
+      secondaryDim { ... on DefaultPartitionStatuses { materializedPartitions failedPartitions } }
+} } } } } }
+"""
+
+
+@contextlib.contextmanager
+def graphql(home: DaemonHome) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
+    """A function that asks the instance what the UI asks it."""
+    with WorkspaceProcessContext(
+        home.instance, ModuleTarget(home.module, None, None, home.module)
+    ) as workspace:
+
+        def query(text: str, variables: dict[str, Any]) -> Any:
+            result = execute_dagster_graphql(workspace.create_request_context(), text, variables)
+            assert not result.errors, result.errors
+            return result.data
+
+        yield query
+
+
+def failed_and_missing(statuses: Any, keys: Sequence[str]) -> set[str]:
+    ranges = statuses["assetNodeOrError"]["assetPartitionStatuses"]["ranges"]
+    materialized = {
+        f"{days['primaryDimStartKey']}|{team}"
+        for days in ranges
+        for team in days["secondaryDim"]["materializedPartitions"]
+    }
+    return set(keys) - materialized
+
+
+def test_five_teams_of_which_one_fails(folder: Path) -> None:
+    warehouse = folder / "warehouse"
+    for team_id in (1, 2, 5):
+        put_rows(warehouse, f"team-{team_id}", team_rows(team_id))
+    for team_id in (3, 4):
+        put_rows(warehouse, f"team-{team_id}", team_rows(team_id, factor=1e25))
+    put_rows(warehouse, "team-6", team_rows(6, size=2))
+    with receiver() as (url, posted):
+        home = DaemonHome(
+            folder / "home",
+            {
+                "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{warehouse}",
+                "TRACE_CLUSTERING_STORAGE": str(folder / "assets"),
+                "TRACE_CLUSTERING_SETTLE_MINUTES": "0",
+                "TRACE_CLUSTERING_CATCH_UP_DAYS": "0",
+                "TRACE_CLUSTERING_MAX_ATTEMPTS": "2",
+                "TRACE_CLUSTERING_RETRY_MINUTES": "0.05",
+                "TRACE_CLUSTERING_ALERT_URL": url,
+                "TRACE_CLUSTERING_CRON": "* * * * *",
+            },
+            changes={"concurrency": {"runs": {"max_concurrent_runs": 4}}},
+        )
+        home.command("schedule", "start", "daily_trace_clustering")
+        # backfills need teams that are registered, as the coordinator does
+        home.instance.add_dynamic_partitions("team", ["1", "6"])
+        before = yesterday() - datetime.timedelta(days=1)
+        with graphql(home) as query:
+            backfilled = [f"{before}|1", f"{before}|6"]
+            launched = query(LAUNCH_BACKFILL, {"keys": backfilled})
+            assert launched["launchPartitionBackfill"]["backfillId"]
+        with home.daemon():
+            until(lambda: "FAILURE" in home.statuses(4))
+            put_rows(warehouse, "team-4", team_rows(4))  # mended
+            until(lambda: home.cursor().get("teams", {}).get("gave up"))
+            until(lambda: not unfinished(home))
+            until(lambda: posted)
+            until(lambda: home.instance.get_backfills()[0].status.value.startswith("COMPLETED"))
+        # the team with too few traces included
+        assert home.instance.get_backfills()[0].status.value == "COMPLETED_SUCCESS"
+        with graphql(home) as query:
+            assert failed_and_missing(query(PARTITION_STATUSES, {}), backfilled) == set()
+        assert {team: home.statuses(team, yesterday()) for team in range(1, 7)} == {
+            1: ["SUCCESS"],
+            2: ["SUCCESS"],
+            3: ["FAILURE", "FAILURE"],
+            4: ["FAILURE", "SUCCESS"],
+            5: ["SUCCESS"],
+            6: [],
+        }
+        *_, last = (run for run in home.runs() if run.tags["dagster/partition/team"] == "3")
+        assert home.cursor()["teams"] == {
+            "gave up": f"3 (see run {last.run_id})",
+            "too few traces": "6 (6 of 20)",
+        }
+        assert home.cursor()["eligible"] == 5
+        assert home.cursor()["done"] == 4
+
+        (alert,) = posted
+        assert alert["team"] == "3"
+        assert alert["day"] == str(yesterday())
+        assert alert["stage"] == "emitted_event"
+        assert "no further attempt" in alert["text"]
+        assert "\n" not in alert["text"]
+        assert "s3cret" not in home.log()
+        assert "emitted_event failed in attempt 1 of 2: " in home.log()
+
+        # a new team's first data, and a restart that repeats nothing
+        runs_before, ticks_before = len(home.runs()), len(home.ticks())
+        with home.daemon():
+            until(lambda: len(home.ticks()) > ticks_before)
+            assert len(home.runs()) == runs_before
+            put_rows(warehouse, "team-7", team_rows(7))
+            until(lambda: home.statuses(7) == ["SUCCESS"])
+            # the schedule was on all the time, and has come round by now
+            until(lambda: home.tick_statuses("daily_trace_clustering")["SKIPPED"])
+        assert len(home.runs()) == runs_before + 1
+        assert not home.tick_statuses()["FAILURE"], "ticks stay green"
+        for tick in home.ticks("daily_trace_clustering"):
+            assert not tick.run_ids
+            assert "coordinator is on" in (tick.tick_data.skip_reason or "coordinator is on")
+
+
+def unfinished(home: DaemonHome) -> list[dg.DagsterRun]:
+    return [run for run in home.runs() if not run.is_finished]
+
+
+def test_a_thousand_teams_of_a_daemon_that_is_killed(folder: Path) -> None:
+    """Killed while it launches, and followed by two daemons at once."""
+    warehouse = folder / "warehouse"
+    rows = [
+        embedding_row(f"trace-{i}", [1.0, 2.0], team_id=team_id, timestamp=noon(yesterday()))
+        for team_id in range(1, 1001)
+        for i in range(20)
+    ]
+    write_warehouse(warehouse, rows)
+
+    def storage(module: str, name: str) -> dict[str, Any]:
+        return {"module": module, "class": name, "config": {"base_dir": str(folder / "storage")}}
+
+    home = DaemonHome(
+        folder / "home",
+        {
+            "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{warehouse}",
+            "TRACE_CLUSTERING_SETTLE_MINUTES": "0",
+            "TRACE_CLUSTERING_CATCH_UP_DAYS": "0",
+            "TRACE_CLUSTERING_RUNS_PER_TICK": "150",
+        },
+        module="trace_clustering_dagster_tests.thousand_teams",
+        changes={
+            # nothing leaves the queue
+            "concurrency": {"runs": {"max_concurrent_runs": 0}},
+            # a database for each run takes long to make
+            "storage": None,
+            "run_storage": storage("dagster._core.storage.runs", "SqliteRunStorage"),
+            "event_log_storage": storage(
+                "dagster._core.storage.event_log", "ConsolidatedSqliteEventLogStorage"
+            ),
+            "schedule_storage": storage("dagster._core.storage.schedules", "SqliteScheduleStorage"),
+        },
+    )
+    with home.daemon() as process:
+        until(lambda: home.instance.get_runs_count() > 200)
+        process.kill()
+    assert home.instance.get_runs_count() < 1000
+    with home.daemon(), home.daemon():
+        until(lambda: home.instance.get_runs_count() >= 1000, seconds=200)
+        until(lambda: home.cursor().get("waiting") == 1000)
+    teams = Counter(run.tags["dagster/partition/team"] for run in home.runs())
+    assert teams == Counter({str(team_id): 1 for team_id in range(1, 1001)})
+    assert len(home.instance.get_dynamic_partitions("team")) == 1000
+    assert max(len(tick.run_ids) for tick in home.ticks()) <= 150
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    """Stands before a ClickHouse server; what asks for a sample gets no answer while it hangs."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, port: int, server_port: int) -> None:
+        self.hangs = False
+        self.hanging = 0
+
+        class Handler(socketserver.BaseRequestHandler):
+            server: Proxy
+
+            def handle(self) -> None:
+                with socket.create_connection(("127.0.0.1", server_port)) as upstream:
+                    threading.Thread(target=self.answer, args=(upstream,), daemon=True).start()
+                    while data := self.request.recv(65536):
+                        if self.server.hangs and b"cityHash64" in data:
+                            self.server.hanging += 1
+                            self.request.recv(1)  # until the other side goes away
+                            return
+                        upstream.sendall(data)
+
+            def answer(self, upstream: socket.socket) -> None:
+                with contextlib.suppress(OSError):
+                    while data := upstream.recv(65536):
+                        self.request.sendall(data)
+
+        super().__init__(("127.0.0.1", port), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def test_clickhouse_is_down_then_runs_are_killed_and_hang(
+    folder: Path, deploy_server: Any, clickhouse_server: Server
+) -> None:
+    deployment = deploy_server(team_rows(1))
+    port = unused_port()
+    url = deployment.clickhouse.url.replace(f":{clickhouse_server.port}/", f":{port}/")
+    home = DaemonHome(
+        folder / "home",
+        {
+            "TRACE_CLUSTERING_CLICKHOUSE_URL": url,
+            "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD": SERVER_PASSWORD,
+            "TRACE_CLUSTERING_STORAGE": str(folder / "assets"),
+            "TRACE_CLUSTERING_SETTLE_MINUTES": "0",
+            "TRACE_CLUSTERING_CATCH_UP_DAYS": "0",
+            "TRACE_CLUSTERING_RETRY_MINUTES": "0.001",
+            "TRACE_CLUSTERING_MAX_ATTEMPTS": "9",
+        },
+        changes={
+            "run_monitoring": {
+                "enabled": True,
+                "max_runtime_seconds": 8,
+                "poll_interval_seconds": 1,
+                "free_slots_after_run_end_seconds": 1,
+            }
+        },
+    )
+    home.instance.event_log_storage.set_concurrency_slots("clickhouse", 1)
+    with home.daemon():
+        until(lambda: home.tick_statuses()["FAILURE"] >= 3)
+        assert not home.tick_statuses()["SUCCESS"]
+        for tick in home.ticks()[:3]:
+            assert tick.error.message.startswith(
+                f"trace_clustering_dagster.automation.TickError: ClickHouse at {url}: "
+            )
+            assert tick.error.message.strip().count("\n") == 0
+            assert tick.error.cause is None
+
+        with Proxy(port, clickhouse_server.port) as proxy:
+            # up again: it goes on by itself, with a run that hangs, and keeps its slot when killed
+            proxy.hangs = True
+            until(lambda: proxy.hanging == 1)
+            (run,) = home.runs()
+            os.kill(process_of(home, run), signal.SIGKILL)
+            until(lambda: home.statuses(1)[:1] == ["FAILURE"])
+            # the second attempt hangs until its time is up, and does not go on after it
+            until(lambda: home.statuses(1)[1:2] == ["FAILURE"])
+            assert proxy.hanging == 2
+            proxy.hangs = False
+            until(lambda: home.statuses(1)[-1] == "SUCCESS")
+            proxy.shutdown()
+    second = home.instance.all_logs(home.runs()[1].run_id)
+    assert "Exceeded maximum runtime of 8 seconds." in [entry.message for entry in second]
+    assert home.log().count("failed in attempt 2 of 9: ") == 1
+    assert len(deployment.events()) == 1
+
+
+def process_of(home: DaemonHome, run: dg.DagsterRun) -> int:
+    """The operating system's process of a run."""
+    entries = home.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    (pid, *_) = (
+        entry.dagster_event.engine_event_data.metadata["pid"].value
+        for entry in entries
+        if entry.dagster_event and "pid" in entry.dagster_event.engine_event_data.metadata
+    )
+    return int(str(pid))
+
+
+@pytest.fixture(params=["deploy", "deploy_server"])
+def make_deployment(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def test_discovery_counts_what_a_run_would_find(make_deployment: Any) -> None:
+    day = NOON.date()
+    minimal = {"rendering": "llma_trace_minimal"}
+    rows = [
+        *separated_rows(1),
+        *separated_rows(2, size=2),
+        *(embedding_row(f"trace-{i:03}", [1.0] * 16, team_id=2, **minimal) for i in range(9)),
+        *(embedding_row(f"b{i}", [1.0] * 8, team_id=2, model_name="b") for i in range(5)),
+        *(embedding_row(f"e{i}", [], team_id=2) for i in range(90)),
+        *(embedding_row(f"e{i}", [], team_id=3) for i in range(90)),
+        embedding_row("late", [1.0], team_id=4, timestamp=NOON + datetime.timedelta(days=1)),
+        embedding_row("other", [1.0], team_id=4, product="other"),
+        embedding_row("no team", [1.0], team_id=0),
+        embedding_row("no team", [1.0], team_id=-5),
+    ]
+    deployment = make_deployment(rows)
+    deployment.run()  # its event is no input
+    connection = deployment.clickhouse.connect()
+    for params in (ClusteringParams(), ClusteringParams(model_name="b")):
+        counts = count_team_traces(connection, day, params)
+        assert set(counts) == {1, 2, 3}
+        for team_id, count in counts.items():
+            assert count == sample_traces(connection, team_id, day, params).total
+
+
+def test_discovery_of_a_thousand_teams_is_quick(make_deployment: Any) -> None:
+    rows = [
+        embedding_row(f"trace-{i}", [1.0] * 64, team_id=team_id)
+        for team_id in range(1, 1001)
+        for i in range(20)
+    ]
+    connection = make_deployment(rows).clickhouse.connect()
+    started = time.monotonic()
+    counts = count_team_traces(connection, NOON.date(), ClusteringParams())
+    assert time.monotonic() - started < 5
+    assert counts == dict.fromkeys(range(1, 1001), 20)
+
+
+def test_schedule_requests_registered_teams_that_have_no_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = DaemonHome(folder / "home", {})
+    home.instance.add_dynamic_partitions("team", ["1", "2", "3", "4", "not a team"])
+    partition = dg.MultiPartitionKey({"date": "2026-01-31", "team": "2"})
+    home.instance.report_runless_asset_event(
+        dg.AssetMaterialization("emitted_event", partition=partition)
+    )
+    monkeypatch.setenv("TRACE_CLUSTERING_EXCLUDED_TEAMS", "4")
+
+    def tick() -> Any:
+        context = dg.build_schedule_context(
+            home.instance,
+            datetime.datetime(2026, 2, 1, 1, tzinfo=UTC),
+            repository_def=defs.get_repository_def(),
+        )
+        return automation.daily_trace_clustering.evaluate_tick(context)
+
+    assert "trace_clustering_coordinator is on" in tick().skip_message
+    home.command("sensor", "stop", "trace_clustering_coordinator")
+    requested = [request.partition_key for request in tick().run_requests]
+    assert requested == ["2026-01-31|1", "2026-01-31|3"]
+    for team in ("1", "3"):
+        tags = {"dagster/partition/date": "2026-01-31", "dagster/partition/team": team}
+        home.instance.create_run_for_job(dg.GraphDefinition("other").to_job(), tags=tags)
+    assert "all of them done, queued or running" in tick().skip_message
+    monkeypatch.setenv("TRACE_CLUSTERING_AUTOMATION", "off")
+    assert "TRACE_CLUSTERING_AUTOMATION=off" in tick().skip_message
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/New_York"])
+def test_another_time_zone_makes_no_difference(deploy: Any, zone: str) -> None:
+    code = (
+        "import dagster as dg\n"
+        "from trace_clustering_dagster import defs\n"
+        "repository = defs.get_repository_def()\n"
+        "resources = repository.get_top_level_resources()\n"
+        "sensor = repository.get_sensor_def('trace_clustering_coordinator')\n"
+        "with dg.instance_for_test() as instance:\n"
+        "    context = dg.build_sensor_context(instance, repository_def=repository,\n"
+        "        resources={name: resources[name] for name in ('params', 'clickhouse')})\n"
+        "    print(sensor.evaluate_tick(context).run_requests[0].partition_key)\n"
+    )
+    rows = [row | {"timestamp": noon(yesterday())} for row in separated_rows()]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ,
+            "TZ": zone,
+            "TRACE_CLUSTERING_CLICKHOUSE_URL": deploy(rows).clickhouse.url,
+            "TRACE_CLUSTERING_SETTLE_MINUTES": "0",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [f"{yesterday()}|1"]
+
+
+@pytest.mark.parametrize("receiver_is", ["down", "slow", "broken"])
+def test_an_alert_that_is_not_delivered_is_a_line_without_the_url(receiver_is: str) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        if receiver_is != "down":
+            listening.listen()
+        if receiver_is == "broken":
+
+            def answer() -> None:
+                connection, _ = listening.accept()
+                connection.sendall(b"no HTTP\r\n\r\n")
+                connection.close()
+
+            threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/s3cret"
+        problem = automation._post(url, {"text": "x"}, timeout=1)
+    assert problem
+    assert "s3cret" not in problem

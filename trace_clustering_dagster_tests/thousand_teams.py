@@ -1,0 +1,23 @@
+"""Definitions whose runs cost nothing to create: the real coordinator, and one asset in place of
+eight."""
+
+import dagster as dg
+
+from trace_clustering_dagster import automation
+from trace_clustering_dagster.definitions import clickhouse
+from trace_clustering_dagster.params import ClusteringParams
+from trace_clustering_dagster.partitions import team_days
+
+automation.trace_clustering_coordinator._min_interval = 1
+
+
+@dg.asset(partitions_def=team_days)
+def emitted_event() -> None:
+    """In place of the real one."""
+
+
+defs = dg.Definitions(
+    assets=[emitted_event],
+    sensors=[automation.trace_clustering_coordinator],
+    resources={"params": ClusteringParams(), "clickhouse": clickhouse},
+)
