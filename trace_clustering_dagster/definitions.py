@@ -1,10 +1,10 @@
-"""Wiring only: assets, resources, executor."""
+"""Wiring only: assets, maintenance, resources, executor."""
 
 import os
 
 import dagster as dg
 
-from trace_clustering_dagster import assets
+from trace_clustering_dagster import assets, freshness, maintenance, retention
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.io_managers import (
     DEFAULT_STORAGE,
@@ -16,11 +16,16 @@ from trace_clustering_dagster.params import ClusteringParams
 clickhouse = ClickHouseResource.from_environment()
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([assets]),
+    assets=[*dg.load_assets_from_modules([assets]), freshness.teams],
+    asset_checks=[freshness.every_team_is_fresh],
+    jobs=[retention.retention, freshness.freshness],
+    schedules=[maintenance.daily_retention, maintenance.daily_freshness],
     resources={
         "params": ClusteringParams(),
         "clickhouse": clickhouse,
-        **stage_io_managers(os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE), clickhouse),
+        **stage_io_managers(
+            os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE), clickhouse, retention.days()
+        ),
     },
     # Imports are most of a run: a process for each step would pay them eight times over.
     executor=dg.in_process_executor,

@@ -159,6 +159,7 @@ class Deployment:
 
     clickhouse: ClickHouseResource
     storage: Path
+    retention_days: int = 14
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
 
     def run(
@@ -184,7 +185,7 @@ class Deployment:
         return {
             "params": ClusteringParams(**params),
             "clickhouse": self.clickhouse,
-            **stage_io_managers(str(self.storage), self.clickhouse),
+            **stage_io_managers(str(self.storage), self.clickhouse, self.retention_days),
         }
 
     def events(self, team_id: int = 1) -> Sequence[Mapping[str, Any]]:
