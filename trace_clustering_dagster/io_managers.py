@@ -5,6 +5,7 @@ Files lie at ``<base>/<asset>/<date>/<team><extension>``. Nothing is pickled.
 
 import dataclasses
 import datetime
+import hashlib
 import io
 import json
 import uuid
@@ -89,6 +90,9 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         # complete before a byte is stored: an object store keeps what a failing writer got to
         buffer = io.BytesIO()
         self.write(obj, buffer)
+        # Dagster sees neither parameters nor ClickHouse: what follows is stale if the bytes differ
+        version = dg.DataVersion(hashlib.sha256(buffer.getbuffer()).hexdigest())
+        context.step_context.set_data_version(context.asset_key, version)
         if path.protocol not in ("", "file"):
             path.write_bytes(buffer.getvalue())
             return
