@@ -65,8 +65,7 @@ def remove_old_files(context: dg.OpExecutionContext) -> None:
         )
     metadata = _metadata(removed)
     if failures := [failure for r in removed.values() for failure in r.failures]:
-        for failure in failures:
-            context.log.warning(failure)
+        context.log.warning("\n".join(failures))
         raise dg.Failure(
             description=f"{len(failures)} old files could not be removed (the log has them all), "
             f"such as {failures[0]}; the others are gone. May the user of the runs remove files "
@@ -98,21 +97,17 @@ def remove_expired(manager: StageIOManager, asset: str) -> Removed:
     value = re.compile(rf"[1-9][0-9]*{re.escape(manager.extension or '')}")
     temporary = re.compile(rf"\.{value.pattern}\.[0-9a-f]{{32}}\.tmp")
     for folder, day in _day_folders(manager.folder(asset), removed):
-        expired = manager.is_expired(day)
         for path in _children(folder, removed):
             is_temporary = bool(temporary.fullmatch(path.name))
-            lifetime = datetime.timedelta(days=manager.retention_days)
             if is_temporary:
                 lifetime = TEMPORARY_LIFETIME
-            elif not (expired and value.fullmatch(path.name)):
+            elif manager.is_expired(day) and value.fullmatch(path.name):
+                lifetime = datetime.timedelta(days=manager.retention_days)
+            else:
                 continue
             try:
-                size = _size_if_older(path, now - lifetime)
-                if size is not None:
-                    path.unlink()
-            except FileNotFoundError:
-                continue  # somebody else removed it
-            except OSError as error:
+                size = _remove_if_older(path, now - lifetime)
+            except Exception as error:  # of the object store's library, as it likes
                 removed.failures.append(f"{path}: {error}")
                 continue
             if size is not None:
@@ -139,15 +134,20 @@ def _children(folder: "UPath", removed: Removed) -> list["UPath"]:
         return sorted(folder.iterdir(), key=lambda path: path.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except OSError as error:
+    except Exception as error:
         removed.failures.append(f"{folder}: {error}")
         return []
 
 
-def _size_if_older(path: "UPath", time: datetime.datetime) -> int | None:
-    """Bytes of a regular file that was last modified before ``time``; None for any other."""
-    entry = path.fs.info(path.path)
-    if entry["type"] != "file" or entry.get("islink") or path.fs.modified(path.path) >= time:
+def _remove_if_older(path: "UPath", time: datetime.datetime) -> int | None:
+    """Remove a regular file that was last modified before ``time``; its bytes, or None if it is no
+    such file, or somebody else removed it."""
+    try:
+        entry = path.fs.info(path.path)
+        if entry["type"] != "file" or entry.get("islink") or path.fs.modified(path.path) >= time:
+            return None
+        path.unlink()
+    except FileNotFoundError:
         return None
     return int(entry["size"] or 0)
 
