@@ -60,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="4 teams of 100 x 256")
     quick = parser.parse_args().quick
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # daemon and server are stopped then too
     teams, rows, dimension = (4, 100, 256) if quick else (40, 500, 1536)
     rates, phases, shares = [], [], []
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
