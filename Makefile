@@ -44,6 +44,7 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.fetch
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.throughput
 
 clean:
 	rm -rf .venv .dagster

@@ -9,16 +9,16 @@ import pyarrow.parquet as pq
 
 from benchmarks.embeddings import synthetic
 
-PARTITION = "2026-01-31|1"
+DAY = "2026-01-31"
+PARTITION = f"{DAY}|1"
 _NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.timezone.utc)
 
 
-def write_warehouse(folder: Path, rows: int, dimension: int) -> None:
-    """`rows` traces of team 1 in the window of `PARTITION`, each with a summary."""
+def write_warehouse(folder: Path, rows: int, dimension: int, teams: int = 1) -> None:
+    """`rows` traces of each team in the window of `DAY`, each with a summary; the same for all."""
     ids = [f"trace-{i:06}" for i in range(rows)]
     vectors = pa.array(synthetic(rows, dimension).ravel())
     columns = {
-        "team_id": pa.array(np.ones(rows, np.int64)),
         "product": ["llm-analytics"] * rows,
         "document_type": ["llm-trace-summary"] * rows,
         "model_name": ["synthetic"] * rows,
@@ -36,9 +36,11 @@ def write_warehouse(folder: Path, rows: int, dimension: int) -> None:
         "event": ["$ai_trace_summary"] * rows,
         "properties": [f'{{"$ai_trace_id": "{i}", "$ai_summary_title": "Title {i}"}}' for i in ids],
         "timestamp": pa.array([_NOON] * rows, pa.timestamp("us", "UTC")),
-        "team_id": pa.array(np.ones(rows, np.int64)),
         "distinct_id": ["summaries"] * rows,
     }
     for name, content in (("posthog_document_embeddings", columns), ("events", events)):
         (folder / name).mkdir(parents=True)
-        pq.write_table(pa.table(content), folder / name / "part-0.parquet")
+        for team in range(1, teams + 1):
+            team_id = pa.array(np.full(rows, team, np.int64))
+            table = pa.table({"team_id": team_id, **content})
+            pq.write_table(table, folder / name / f"team-{team}.parquet")

@@ -27,6 +27,7 @@ from trace_clustering_dagster.models import (
 )
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster.partitions import TEAMS, day_and_team, team_days
+from trace_clustering_dagster.versions import CODE_VERSIONS
 
 LARGE_EVENT = 1_000_000
 GROUP = "trace_clustering"
@@ -58,6 +59,7 @@ def stage(
             io_manager_key=f"{function.__name__}_io_manager",
             retry_policy=RETRIES,
             pool=pool,
+            code_version=CODE_VERSIONS[function.__name__],
             check_specs=check_specs(function.__name__, checks or {}),
         )(yielding if checks else ending)
 

@@ -75,7 +75,7 @@ def trace_clustering_coordinator(
     """Gather the facts, decide, request."""
     from trace_clustering_dagster.clickhouse.queries import count_team_traces
 
-    with _one_line_errors():
+    with one_line_errors():
         settings = AutomationSettings.from_environment()
         if settings.automation == "off":
             return dg.SkipReason("TRACE_CLUSTERING_AUTOMATION=off: nothing is requested")
@@ -148,7 +148,7 @@ def daily_trace_clustering(
     context: dg.ScheduleEvaluationContext,
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """A run for each registered team that has none yet, however few its traces are."""
-    with _one_line_errors():
+    with one_line_errors():
         settings = AutomationSettings.from_environment()
     if settings.automation == "off":
         return dg.SkipReason("TRACE_CLUSTERING_AUTOMATION=off: nothing is requested")
@@ -182,7 +182,8 @@ def daily_trace_clustering(
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
+    """Turn the errors that a person can mend into a red tick with one line."""
     try:
         yield
     except dg.Failure as failure:
@@ -294,7 +295,7 @@ def _evaluations(ticks: list[Any]) -> int:
 )
 def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
     """One line in the log for each failed run, and an alert where a person is needed."""
-    with _one_line_errors():
+    with one_line_errors():
         settings = AutomationSettings.from_environment()
     run = context.dagster_run
     # a run that is ended from outside fails once there, and once more in its own process

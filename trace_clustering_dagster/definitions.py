@@ -1,10 +1,10 @@
-"""Wiring only: assets, automation, resources, executor."""
+"""Wiring only: assets, automation, maintenance, resources, executor."""
 
 import os
 
 import dagster as dg
 
-from trace_clustering_dagster import assets
+from trace_clustering_dagster import assets, freshness, maintenance, retention
 from trace_clustering_dagster.automation import (
     daily_trace_clustering,
     trace_clustering,
@@ -24,15 +24,16 @@ clickhouse = ClickHouseResource.from_environment()
 storage = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([assets]),
-    jobs=[trace_clustering],
+    assets=[*dg.load_assets_from_modules([assets]), freshness.teams],
+    asset_checks=[freshness.every_team_is_fresh],
+    jobs=[trace_clustering, retention.retention, freshness.freshness],
     sensors=[trace_clustering_coordinator, trace_clustering_failure],
-    schedules=[daily_trace_clustering],
+    schedules=[daily_trace_clustering, maintenance.daily_retention, maintenance.daily_freshness],
     resources={
         "params": ClusteringParams(),
         "clickhouse": clickhouse,
         "label_answers": AnswerCache(storage),
-        **stage_io_managers(storage, clickhouse),
+        **stage_io_managers(storage, clickhouse, retention.days()),
     },
     # Imports are most of a run: a process for each step would pay them eight times over.
     executor=dg.in_process_executor,

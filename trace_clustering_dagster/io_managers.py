@@ -5,11 +5,12 @@ Files lie at ``<base>/<asset>/<date>/<team><extension>``. Nothing is pickled.
 
 import dataclasses
 import datetime
+import hashlib
 import io
 import json
 import zipfile
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import dagster as dg
@@ -31,6 +32,7 @@ from trace_clustering_dagster.models import (
     as_dict,
     utc,
 )
+from trace_clustering_dagster.partitions import day_and_team
 from trace_clustering_dagster.storage import write_whole
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
 
 STORAGE_VARIABLE = "TRACE_CLUSTERING_STORAGE"
 DEFAULT_STORAGE = ".dagster/assets"
+RETENTION_VARIABLE = "TRACE_CLUSTERING_RETENTION_DAYS"
+DEFAULT_RETENTION_DAYS = 14
+# Most of what a run stores. With `trace_ids` they can be made again.
+BULKY_STAGES = ("embeddings", "k_sweep_scores", "distance_matrix")
 
 
 class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
@@ -50,6 +56,9 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
     base_path: str = Field(
         default=DEFAULT_STORAGE,
         description="Folder, or an fsspec URL such as s3://bucket/prefix, for all stages.",
+    )
+    retention_days: int = Field(
+        default=0, description="Older values are removed (see retention.py); 0 keeps them all."
     )
 
     _base_path: Any = PrivateAttr()
@@ -67,12 +76,25 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
     def read(self, path: "UPath") -> Any:
         """Read the value; raises FileNotFoundError if there is no such file."""
 
+    def folder(self, asset: str) -> "UPath":
+        """Where the values of a stage lie, ``<date>/<team><extension>``."""
+        folder: UPath = self._base_path / asset
+        return folder
+
+    def is_expired(self, day: datetime.date) -> bool:
+        """Whether values of this UTC day are old enough to be removed."""
+        today = datetime.datetime.now(datetime.timezone.utc).date()
+        return 0 < self.retention_days < (today - day).days
+
     @end_when_interrupted()
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: "UPath") -> None:
         """Write the file whole or not at all."""
         # complete before a byte is stored: an object store keeps what a failing writer got to
         buffer = io.BytesIO()
         self.write(obj, buffer)
+        # Dagster sees neither parameters nor ClickHouse: what follows is stale if the bytes differ
+        version = dg.DataVersion(hashlib.sha256(buffer.getbuffer()).hexdigest())
+        context.step_context.set_data_version(context.asset_key, version)
         write_whole(path, buffer.getvalue())
 
     @end_when_interrupted()
@@ -83,6 +105,11 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
             return self.read(path)
         except FileNotFoundError:
             problem = f"{asset} of partition {partition} is not stored at {path}"
+            if self.is_expired(day_and_team(partition)[0]):
+                problem += (
+                    f"; {asset} is removed {self.retention_days} days after its day or its last "
+                    f"materialisation ({RETENTION_VARIABLE})"
+                )
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             # pyarrow's errors for a damaged file are ValueErrors too
             problem = f"{asset} of partition {partition} at {path} cannot be read ({error})"
@@ -331,23 +358,31 @@ class EmittedEventIOManager(StageIOManager):
         return EmittedEvent(**{**receipt, "timestamp": time})
 
 
-def stage_io_managers(base_path: str, clickhouse: ClickHouseResource) -> dict[str, StageIOManager]:
+STAGE_IO_MANAGERS: Mapping[str, type[StageIOManager]] = {
+    "trace_ids": TraceIdsIOManager,
+    "embeddings": EmbeddingsIOManager,
+    "k_sweep_scores": KSweepScoresIOManager,
+    "fitted_model": FittedModelIOManager,
+    "distance_matrix": DistanceMatrixIOManager,
+    "representatives": RepresentativesIOManager,
+    "labels": LabelsIOManager,
+    "emitted_event": EmittedEventIOManager,
+}
+
+
+def stage_io_managers(
+    base_path: str, clickhouse: ClickHouseResource, retention_days: int = DEFAULT_RETENTION_DAYS
+) -> dict[str, StageIOManager]:
     """The IO managers of the eight stages by resource key, ``<asset>_io_manager``."""
-    files: dict[str, Callable[..., StageIOManager]] = {
-        "trace_ids": TraceIdsIOManager,
-        "embeddings": EmbeddingsIOManager,
-        "k_sweep_scores": KSweepScoresIOManager,
-        "fitted_model": FittedModelIOManager,
-        "distance_matrix": DistanceMatrixIOManager,
-        "representatives": RepresentativesIOManager,
-        "labels": LabelsIOManager,
-    }
-    return {
-        **{f"{asset}_io_manager": make(base_path=base_path) for asset, make in files.items()},
-        "emitted_event_io_manager": EmittedEventIOManager(
-            base_path=base_path, clickhouse=clickhouse
-        ),
-    }
+    managers = {}
+    for asset, make in STAGE_IO_MANAGERS.items():
+        fields: dict[str, Any] = {"base_path": base_path}
+        if asset in BULKY_STAGES:
+            fields["retention_days"] = retention_days
+        if make is EmittedEventIOManager:
+            fields["clickhouse"] = clickhouse
+        managers[f"{asset}_io_manager"] = make(**fields)
+    return managers
 
 
 def _json(value: Any) -> bytes:

@@ -160,6 +160,7 @@ class Deployment:
 
     clickhouse: ClickHouseResource
     storage: Path
+    retention_days: int = 14
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
 
     def run(
@@ -186,7 +187,7 @@ class Deployment:
             "params": ClusteringParams(**params),
             "clickhouse": self.clickhouse,
             "label_answers": AnswerCache(str(self.storage)),
-            **stage_io_managers(str(self.storage), self.clickhouse),
+            **stage_io_managers(str(self.storage), self.clickhouse, self.retention_days),
         }
 
     def events(self, team_id: int = 1) -> Sequence[Mapping[str, Any]]:

@@ -62,6 +62,7 @@ def test_materialize_then_read_the_clusters(
 ) -> None:
     done = materialize(environment)
     assert done.returncode == 0, done.stderr
+    assert "every_team_is_fresh" not in done.stderr, "a check of all teams is no part of a run"
     shown = clusters(deployment, "--team", "1")
     assert shown.exit_code == 0, shown.output
     assert "60 traces, 60 sampled; k = 3" in shown.output

@@ -1,0 +1,277 @@
+"""Runs a minute through a real daemon and run queue: `python -m benchmarks.throughput`.
+
+A run is one team and day of 500 traces x 1,536 d in an embedded warehouse. Forty are queued before
+the daemon of ./dagster.yaml starts, which makes two at a time, once on SQLite and once on Postgres
+(where `initdb` and dagster-postgres are installed). `--quick` makes four of 100 x 256, and writes
+no section.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import pstats
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from benchmarks.report import machine, table, write_section
+from benchmarks.warehouse import DAY, write_warehouse
+from trace_clustering_dagster.partitions import TEAMS
+
+LOCATION, JOB = "benchmarks.queue_job", "queue_job"
+COMMANDS = Path(sys.executable).parent
+DEADLINE_SECONDS = 1800
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+CLICKHOUSE_STAGES = {"trace_ids", "embeddings", "labels", "emitted_event"}
+# What a profile counts as what, by the function's file and name. None calls another.
+PROFILED = {
+    "imports": [("importlib._bootstrap>", "_find_and_load")],
+    "event log": [("instance/methods/event_methods.py", "handle_new_event")],
+    "ClickHouse": [
+        ("clickhouse/client.py", "rows"),
+        ("clickhouse/client.py", "batches"),
+        ("clickhouse/client.py", "insert_event"),
+    ],
+    "arithmetic": [
+        ("clustering/k_sweep.py", "_sweep"),
+        ("clustering/distances.py", "euclidean_distances"),
+        ("clustering/representatives.py", "nearest_members"),
+    ],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="4 teams of 100 x 256")
+    quick = parser.parse_args().quick
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # daemon and server are stopped then too
+    teams, rows, dimension = (4, 100, 256) if quick else (40, 500, 1536)
+    rates, phases, shares = [], [], []
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)  # Postgres is another user's
+        write_warehouse(folder / "warehouse", rows, dimension, teams)
+        storages = {"SQLite": {"sqlite": {"base_dir": str(folder / "sqlite")}}}
+        if postgres := stack.enter_context(postgres_storage(folder)):
+            storages["Postgres"] = postgres
+        for storage, config in storages.items():
+            home = folder / f"home-{storage}"
+            environment = make_instance(home, config, folder / "warehouse")
+            queue_runs(home, environment, teams)
+            cpu = run_queue(home, environment)
+            with dg.DagsterInstance.from_config(str(home)) as instance:
+                rate, phase = report(instance, cpu)
+            rates.append([storage, *rate])
+            phases.append([storage, *phase])
+            shares.append([storage, *profile(home, environment)])
+    text = "\n\n".join(
+        [
+            table(
+                ("instance", "runs", "runs a minute", "places filled", "CPU s a run", "events"),
+                rates,
+            ),
+            "The median run by the clock, in seconds:",
+            table(
+                (
+                    "instance",
+                    "process start, imports",
+                    "stages that ask ClickHouse",
+                    "other stages",
+                    "before and after the stages",
+                    "in all",
+                ),
+                phases,
+            ),
+            "The profile of one run's process (`dagster asset materialize`), in percent:",
+            table(("instance", *PROFILED, "Dagster and the rest"), shares),
+        ]
+    )
+    print(text)
+    if not quick:
+        versions = machine(["dagster", "clickhouse-connect", "chdb", "numpy"])
+        write_section(f"Runs a minute, {rows} x {dimension:,}", f"{versions}\n\n{text}")
+
+
+def make_instance(home: Path, storage: Any, warehouse: Path) -> Mapping[str, str]:
+    """Write ./dagster.yaml with this storage to `home`; the environment of its processes."""
+    home.mkdir()
+    config = yaml.safe_load(Path("dagster.yaml").read_text())
+    (home / "dagster.yaml").write_text(yaml.safe_dump(config | {"storage": storage}))
+    return {
+        **os.environ,
+        "PYTHONPATH": os.getcwd(),
+        "DAGSTER_HOME": str(home),
+        "TRACE_CLUSTERING_AUTOMATION": "off",
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{warehouse}",
+        "TRACE_CLUSTERING_STORAGE": str(home / "assets"),
+    }
+
+
+def queue_runs(home: Path, environment: Mapping[str, str], teams: int) -> None:
+    team_ids = [str(team) for team in range(1, teams + 1)]
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.add_dynamic_partitions(TEAMS, team_ids)
+    subprocess.run(
+        [
+            *(COMMANDS / "dagster", "job", "backfill", "-m", LOCATION, "-j", JOB, "--noprompt"),
+            *("--partitions", ",".join(f"{DAY}|{team}" for team in team_ids)),
+        ],
+        env=environment,
+        cwd=home,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def run_queue(home: Path, environment: Mapping[str, str]) -> float:
+    """Start the daemon and wait for the last run; the CPU seconds of all processes."""
+    with (home / "daemon.log").open("w") as log:
+        daemon = subprocess.Popen(
+            [COMMANDS / "dagster-daemon", "run", "-m", LOCATION],
+            env=environment,
+            cwd=home,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            while instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED)):
+                if daemon.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit((home / "daemon.log").read_text()[-2000:])
+                time.sleep(1)
+        return session_cpu_seconds(daemon.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(daemon.pid, signal.SIGINT)
+        daemon.wait()
+
+
+def session_cpu_seconds(session: int) -> float:
+    """CPU seconds of the session's processes, and of those that ended."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def report(instance: dg.DagsterInstance, cpu: float) -> tuple[list[str], list[str]]:
+    """The rate and what it depends on; the phases of the median run."""
+    records = instance.get_run_records()
+    if failed := [r for r in records if r.dagster_run.status is not dg.DagsterRunStatus.SUCCESS]:
+        raise SystemExit(f"{len(failed)} of {len(records)} runs did not succeed")
+    starts, ends, phases, events = [], [], [], []
+    for record in records:
+        entries = instance.all_logs(record.dagster_run.run_id)
+        at = {e.dagster_event_type: e.timestamp for e in entries if e.is_dagster_event}
+        begin, start, end = (
+            at[event]
+            for event in (
+                dg.DagsterEventType.RUN_STARTING,
+                dg.DagsterEventType.RUN_START,
+                dg.DagsterEventType.RUN_SUCCESS,
+            )
+        )
+        stages: dict[str, float] = {}
+        for stage in instance.get_run_step_stats(record.dagster_run.run_id):
+            stages[stage.step_key] = (stage.end_time or 0) - (stage.start_time or 0)
+        clickhouse = sum(seconds for key, seconds in stages.items() if key in CLICKHOUSE_STAGES)
+        other = sum(stages.values()) - clickhouse
+        rest = end - start - clickhouse - other
+        phases.append([start - begin, clickhouse, other, rest, end - begin])
+        starts.append(begin)
+        ends.append(end)
+        events.append(len(entries))
+    seconds = max(ends) - min(starts)
+    filled = sum(phase[-1] for phase in phases) / (2 * seconds)
+    rate = [
+        str(len(records)),
+        f"**{60 * len(records) / seconds:.1f}**",
+        f"{filled:.0%}",
+        f"{cpu / len(records):.2f}",
+        f"{median(events):.0f}",
+    ]
+    return rate, [f"{median(phase):.2f}" for phase in zip(*phases, strict=True)]
+
+
+def profile(home: Path, environment: Mapping[str, str]) -> list[str]:
+    """Percent of a run's time by `PROFILED`, and what is left."""
+    output = home / "profile"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "cProfile", "-o", output, "-m", "dagster"),
+            *("asset", "materialize", "-m", "trace_clustering_dagster", "--select", "*"),
+            *("--partition", f"{DAY}|1"),
+        ],
+        env=environment,
+        cwd=home,
+        check=True,
+        capture_output=True,
+    )
+    stats: Any = pstats.Stats(str(output))
+    seconds = [
+        sum(
+            cumulative
+            for (file, _, name), (_, _, _, cumulative, _) in stats.stats.items()
+            if any(file.endswith(f) and name == n for f, n in functions)
+        )
+        for functions in PROFILED.values()
+    ]
+    return [f"{100 * s / stats.total_tt:.0f}" for s in (*seconds, stats.total_tt - sum(seconds))]
+
+
+@contextlib.contextmanager
+def postgres_storage(folder: Path) -> Iterator[Any]:
+    """The `storage` of an instance on a Postgres server of its own; None where there is none."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    initdb = shutil.which(
+        "initdb", path=os.pathsep.join([os.environ["PATH"], *map(str, installed)])
+    )
+    if initdb is None or importlib.util.find_spec("dagster_postgres") is None:
+        print("without Postgres: that needs initdb (postgresql) and the package dagster-postgres")
+        yield None
+        return
+    home = folder / "postgres"
+    home.mkdir()
+    as_user: Sequence[str] = ()
+    if os.geteuid() == 0:  # which Postgres refuses to be
+        shutil.chown(home, "postgres", "postgres")
+        as_user = ("runuser", "-u", "postgres", "--")
+
+    def run(program: str, *arguments: str) -> None:
+        command = [*as_user, str(Path(initdb).with_name(program)), "-D", str(home / "data")]
+        subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=home)
+
+    run("initdb", "-U", "postgres", "-A", "trust")
+    settings = f"-c port=54329 -c listen_addresses=127.0.0.1 -c unix_socket_directories={home}"
+    run("pg_ctl", "-w", "-l", str(home / "log"), "-o", settings, "start")
+    try:
+        # the driver is named: dagster-postgres fails with the one that SQLAlchemy 2.1 prefers
+        url = "postgresql+psycopg2://postgres@127.0.0.1:54329/postgres"
+        yield {"postgres": {"postgres_url": url}}
+    finally:
+        run("pg_ctl", "-m", "fast", "stop")
+
+
+if __name__ == "__main__":
+    main()

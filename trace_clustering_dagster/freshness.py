@@ -1,0 +1,66 @@
+"""Freshness: a team whose clusters silently stopped shows in the UI.
+
+Dagster's freshness policies look at whole assets, and any team's event would keep
+`emitted_event` fresh. So it is a check, and it is on an asset that nothing materialises: a check
+on a stage would run with every run, and every materialisation of its asset would hide its result.
+"""
+
+import datetime
+
+import dagster as dg
+
+from trace_clustering_dagster.assets import GROUP
+from trace_clustering_dagster.partitions import TEAMS
+
+# A team that has had no outcome for as long has left.
+LOOK_BACK_DAYS = 7
+
+teams = dg.AssetSpec(
+    "teams",
+    deps=["emitted_event"],
+    group_name=GROUP,
+    description="The teams that are clustered, the registered partitions. Nothing materialises "
+    "it; its check says which teams have stopped.",
+)
+
+
+@dg.asset_check(asset=teams.key)
+def every_team_is_fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Warns of teams that had an outcome (an event, or a skip with its reason) within a week, but
+    none for the newest day that is over.
+
+    The team's runs, and the ticks that requested none, say why.
+    """
+    newest = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
+    registered = context.instance.get_dynamic_partitions(TEAMS)
+    looked_at = [newest - datetime.timedelta(days=back) for back in range(LOOK_BACK_DAYS + 1)]
+    with_outcome = context.instance.get_latest_storage_id_by_partition(
+        dg.AssetKey("emitted_event"),
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        {f"{day}|{team}" for day in looked_at for team in registered},
+    )
+    last_outcome = {
+        team: next((day for day in looked_at if f"{day}|{team}" in with_outcome), None)
+        for team in registered
+    }
+    stopped = {team: day for team, day in last_outcome.items() if day and day < newest}
+    records = [
+        dg.TableRecord({"team": team, "last_day": str(day), "days_missing": (newest - day).days})
+        for team, day in sorted(stopped.items(), key=lambda item: (item[1], int(item[0])))
+    ]
+    return dg.AssetCheckResult(
+        passed=not stopped,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(stopped)} of {len(registered)} teams have no outcome for {newest}, but "
+        f"had one in the {LOOK_BACK_DAYS} days before it",
+        metadata={
+            "newest_day": str(newest),
+            "teams": len(registered),
+            "stopped": dg.MetadataValue.table(records) if records else "none",
+        },
+    )
+
+
+freshness = dg.define_asset_job(
+    "freshness", dg.AssetSelection.checks(every_team_is_fresh), description="Runs the check."
+)

@@ -1,0 +1,17 @@
+"""The version of each stage's code, in one place.
+
+Raise a stage's number when it would make another value of the same inputs and parameters: the UI
+then shows the partitions that the old code made as stale (unsynced), and materialising them again
+mends it. Stages that follow become stale only if the value that is made again differs.
+"""
+
+CODE_VERSIONS = {
+    "trace_ids": "1",
+    "embeddings": "1",
+    "k_sweep_scores": "1",
+    "fitted_model": "1",
+    "distance_matrix": "1",
+    "representatives": "1",
+    "labels": "1",
+    "emitted_event": "1",
+}
