@@ -29,7 +29,7 @@ from benchmarks.report import machine, table, write_section
 from benchmarks.warehouse import DAY, write_warehouse
 from trace_clustering_dagster.partitions import TEAMS
 
-LOCATION, JOB = "benchmarks.queue_job", "queue_job"
+LOCATION, JOB = "trace_clustering_dagster", "trace_clustering"
 COMMANDS = Path(sys.executable).parent
 DEADLINE_SECONDS = 1800
 UNFINISHED = [

@@ -404,17 +404,33 @@ def test_discovery_counts_what_a_run_would_find(make_deployment: Any) -> None:
             assert count == sample_traces(connection, team_id, day, params).total
 
 
-def test_discovery_of_a_thousand_teams_is_quick(make_deployment: Any) -> None:
+def test_discovery_and_a_tick_of_a_thousand_teams_are_quick(
+    make_deployment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_SETTLE_MINUTES", "0")
     rows = [
-        embedding_row(f"trace-{i}", [1.0] * 64, team_id=team_id)
+        embedding_row(f"trace-{i}", [1.0] * 64, team_id=team_id, timestamp=noon(yesterday()))
         for team_id in range(1, 1001)
         for i in range(20)
     ]
-    connection = make_deployment(rows).clickhouse.connect()
+    clickhouse = make_deployment(rows).clickhouse
     started = time.monotonic()
-    counts = count_team_traces(connection, NOON.date(), ClusteringParams())
+    counts = count_team_traces(clickhouse.connect(), yesterday(), ClusteringParams())
     assert time.monotonic() - started < 5
     assert counts == dict.fromkeys(range(1, 1001), 20)
+
+    with dg.instance_for_test() as instance:
+        context = dg.build_sensor_context(
+            instance,
+            repository_def=defs.get_repository_def(),
+            resources={"params": ClusteringParams(), "clickhouse": clickhouse},
+        )
+        started = time.monotonic()
+        tick = automation.trace_clustering_coordinator.evaluate_tick(context)
+        assert time.monotonic() - started < 5
+    assert [r.partition_key for r in tick.run_requests or ()] == [
+        f"{yesterday()}|{team_id}" for team_id in range(1, 21)
+    ]
 
 
 def test_schedule_requests_registered_teams_that_have_no_run(
