@@ -419,12 +419,14 @@ def test_discovery_and_a_tick_of_a_thousand_teams_are_quick(
     assert time.monotonic() - started < 5
     assert counts == dict.fromkeys(range(1, 1001), 20)
 
-    with dg.instance_for_test() as instance:
-        context = dg.build_sensor_context(
+    with (
+        dg.instance_for_test() as instance,
+        dg.build_sensor_context(
             instance,
             repository_def=defs.get_repository_def(),
             resources={"params": ClusteringParams(), "clickhouse": clickhouse},
-        )
+        ) as context,
+    ):
         started = time.monotonic()
         tick = automation.trace_clustering_coordinator.evaluate_tick(context)
         assert time.monotonic() - started < 5
@@ -445,12 +447,12 @@ def test_schedule_requests_registered_teams_that_have_no_run(
     monkeypatch.setenv("TRACE_CLUSTERING_EXCLUDED_TEAMS", "4")
 
     def tick() -> Any:
-        context = dg.build_schedule_context(
+        with dg.build_schedule_context(
             home.instance,
             datetime.datetime(2026, 2, 1, 1, tzinfo=UTC),
             repository_def=defs.get_repository_def(),
-        )
-        return automation.daily_trace_clustering.evaluate_tick(context)
+        ) as context:
+            return automation.daily_trace_clustering.evaluate_tick(context)
 
     assert "trace_clustering_coordinator is on" in tick().skip_message
     home.command("sensor", "stop", "trace_clustering_coordinator")

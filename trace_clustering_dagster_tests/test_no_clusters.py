@@ -100,14 +100,18 @@ def label_table(result: dg.ExecuteInProcessResult) -> Sequence[Mapping[str, Any]
 def test_labels_say_that_there_are_no_summaries(deploy: Any) -> None:
     result = deploy(separated_rows()).run()
     assert metadata(result, "labels")["representatives_with_summary"] == 0
-    for row in label_table(result):
-        assert row["source"] == "fallback"
-        assert "summary" in row["reason"]
+    assert [row["source"] for row in label_table(result)] == ["fallback"] * 3
+    assert "none of its representatives has a summary" in metadata(result, "labels")["in_words"]
 
 
 def test_labels_say_which_clusters_lack_summaries(deploy: Any) -> None:
     table = separated_rows()
     summaries = [summary_row(row["document_id"]) for i, row in enumerate(table) if i % 3 == 0]
     result = deploy(table, summaries).run()
-    lacking = ["summary" in row["reason"] for row in label_table(result)]
-    assert sorted(lacking) == [False, True, True]
+    lacking = [row["cluster_id"] for row in label_table(result) if row["source"] == "fallback"]
+    assert len(lacking) == 2
+    (check,) = (
+        e for e in result.get_asset_check_evaluations() if e.check_name == "labels_complete"
+    )
+    told = f"clusters {lacking[0]}, {lacking[1]}: none of its representatives has a summary"
+    assert told in (check.description or "")
