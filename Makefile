@@ -32,7 +32,7 @@ ui: $(INSTALLED)
 	$(BIN)/dagster dev
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -177,6 +177,7 @@ def test_five_teams_of_which_one_fails(folder: Path) -> None:
             put_rows(warehouse, "team-4", team_rows(4))  # mended
             until(lambda: home.cursor().get("teams", {}).get("gave up"))
             until(lambda: not unfinished(home))
+            until(lambda: home.cursor().get("done") == 4)  # a tick that has seen the last run
             until(lambda: posted)
             until(lambda: home.instance.get_backfills()[0].status.value.startswith("COMPLETED"))
         # the team with too few traces included
