@@ -7,12 +7,16 @@ on. Both read from the instance what has run; neither remembers anything.
 
 import contextlib
 import datetime
+import hashlib
 import http.client
 import json
 import os
+import re
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -29,6 +33,8 @@ from trace_clustering_dagster.coordination import (
     closed_days,
     decide,
     in_numbers,
+    is_listed,
+    next_step,
     pause_after,
 )
 from trace_clustering_dagster.params import ClusteringParams
@@ -43,6 +49,8 @@ ATTEMPT_TAG = "trace_clustering/attempt"
 DAY_TAG, TEAM_TAG = "dagster/partition/date", "dagster/partition/team"
 NAMED_IN_CURSOR = 20
 ALERT_TIMEOUT_SECONDS = 5
+# Dagster gives up on an evaluation after 60 s.
+DISCOVERY_TIMEOUT_SECONDS = 20
 
 trace_clustering = dg.define_asset_job(
     "trace_clustering",
@@ -84,7 +92,7 @@ def trace_clustering_coordinator(
             return dg.SkipReason("another evaluation is requesting runs: left to the next tick")
         now = datetime.datetime.now(datetime.timezone.utc)
         under_care = closed_days(now, settings, first=days.start.date())
-        connection = clickhouse.connect(COORDINATOR)
+        connection = clickhouse.connect(COORDINATOR, DISCOVERY_TIMEOUT_SECONDS)
         traces = {
             TeamDay(day, team_id): count
             for day in under_care
@@ -96,12 +104,25 @@ def trace_clustering_coordinator(
     runs += _being_launched(ticks, {run.run_id for run in runs})
     materialized = _materialized(context.instance, traces)
     decisions = decide(now, settings, traces, params.min_traces, runs, materialized)
+    retried = {td for td, decision in decisions.items() if decision.attempt > 1}
+    canceled = {
+        run.run_id
+        for run in runs
+        if run.team_day in retried
+        and run.status == "failed"
+        and _was_canceled(context.instance, run.run_id)
+    }
+    if canceled:
+        runs = [replace(r, status="canceled") if r.run_id in canceled else r for r in runs]
+        decisions = decide(now, settings, traces, params.min_traces, runs, materialized)
 
     report = [
         {
             "day": str(day),
             **in_numbers(decisions, day),
             "teams": by_team(decisions, day, NAMED_IN_CURSOR),
+            # of all teams, so that the log names them again when any of them changes
+            "digest": hashlib.sha256(repr(by_team(decisions, day)).encode()).hexdigest()[:16],
         }
         for day in under_care
     ]
@@ -157,6 +178,8 @@ def daily_trace_clustering(
         return dg.SkipReason(f"{COORDINATOR} is on and does this: stop it to use the schedule")
     scheduled = context.scheduled_execution_time.astimezone(datetime.timezone.utc)
     day = scheduled.date() - datetime.timedelta(days=1)
+    if day < days.start.date():
+        return dg.SkipReason(f"{day} is before TRACE_CLUSTERING_START_DATE={days.start.date()}")
     registered = {
         TeamDay(day, int(team))
         for team in context.instance.get_dynamic_partitions(TEAMS)
@@ -194,7 +217,11 @@ def one_line_errors() -> Iterator[None]:
 
 def _in_words(report: dict[str, Any]) -> str:
     """A day in one line: the numbers, and the teams that wait for a person."""
-    numbers = [f"{count} {what}" for what, count in report.items() if what not in ("day", "teams")]
+    numbers = [
+        f"{count} {what}"
+        for what, count in report.items()
+        if what not in ("day", "teams", "digest")
+    ]
     stuck = [
         f"{outcome.value}: {report['teams'][outcome.value]}"
         for outcome in FOR_A_PERSON
@@ -221,14 +248,30 @@ def _runs(instance: dg.DagsterInstance, under_care: list[datetime.date]) -> list
                 int(record.dagster_run.tags[TEAM_TAG]),
             ),
             status=statuses.get(record.dagster_run.status, "active"),
-            attempt=int(record.dagster_run.tags.get(ATTEMPT_TAG, 0)),
+            attempt=_attempt(record.dagster_run),
+            # a run that was imported may lack an end
             ended=datetime.datetime.fromtimestamp(record.end_time, datetime.timezone.utc)
             if record.end_time
-            else None,
+            else record.update_timestamp,
         )
         for record in records
         if teams.has_partition_key(record.dagster_run.tags.get(TEAM_TAG, ""))
     ]
+
+
+def _attempt(run: dg.DagsterRun) -> int:
+    """Which attempt of the coordinator a run is; 0 for the runs of others, whatever their tags."""
+    tag = run.tags.get(ATTEMPT_TAG, "")
+    return int(tag) if re.fullmatch("[1-9][0-9]?", tag) else 0
+
+
+def _was_canceled(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a failed run had been terminated by force: it ends as a failure all the same."""
+    return bool(
+        instance.get_records_for_run(
+            run_id, of_type=dg.DagsterEventType.RUN_CANCELED, limit=1
+        ).records
+    )
 
 
 def _being_launched(ticks: list[Any], known_run_ids: set[str]) -> list[PastRun]:
@@ -295,20 +338,12 @@ def _evaluations(ticks: list[Any]) -> int:
 )
 def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
     """One line in the log for each failed run, and an alert where a person is needed."""
-    with one_line_errors():
-        settings = AutomationSettings.from_environment()
     run = context.dagster_run
-    # a run that is ended from outside fails once there, and once more in its own process
-    (first, *_) = context.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
-    if first.dagster_event and first.dagster_event.message != context.failure_event.message:
-        return
-    attempt = int(run.tags.get(ATTEMPT_TAG, 0))
-    goes_on = (
-        0 < attempt < settings.max_attempts
-        and settings.automation == "on"
-        and _is_on(context.instance, COORDINATOR)
-    )
+    # a wrong setting must not hide a failure
+    settings = AutomationSettings.valid_part_of_environment()
     stage, reason = _what_failed(context)
+    attempt = _attempt(run)
+    next_step = _what_is_next(context, settings)
     facts = {
         "team": run.tags.get(TEAM_TAG, ""),
         "day": run.tags.get(DAY_TAG, ""),
@@ -318,26 +353,52 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
         "reason": reason,
         "run_id": run.run_id,
     }
+    subject = "team {team}, {day}".format(**facts) if facts["team"] else f"job {run.job_name}"
+    which = f" in attempt {attempt} of {settings.max_attempts}" if attempt else ""
+    remedy = "mend the cause" + (
+        f", then materialise {context.partition_key} again" if facts["team"] else ""
+    )
     text = (
-        "team {team}, {day}: {stage} failed".format(**facts)
-        + (f" in attempt {attempt} of {settings.max_attempts}" if attempt else "")
-        + f": {reason} -> "
-        + (
-            f"the coordinator tries again in {pause_after(attempt, settings)}"
-            if goes_on
-            else "no further attempt: mend the cause, then materialise "
-            f"{context.partition_key or 'it'} again"
-        )
-        + f" (run {run.run_id})"
+        f"{subject}: {stage} failed{which}: {reason} -> "
+        f"{next_step or f'no further attempt: {remedy}'} (run {run.run_id})"
     )
     context.log.error(text)
-    if settings.alert_url and not goes_on:
+    if settings.alert_url and not next_step:
         problem = _post(str(settings.alert_url), {"text": text, **facts})
         if problem:
             context.log.warning(
                 f"alert of run {run.run_id} not delivered ({problem}): look at the receiver, and "
                 "at TRACE_CLUSTERING_ALERT_URL"
             )
+
+
+def _what_is_next(context: dg.RunFailureSensorContext, settings: AutomationSettings) -> str:
+    """What the coordinator does about the failed run; "" if nothing."""
+    tags, instance = context.dagster_run.tags, context.instance
+    if settings.automation == "off" or not _is_on(instance, COORDINATOR):
+        return ""
+    if not teams.has_partition_key(tags.get(TEAM_TAG, "")) or DAY_TAG not in tags:
+        return ""
+    team_day = _team_day(f"{tags[DAY_TAG]}|{tags[TEAM_TAG]}")
+    if not is_listed(team_day.team_id, settings):
+        return ""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    runs = [run for run in _runs(instance, [team_day.day]) if run.team_day == team_day]
+    if _was_canceled(instance, context.dagster_run.run_id):
+        runs = [
+            replace(run, status="canceled") if run.run_id == context.dagster_run.run_id else run
+            for run in runs
+        ]
+    decision = next_step(now, settings, runs)
+    due = now + pause_after(max(decision.attempt, _attempt(context.dagster_run), 1), settings)
+    if team_day.day not in closed_days(due, settings, first=days.start.date()):
+        return ""
+    words = {
+        Outcome.RETRY: f"the coordinator tries again: {decision.detail}",
+        Outcome.REQUESTED: "the coordinator requests it, if the team has enough traces",
+        Outcome.ACTIVE: "another run of it is queued or running",
+    }
+    return words.get(decision.outcome, "")
 
 
 def _what_failed(context: dg.RunFailureSensorContext) -> tuple[str, str]:
@@ -357,15 +418,32 @@ def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect would turn the post into a get, without its body."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 def _post(url: str, payload: dict[str, object], timeout: float = ALERT_TIMEOUT_SECONDS) -> str:
     """Post JSON; what went wrong without the URL, which may hold a secret, or nothing."""
     request = urllib.request.Request(  # noqa: S310 - settings accept http(s) only
         url, json.dumps(payload).encode(), {"Content-Type": "application/json"}
     )
-    try:
-        urllib.request.urlopen(request, timeout=timeout).close()  # noqa: S310
-    except urllib.error.HTTPError as error:
-        return f"HTTP status {error.code}"
-    except (OSError, http.client.HTTPException) as error:
-        return type(error).__name__
-    return ""
+    outcome = [f"no answer within {timeout:g} s"]
+
+    def post() -> None:
+        try:
+            opener = urllib.request.build_opener(_NoRedirects)
+            opener.open(request, timeout=timeout).close()
+            outcome[0] = ""
+        except urllib.error.HTTPError as error:
+            outcome[0] = f"HTTP status {error.code}"
+        except (OSError, http.client.HTTPException) as error:
+            outcome[0] = type(error).__name__
+
+    # the timeout of a connection begins anew with every byte
+    thread = threading.Thread(target=post, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return outcome[0]

@@ -60,3 +60,14 @@ class AutomationSettings(BaseModel):
             name = error["loc"][0]
             shown = "(not shown)" if name in SECRETS else texts[name][:100]
             raise ValueError(f"{PREFIX}{name.upper()}={shown}: {error['msg']}") from None
+
+    @classmethod
+    def valid_part_of_environment(cls) -> "AutomationSettings":
+        """Like ``from_environment``, with the defaults in place of wrong values."""
+        texts = {name: os.environ.get(PREFIX + name.upper(), "") for name in cls.model_fields}
+        given = {name: text for name, text in texts.items() if text}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as invalid:
+            wrong = {error["loc"][0] for error in invalid.errors()}
+            return cls.model_validate({n: text for n, text in given.items() if n not in wrong})

@@ -112,7 +112,7 @@ def decide(
         team_day: Decision(Outcome.DONE)
         if team_day in done
         else _ineligible(team_day.team_id, count, settings, min_traces)
-        or _next_step(now, settings, runs_of.get(team_day, []))
+        or next_step(now, settings, runs_of.get(team_day, []))
         for team_day, count in sorted(traces.items())
     }
     # teams that were not tried yet come before teams that failed
@@ -138,7 +138,7 @@ def _ineligible(
     return None
 
 
-def _next_step(
+def next_step(
     now: datetime.datetime, settings: AutomationSettings, runs: Sequence[PastRun]
 ) -> Decision:
     if any(run.status == "active" for run in runs):
@@ -156,6 +156,12 @@ def _next_step(
     if due > now:
         return Decision(Outcome.RETRY, f"attempt {last.attempt + 1} from {due:%H:%M:%S} UTC on")
     return Decision(Outcome.REQUESTED, f"attempt {last.attempt + 1}", last.attempt + 1)
+
+
+def is_listed(team_id: int, settings: AutomationSettings) -> bool:
+    """Whether the settings let the team run."""
+    allowed = not settings.teams or team_id in settings.teams
+    return allowed and team_id not in settings.excluded_teams
 
 
 def pause_after(attempt: int, settings: AutomationSettings) -> datetime.timedelta:

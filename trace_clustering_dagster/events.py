@@ -16,11 +16,10 @@ from trace_clustering_dagster.models import (
     TraceSample,
     utc,
 )
+from trace_clustering_dagster.versions import CLUSTERING_VERSION
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-CLUSTERING_VERSION = "v1"
 
 # Any fixed namespace will do; it must never change, or emitting again would duplicate.
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "trace_clustering_dagster/$ai_clustering_run_id")

@@ -10,10 +10,14 @@ import datetime
 import dagster as dg
 
 from trace_clustering_dagster.assets import GROUP
+from trace_clustering_dagster.automation_settings import AutomationSettings
+from trace_clustering_dagster.coordination import closed_days, is_listed
 from trace_clustering_dagster.partitions import TEAMS
 
 # A team that has had no outcome for as long has left.
 LOOK_BACK_DAYS = 7
+# Time for the runs of a day, from when they are due.
+GRACE = datetime.timedelta(hours=6)
 
 teams = dg.AssetSpec(
     "teams",
@@ -31,8 +35,15 @@ def every_team_is_fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheck
 
     The team's runs, and the ticks that requested none, say why.
     """
-    newest = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
-    registered = context.instance.get_dynamic_partitions(TEAMS)
+    settings = AutomationSettings.valid_part_of_environment()
+    now = datetime.datetime.now(datetime.timezone.utc)
+    # the newest day for which runs have been due for some hours
+    newest = closed_days(now - GRACE, settings, first=datetime.date.min)[-1]
+    registered = [
+        team
+        for team in context.instance.get_dynamic_partitions(TEAMS)
+        if is_listed(int(team), settings)
+    ]
     looked_at = [newest - datetime.timedelta(days=back) for back in range(LOOK_BACK_DAYS + 1)]
     with_outcome = context.instance.get_latest_storage_id_by_partition(
         dg.AssetKey("emitted_event"),

@@ -7,11 +7,14 @@ small (sample, model, representatives, labels) and the event stay.
 import datetime
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from trace_clustering_dagster.io_managers import (
     DEFAULT_RETENTION_DAYS,
@@ -56,9 +59,15 @@ class Removed:
 def remove_old_files(context: dg.OpExecutionContext) -> None:
     """Remove the expired values of the bulky stages, and what killed writers left of any stage."""
     removed = {}
+    backfill = _is_backfilling(context.instance)
+    if backfill:
+        context.log.info("a backfill is going on: its partitions may be any, all values stay")
+    running = _running_partitions(context.instance)
     for asset in STAGE_IO_MANAGERS:
         manager = getattr(context.resources, f"{asset}_io_manager")
-        removed[asset] = remove_expired(manager, asset)
+        removed[asset] = remove_expired(
+            manager, asset, lambda partition: backfill or partition in running
+        )
         context.log.info(
             f"{asset}: {removed[asset].files} files of {removed[asset].size} bytes and "
             f"{removed[asset].temporary_files} temporary files removed"
@@ -85,11 +94,22 @@ def retention() -> None:
     remove_old_files()
 
 
-def remove_expired(manager: StageIOManager, asset: str) -> Removed:
+def _is_backfilling(instance: dg.DagsterInstance) -> bool:
+    return any(b.status not in BULK_ACTION_TERMINAL_STATUSES for b in instance.get_backfills())
+
+
+def _running_partitions(instance: dg.DagsterInstance) -> set[str]:
+    runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    return {run.tags[PARTITION_NAME_TAG] for run in runs if PARTITION_NAME_TAG in run.tags}
+
+
+def remove_expired(
+    manager: StageIOManager, asset: str, is_in_use: Callable[[str], bool]
+) -> Removed:
     """Remove a stage's expired values, and temporary files of killed writers.
 
-    A value goes once its day *and* its last modification are older than the retention, so a
-    backfill of an old day never loses its files between two stages. Only files of the names that
+    A value goes once its day *and* its last modification are older than the retention, and its
+    partition is not in use: a run of an old day keeps its files. Only files of the names that
     the IO manager gives them, in folders named by an ISO date; links are not followed.
     """
     removed = Removed()
@@ -101,7 +121,11 @@ def remove_expired(manager: StageIOManager, asset: str) -> Removed:
             is_temporary = bool(temporary.fullmatch(path.name))
             if is_temporary:
                 lifetime = TEMPORARY_LIFETIME
-            elif manager.is_expired(day) and value.fullmatch(path.name):
+            elif (
+                manager.is_expired(day)
+                and value.fullmatch(path.name)
+                and not is_in_use(f"{day}|{path.name.partition('.')[0]}")
+            ):
                 lifetime = datetime.timedelta(days=manager.retention_days)
             else:
                 continue

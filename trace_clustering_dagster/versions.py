@@ -15,3 +15,7 @@ CODE_VERSIONS = {
     "labels": "1",
     "emitted_event": "1",
 }
+
+# What the event says of the algorithm that made it. Raise it with any of the numbers above whose
+# change makes other clusters or other labels of the same traces.
+CLUSTERING_VERSION = "v1"

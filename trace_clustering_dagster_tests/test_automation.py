@@ -157,7 +157,7 @@ def test_five_teams_of_which_one_fails(folder: Path) -> None:
                 "TRACE_CLUSTERING_STORAGE": str(folder / "assets"),
                 "TRACE_CLUSTERING_SETTLE_MINUTES": "0",
                 "TRACE_CLUSTERING_CATCH_UP_DAYS": "0",
-                "TRACE_CLUSTERING_MAX_ATTEMPTS": "2",
+                "TRACE_CLUSTERING_MAX_ATTEMPTS": "3",
                 "TRACE_CLUSTERING_RETRY_MINUTES": "0.05",
                 "TRACE_CLUSTERING_ALERT_URL": url,
                 "TRACE_CLUSTERING_CRON": "* * * * *",
@@ -184,11 +184,13 @@ def test_five_teams_of_which_one_fails(folder: Path) -> None:
         assert home.instance.get_backfills()[0].status.value == "COMPLETED_SUCCESS"
         with graphql(home) as query:
             assert failed_and_missing(query(PARTITION_STATUSES, {}), backfilled) == set()
-        assert {team: home.statuses(team, yesterday()) for team in range(1, 7)} == {
+        *failed, mended = home.statuses(4, yesterday())
+        assert mended == "SUCCESS"
+        assert set(failed) == {"FAILURE"}
+        assert {team: home.statuses(team, yesterday()) for team in (1, 2, 3, 5, 6)} == {
             1: ["SUCCESS"],
             2: ["SUCCESS"],
-            3: ["FAILURE", "FAILURE"],
-            4: ["FAILURE", "SUCCESS"],
+            3: ["FAILURE", "FAILURE", "FAILURE"],
             5: ["SUCCESS"],
             6: [],
         }
@@ -207,7 +209,7 @@ def test_five_teams_of_which_one_fails(folder: Path) -> None:
         assert "no further attempt" in alert["text"]
         assert "\n" not in alert["text"]
         assert "s3cret" not in home.log()
-        assert "emitted_event failed in attempt 1 of 2: " in home.log()
+        assert "emitted_event failed in attempt 1 of 3: " in home.log()
 
         # a new team's first data, and a restart that repeats nothing
         runs_before, ticks_before = len(home.runs()), len(home.ticks())
@@ -357,6 +359,7 @@ def test_clickhouse_is_down_then_runs_are_killed_and_hang(
             assert proxy.hanging == 2
             proxy.hangs = False
             until(lambda: home.statuses(1)[-1] == "SUCCESS")
+            until(lambda: "failed in attempt 2 of 9: " in home.log())
             proxy.shutdown()
     second = home.instance.all_logs(home.runs()[1].run_id)
     assert "Exceeded maximum runtime of 8 seconds." in [entry.message for entry in second]
@@ -494,6 +497,69 @@ def test_another_time_zone_makes_no_difference(deploy: Any, zone: str) -> None:
         check=True,
     )
     assert done.stdout.split() == [f"{yesterday()}|1"]
+
+
+class StageFailedError(Exception):
+    """What the failure sensor's test fails with."""
+
+
+@pytest.mark.parametrize(
+    ("day", "tags", "wrong", "expected"),
+    [
+        (
+            None,
+            {"trace_clustering/attempt": "1"},
+            {},
+            "the coordinator tries again: attempt 2 from",
+        ),
+        (None, {"trace_clustering/attempt": "3"}, {}, "no further attempt: mend the cause"),
+        (None, {"trace_clustering/attempt": "x"}, {}, "the coordinator requests it, if"),
+        (None, {"trace_clustering/attempt": "1"}, {"EXCLUDED_TEAMS": "7"}, "no further attempt"),
+        (None, {"trace_clustering/attempt": "1"}, {"RUNS_PER_TICK": "0"}, "tries again"),
+        ("2026-01-01", {"trace_clustering/attempt": "1"}, {}, "no further attempt"),
+    ],
+)
+def test_failure_is_told_with_what_really_happens_next(
+    day: str | None,
+    tags: dict[str, str],
+    wrong: dict[str, str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_SETTLE_MINUTES", "0")
+    for name, value in wrong.items():
+        monkeypatch.setenv(f"TRACE_CLUSTERING_{name}", value)
+    key = dg.MultiPartitionKey({"date": day or str(yesterday()), "team": "7"})
+
+    @dg.asset(partitions_def=dg.DynamicPartitionsDefinition(name="any"))
+    def emitted_event() -> None:
+        raise StageFailedError("because of this")
+
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions("any", [key])
+        partition = {
+            "dagster/partition/date": key.keys_by_dimension["date"],
+            "dagster/partition/team": "7",
+        }
+        result = dg.materialize(
+            [emitted_event],
+            instance=instance,
+            partition_key=key,
+            tags=tags | partition,
+            raise_on_error=False,
+        )
+        with dg.build_run_status_sensor_context(
+            sensor_name="trace_clustering_failure",
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+            dagster_event=result.get_run_failure_event(),
+        ).for_run_failure() as context:
+            automation.trace_clustering_failure(context)
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if "-> " in line)
+    assert f"team 7, {key.keys_by_dimension['date']}: emitted_event failed" in line
+    assert "because of this -> " in line
+    assert expected in line
 
 
 @pytest.mark.parametrize("receiver_is", ["down", "slow", "broken"])

@@ -6,14 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster.freshness import every_team_is_fresh, freshness, teams
+from trace_clustering_dagster.automation_settings import AutomationSettings
+from trace_clustering_dagster.coordination import closed_days
+from trace_clustering_dagster.freshness import GRACE, every_team_is_fresh, freshness, teams
 from trace_clustering_dagster_tests.conftest import STAGES, Deployment, separated_rows
-
-YESTERDAY = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
 
 
 def day(back: int) -> str:
-    return str(YESTERDAY - datetime.timedelta(days=back))
+    now = datetime.datetime.now(datetime.timezone.utc)
+    newest = closed_days(now - GRACE, AutomationSettings(), datetime.date.min)[-1]
+    return str(newest - datetime.timedelta(days=back))
 
 
 def check(instance: dg.DagsterInstance, resources: Mapping[str, Any]) -> Any:

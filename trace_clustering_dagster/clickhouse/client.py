@@ -35,8 +35,7 @@ EVENTS_TABLE_VARIABLE = "TRACE_CLUSTERING_EVENTS_TABLE"
 
 CONNECT_TIMEOUT_SECONDS = 10
 QUERY_TIMEOUT_SECONDS = 240
-# The server gives up first, so that its own reason arrives instead of a closed connection.
-RECEIVE_TIMEOUT_SECONDS = QUERY_TIMEOUT_SECONDS + 30
+RECEIVE_MARGIN_SECONDS = 10
 
 # ClickHouse error codes that no retry mends, and what does.
 _REMEDIES = {
@@ -112,16 +111,19 @@ class ClickHouseResource(BaseModel):
         """Whether the URL names an embedded warehouse."""
         return self.url.startswith("chdb://")
 
-    def connect(self, log_comment: str = "") -> "ClickHouse":
-        """A connection whose queries carry ``log_comment`` in the server's query log.
+    def connect(
+        self, log_comment: str = "", timeout_seconds: int = QUERY_TIMEOUT_SECONDS
+    ) -> "ClickHouse":
+        """A connection whose queries carry ``log_comment`` in the server's query log, and end after
+        ``timeout_seconds`` on a server.
 
         Raises:
             dagster.Failure: the server is not reachable or refuses, or the warehouse's folder
                 is not there.
         """
         if self.is_embedded:
-            return _EmbeddedClickHouse(self, log_comment)
-        return ClickHouse(self, log_comment)
+            return _EmbeddedClickHouse(self, log_comment, timeout_seconds)
+        return ClickHouse(self, log_comment, timeout_seconds)
 
 
 def log_comment(context: dg.AssetExecutionContext | dg.OutputContext) -> str:
@@ -134,8 +136,11 @@ class ClickHouse:
     """A connection to a server. Methods raise ``dagster.Failure`` with one line that says what to
     do; retries are allowed only where they can help."""
 
-    def __init__(self, resource: ClickHouseResource, log_comment: str) -> None:
+    def __init__(
+        self, resource: ClickHouseResource, log_comment: str, timeout_seconds: int
+    ) -> None:
         self._resource = resource
+        self._timeout_seconds = timeout_seconds
         self._settings = {"log_comment": log_comment}
         with self._one_line_failures():
             self._client, self._database = self._open()
@@ -180,8 +185,9 @@ class ClickHouse:
             username=unquote(parts.username) if parts.username else None,
             password=os.environ.get(PASSWORD_VARIABLE, ""),
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            send_receive_timeout=RECEIVE_TIMEOUT_SECONDS,
-            settings={"max_execution_time": QUERY_TIMEOUT_SECONDS},
+            # the server gives up first, so that its own reason arrives, and no closed connection
+            send_receive_timeout=self._timeout_seconds + RECEIVE_MARGIN_SECONDS,
+            settings={"max_execution_time": self._timeout_seconds},
             # threads that share a client would fail on its one session
             autogenerate_session_id=False,
         )
