@@ -197,7 +197,10 @@ def fitted_model(
 def distance_matrix(
     embeddings: TraceEmbeddings, fitted_model: FittedModel
 ) -> dg.MaterializeResult[DistanceMatrix]:
-    """Euclidean distance of every trace to every centroid, traces x clusters."""
+    """Euclidean distance of every trace to every centroid, traces x clusters.
+
+    Shown for each cluster: how far its traces are from their own centroid and from the next one.
+    """
     from trace_clustering_dagster.clustering.distances import euclidean_distances
     from trace_clustering_dagster.display import distances_metadata
 
@@ -214,7 +217,10 @@ def distance_matrix(
 def representatives(
     fitted_model: FittedModel, distance_matrix: DistanceMatrix, params: ClusteringParams
 ) -> dg.MaterializeResult[Representatives]:
-    """Each cluster's traces nearest to its centroid, from which the labels are made."""
+    """Each cluster's traces nearest to its centroid, from which the labels are made.
+
+    Their titles are shown with `labels`, the stage that fetches their summaries.
+    """
     from trace_clustering_dagster.clustering.representatives import nearest_members
     from trace_clustering_dagster.display import representatives_metadata
 
