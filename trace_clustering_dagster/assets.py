@@ -64,7 +64,7 @@ def stage(
             result = ending(*args, **kwargs)
             seconds = round(time.perf_counter() - start, 3)
             # of a returned result with check results, Dagster would not store the value
-            yield result._replace(metadata={**result.metadata, "seconds": seconds})
+            yield result._replace(metadata={**(result.metadata or {}), "seconds": seconds})
 
         return dg.asset(
             partitions_def=team_days,
