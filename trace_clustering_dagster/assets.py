@@ -2,13 +2,26 @@
 into the core, and returns its value with what a person wants to see of it."""
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster.checks import LABEL_CHECKS, check_labels, check_specs
+from trace_clustering_dagster.checks import (
+    EMBEDDINGS_CHECKS,
+    EVENT_CHECKS,
+    LABEL_CHECKS,
+    MODEL_CHECKS,
+    SAMPLE_CHECKS,
+    check_event,
+    check_labels,
+    check_model,
+    check_sample,
+    check_specs,
+    check_vectors,
+)
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
 from trace_clustering_dagster.interrupts import end_when_interrupted
 from trace_clustering_dagster.labeling.cache import AnswerCache
@@ -29,7 +42,6 @@ from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster.partitions import TEAMS, day_and_team, team_days
 from trace_clustering_dagster.versions import CODE_VERSIONS
 
-LARGE_EVENT = 1_000_000
 GROUP = "trace_clustering"
 OWNERS = ["team:llm-analytics"]
 # Three attempts in all. Failures that no retry can mend say so themselves.
@@ -47,9 +59,12 @@ def stage(
         ending = end_when_interrupted()(function)
 
         @functools.wraps(function)
-        def yielding(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        def timed(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            start = time.perf_counter()
+            result = ending(*args, **kwargs)
+            seconds = round(time.perf_counter() - start, 3)
             # of a returned result with check results, Dagster would not store the value
-            yield ending(*args, **kwargs)
+            yield result._replace(metadata={**(result.metadata or {}), "seconds": seconds})
 
         return dg.asset(
             partitions_def=team_days,
@@ -61,7 +76,7 @@ def stage(
             pool=pool,
             code_version=CODE_VERSIONS[function.__name__],
             check_specs=check_specs(function.__name__, checks or {}),
-        )(yielding if checks else ending)
+        )(timed)
 
     return decorate
 
@@ -82,7 +97,7 @@ def require_same(actual: str, expected: str, asset: str, upstream: str) -> None:
         )
 
 
-@stage("clickhouse", "parquet", pool="clickhouse")
+@stage("clickhouse", "parquet", pool="clickhouse", checks=SAMPLE_CHECKS)
 def trace_ids(
     context: dg.AssetExecutionContext,
     params: ClusteringParams,
@@ -100,10 +115,14 @@ def trace_ids(
     sample = sample_traces(clickhouse.connect(log_comment(context)), team_id, day, params)
     context.instance.add_dynamic_partitions(TEAMS, [str(team_id)])
     context.log.info(f"{len(sample.trace_ids)} of {sample.total} traces sampled")
-    return dg.MaterializeResult(value=sample, metadata=sample_metadata(sample))
+    return dg.MaterializeResult(
+        value=sample,
+        metadata=sample_metadata(sample),
+        check_results=[check_sample(sample, params.min_traces)],
+    )
 
 
-@stage("clickhouse", "numpy", pool="clickhouse")
+@stage("clickhouse", "numpy", pool="clickhouse", checks=EMBEDDINGS_CHECKS)
 def embeddings(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
@@ -118,7 +137,11 @@ def embeddings(
     from trace_clustering_dagster.display import embeddings_metadata
 
     vectors = fetch_embeddings(clickhouse.connect(log_comment(context)), trace_ids)
-    return dg.MaterializeResult(value=vectors, metadata=embeddings_metadata(trace_ids, vectors))
+    return dg.MaterializeResult(
+        value=vectors,
+        metadata=embeddings_metadata(trace_ids, vectors),
+        check_results=[check_vectors(trace_ids, vectors)],
+    )
 
 
 @stage("numpy", "parquet")
@@ -154,7 +177,7 @@ def k_sweep_scores(
     return dg.MaterializeResult(value=scores, metadata=k_sweep_metadata(scores))
 
 
-@stage("numpy")
+@stage("numpy", checks=MODEL_CHECKS)
 def fitted_model(
     trace_ids: TraceSample, k_sweep_scores: KSweepScores
 ) -> dg.MaterializeResult[FittedModel]:
@@ -163,14 +186,21 @@ def fitted_model(
 
     require_same(k_sweep_scores.sample_digest, trace_ids.digest, "k_sweep_scores", "trace_ids")
     model = FittedModel.best_of(trace_ids, k_sweep_scores)
-    return dg.MaterializeResult(value=model, metadata=model_metadata(trace_ids, model))
+    return dg.MaterializeResult(
+        value=model,
+        metadata=model_metadata(trace_ids, model),
+        check_results=check_model(trace_ids, model),
+    )
 
 
 @stage("numpy")
 def distance_matrix(
     embeddings: TraceEmbeddings, fitted_model: FittedModel
 ) -> dg.MaterializeResult[DistanceMatrix]:
-    """Euclidean distance of every trace to every centroid, traces x clusters."""
+    """Euclidean distance of every trace to every centroid, traces x clusters.
+
+    Shown for each cluster: how far its traces are from their own centroid and from the next one.
+    """
     from trace_clustering_dagster.clustering.distances import euclidean_distances
     from trace_clustering_dagster.display import distances_metadata
 
@@ -187,7 +217,10 @@ def distance_matrix(
 def representatives(
     fitted_model: FittedModel, distance_matrix: DistanceMatrix, params: ClusteringParams
 ) -> dg.MaterializeResult[Representatives]:
-    """Each cluster's traces nearest to its centroid, from which the labels are made."""
+    """Each cluster's traces nearest to its centroid, from which the labels are made.
+
+    Their titles are shown with `labels`, the stage that fetches their summaries.
+    """
     from trace_clustering_dagster.clustering.representatives import nearest_members
     from trace_clustering_dagster.display import representatives_metadata
 
@@ -249,7 +282,7 @@ def labels(
     )
 
 
-@stage("clickhouse", pool="clickhouse")
+@stage("clickhouse", pool="clickhouse", checks=EVENT_CHECKS)
 def emitted_event(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
@@ -279,13 +312,9 @@ def emitted_event(
         event = skipped_event(trace_ids, fitted_model.skipped + remains)
     else:
         event = build_event(trace_ids, fitted_model, distance_matrix.distances, labels)
-    if len(event.properties) > LARGE_EVENT:
-        context.log.warning(
-            f"the event has {len(event.properties)} characters of JSON: its readers may refuse "
-            "more than a megabyte. max_samples and max_k make it smaller"
-        )
     context.log.info(event.skipped or f"event {event.run_id} with {fitted_model.k} clusters")
     return dg.MaterializeResult(
         value=event,
         metadata=event_metadata(trace_ids, fitted_model, event, clickhouse.events_table),
+        check_results=[check_event(event)],
     )

@@ -11,9 +11,30 @@ from typing import Any
 import dagster as dg
 
 from trace_clustering_dagster.labeling.quality import RoundTrip, similar_titles
-from trace_clustering_dagster.models import ClusterLabels
+from trace_clustering_dagster.models import (
+    ClusterLabels,
+    EmittedEvent,
+    FittedModel,
+    TraceEmbeddings,
+    TraceSample,
+    in_words,
+    utc,
+)
 from trace_clustering_dagster.partitions import team_days
 
+SAMPLE_CHECKS = {
+    "enough_traces": "The window has min_traces traces with an embedding: with fewer, nothing is "
+    "clustered or emitted.",
+}
+EMBEDDINGS_CHECKS = {
+    "vectors_valid": "Every sampled trace has a vector that is finite and not all zeros.",
+}
+MODEL_CHECKS = {
+    "every_trace_in_one_cluster": "Every clustered trace is in exactly one cluster, and is one of "
+    "the sample.",
+    "structure_worth_showing": "The silhouette is above what vectors without clusters reach.",
+    "no_cluster_holds_nearly_everything": "The largest cluster leaves some traces to the others.",
+}
 LABEL_CHECKS = {
     "labels_complete": "Every cluster has the label that was asked for.",
     "labels_distinct": "No two titles are the same, or nearly so.",
@@ -22,6 +43,17 @@ LABEL_CHECKS = {
     "labels_not_commanded": "No label repeats what a trace that was recognised demands of its "
     "reader.",
 }
+EVENT_CHECKS = {
+    "event_valid": "The event's JSON has the documented fields, and no reader refuses its size.",
+}
+# Random vectors that vary in each direction as real embeddings do (384-d, 2,000 of them) have 0.02
+# to 0.045; real traces have 0.08 to 0.15, and 0.04 where k is a tenth of the number of topics. 30
+# vectors prove little: random ones have up to 0.07.
+SILHOUETTE_FLOOR = 0.05
+# The largest share among real traces is 0.64, with the smallest k.
+LARGEST_SHARE = 0.9
+# Bytes: what Kafka takes by default, and so what comes before and after it.
+LARGE_EVENT = 1_000_000
 # Of the held-out traces, when a warning is due. With offline labels 54 to 91 % of real traces land.
 ROUND_TRIP_FLOOR = 0.5
 # Held-out traces from which on none that lands is no accident.
@@ -38,6 +70,97 @@ def check_specs(asset: str, checks: Mapping[str, str]) -> list[dg.AssetCheckSpec
             dg.AssetCheckSpec(name, asset=asset, description=text, partitions_def=team_days)
             for name, text in checks.items()
         ]
+
+
+def check_sample(sample: TraceSample, min_traces: int) -> dg.AssetCheckResult:
+    """The result of ``SAMPLE_CHECKS``."""
+    sampled = len(sample.trace_ids)
+    metadata = {"sampled": sampled, "total": sample.total, "min_traces": min_traces}
+    if sampled >= min_traces:
+        return _passed("enough_traces", f"{sampled} of {sample.total} traces", metadata)
+    window = f"[{utc(sample.window_start)}, {utc(sample.window_end)})"
+    found = f"{sample.total} traces with an embedding in {window}, {sampled} of them sampled"
+    remedy = "raise max_samples" if sample.total >= min_traces else "raise lookback_days"
+    return _warning(
+        "enough_traces",
+        f"{found}, fewer than min_traces={min_traces}{in_words(sample.left_out)}. Nothing is "
+        f"clustered or emitted: wait for more traces, {remedy} or lower min_traces",
+        metadata,
+    )
+
+
+def check_vectors(sample: TraceSample, embeddings: TraceEmbeddings) -> dg.AssetCheckResult:
+    """The result of ``EMBEDDINGS_CHECKS``."""
+    name = "vectors_valid"
+    left_out = sum(embeddings.left_out.values())
+    metadata = {"valid": len(embeddings), "left_out": left_out}
+    if not sample.trace_ids:
+        return _passed(name, "there is no vector to look at", metadata)
+    if not left_out:
+        return _passed(name, f"{len(embeddings)} vectors", metadata)
+    return _warning(
+        name,
+        f"of {len(sample.trace_ids)} vectors{in_words(embeddings.left_out)}. Look at what writes "
+        f"the embeddings of {sample.model_name}; when it is mended, materialise the partition "
+        "again",
+        metadata,
+    )
+
+
+def check_model(sample: TraceSample, model: FittedModel) -> list[dg.AssetCheckResult]:
+    """The results of ``MODEL_CHECKS``."""
+    if model.skipped:
+        return [_passed(name, "there is nothing to look at: skipped", {}) for name in MODEL_CHECKS]
+    return [_one_cluster_each(sample, model), _structure(model), _largest_share(model)]
+
+
+def _one_cluster_each(sample: TraceSample, model: FittedModel) -> dg.AssetCheckResult:
+    name = "every_trace_in_one_cluster"
+    repeated = len(model.trace_ids) - len(set(model.trace_ids))
+    unknown = len(set(model.trace_ids) - set(sample.trace_ids))
+    metadata = {"traces": len(model.trace_ids), "clusters": model.k}
+    if repeated or unknown:
+        return _warning(
+            name,
+            f"{repeated} traces are in two clusters and {unknown} are none of the sample: a stored "
+            "file was changed. Materialise the whole partition again",
+            metadata,
+        )
+    without = len(sample.trace_ids) - len(model.trace_ids)
+    told = f"{without} sampled traces have no valid vector: see embeddings" if without else ""
+    return _passed(name, told, metadata)
+
+
+def _structure(model: FittedModel) -> dg.AssetCheckResult:
+    name = "structure_worth_showing"
+    if model.silhouette is None:
+        return _passed(name, "one cluster has no silhouette", {})
+    metadata = {"silhouette": model.silhouette, "floor": SILHOUETTE_FLOOR}
+    told = f"silhouette {model.silhouette:.3f}"
+    if model.silhouette >= SILHOUETTE_FLOOR:
+        return _passed(name, told, metadata)
+    return _warning(
+        name,
+        f"{told}: vectors without any clusters reach {SILHOUETTE_FLOOR} as well. Read the traces "
+        "of a cluster before trusting it; if the silhouette still rises at max_k (see the picture "
+        "of k_sweep_scores), raise max_k",
+        metadata,
+    )
+
+
+def _largest_share(model: FittedModel) -> dg.AssetCheckResult:
+    name = "no_cluster_holds_nearly_everything"
+    largest, traces = int(model.sizes.max()), len(model.trace_ids)
+    metadata = {"largest_share": largest / traces}
+    told = f"cluster {int(model.sizes.argmax())} holds {largest} of {traces} traces"
+    if largest <= LARGEST_SHARE * traces:
+        return _passed(name, told, metadata)
+    return _warning(
+        name,
+        f"{told}: the traces, or their summaries, are nearly all alike, and the other clusters are "
+        "outliers. Read some of its traces; a larger max_k may divide them",
+        metadata,
+    )
 
 
 def check_labels(
@@ -134,6 +257,32 @@ def _not_commanded(labels: ClusterLabels) -> dg.AssetCheckResult:
         "traces: someone tries to steer what is reported",
         metadata,
     )
+
+
+def check_event(event: EmittedEvent) -> dg.AssetCheckResult:
+    """The result of ``EVENT_CHECKS``."""
+    from pydantic import ValidationError
+
+    from trace_clustering_dagster.events import TraceClusters
+
+    name = "event_valid"
+    if event.skipped:
+        return _passed(name, "there is nothing to look at: no event", {})
+    size = len(event.properties.encode())
+    metadata = {"event_bytes": size}
+    try:
+        TraceClusters.model_validate_json(event.properties)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
+        return _warning(name, f"{wrong}. Its readers would misread it: report this", metadata)
+    if size > LARGE_EVENT:
+        return _warning(
+            name,
+            f"the event has {size} bytes of JSON: its readers may refuse more than a megabyte. "
+            "A smaller max_samples or max_k makes it smaller",
+            metadata,
+        )
+    return _passed(name, f"{size} bytes of JSON", metadata)
 
 
 def _passed(name: str, description: str, metadata: Mapping[str, Any]) -> dg.AssetCheckResult:

@@ -41,8 +41,13 @@ def demo_data(directory: Path) -> None:
     type=click.DateTime(["%Y-%m-%d"]),
     help="Day of the partition (UTC). Default: the latest there is.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the event's properties as JSON.")
-def clusters(team_id: int, day: datetime.datetime | None, as_json: bool) -> None:
+@click.option(
+    "--days",
+    type=click.IntRange(min=2, max=90),
+    help="Show how sizes moved over so many days, up to that day.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def clusters(team_id: int, day: datetime.datetime | None, days: int | None, as_json: bool) -> None:
     """Print the clusters that were emitted for a team, read back from ClickHouse."""
     from trace_clustering_dagster.clickhouse.client import ClickHouseResource
     from trace_clustering_dagster.clickhouse.queries import read_events
@@ -61,10 +66,32 @@ def clusters(team_id: int, day: datetime.datetime | None, as_json: bool) -> None
         events = read_events(connection, team_id, between=between)
         if not events:
             raise click.ClickException(_why_nothing(connection, clickhouse.url, team_id, day))
+        newest = json.loads(events[0])
+        shown = newest if days is None else _compared(connection, newest, days)
         if as_json:
-            click.echo(events[0])
+            click.echo(json.dumps(shown))
+        elif days is None:
+            _print_clusters(connection, newest)
         else:
-            _print_clusters(connection, json.loads(events[0]))
+            _print_days(shown)
+
+
+def _compared(connection: "ClickHouse", newest: Mapping[str, Any], days: int) -> Mapping[str, Any]:
+    from trace_clustering_dagster.clickhouse.queries import read_events
+    from trace_clustering_dagster.comparison import compare_days, partition_day
+
+    team_id, last = newest["$ai_team_id"], partition_day(newest)
+    midnight = datetime.datetime.combine(last, datetime.time(), datetime.timezone.utc)
+    end = midnight + datetime.timedelta(days=1)
+    between = (end - datetime.timedelta(days=days - 1), end)
+    events = read_events(connection, team_id, between=between, limit=days)
+    compared = compare_days([json.loads(event) for event in events])
+    if len(compared["days"]) == 1:
+        raise click.ClickException(
+            f"nothing to compare: of the {days} days up to {last}, only {last} has clusters of "
+            f"team {team_id}. Run other days, or leave --days out"
+        )
+    return compared
 
 
 @contextmanager
@@ -137,6 +164,34 @@ def _print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
             f"{event['$ai_total_traces_analyzed']} traces, {event['$ai_sampled_traces_count']} "
             f"sampled; k = {event['$ai_optimal_k']}, silhouette "
             f"{'none' if silhouette is None else f'{silhouette:.3f}'}"
+        )
+    )
+    console.print(table)
+
+
+def _print_days(compared: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    days = compared["days"]
+    table = Table(show_lines=True)
+    table.add_column("topic")
+    for day in (*(day[5:] for day in days), "change"):
+        table.add_column(day, justify="right", no_wrap=True)
+    for topic in compared["topics"]:
+        sizes = [
+            f"{cluster['size']}\n{cluster['share']:.0%}" if cluster else "-"
+            for cluster in (topic["clusters"].get(day) for day in days)
+        ]
+        change = topic["change"]
+        told = change if isinstance(change, str) else f"{100 * change:+.0f}"
+        table.add_row(*(Text(_printable(cell)) for cell in (topic["title"], *sizes, told)))
+    console = Console()
+    console.print(
+        Text(
+            f"Team {compared['team_id']}: traces in each topic, and their share of the day's "
+            f"sample, {days[0]} to {days[-1]}; change in percentage points"
         )
     )
     console.print(table)

@@ -323,16 +323,16 @@ def too_few_traces(sample: TraceSample, embeddings: TraceEmbeddings, min_traces:
     """Why there are too few traces to cluster, in one sentence; "" if there are enough."""
     if len(embeddings) >= min_traces:
         return ""
-    left_out = [
-        f"; {count} left out: {why}"
-        for counts in (sample.left_out, embeddings.left_out)
-        for why, count in counts.items()
-    ]
     return (
         f"team {sample.team_id} has {len(embeddings)} traces with a valid embedding in "
         f"[{utc(sample.window_start)}, {utc(sample.window_end)}), fewer than "
-        f"min_traces={min_traces}{''.join(left_out)}"
+        f"min_traces={min_traces}{in_words(sample.left_out)}{in_words(embeddings.left_out)}"
     )
+
+
+def in_words(left_out: Mapping[str, int]) -> str:
+    """Such as ``; 3 left out: vector of zeros``, for each reason."""
+    return "".join(f"; {count} left out: {why}" for why, count in left_out.items())
 
 
 def utc(time: datetime.datetime) -> str:

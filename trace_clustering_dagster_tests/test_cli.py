@@ -1,5 +1,6 @@
 """The commands, as a user types them."""
 
+import datetime
 import json
 import os
 import shutil
@@ -9,15 +10,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster_tests.conftest import (
     DAY,
+    NOON,
     REPOSITORY,
     Deployment,
     Server,
+    embedding_row,
     run_cli,
     separated_rows,
     summary_row,
@@ -182,6 +186,66 @@ def test_no_run_yet_names_the_command(deployment: Deployment) -> None:
 def test_other_day_is_not_shown(deployment: Deployment) -> None:
     deployment.run()
     assert clusters(deployment, "--team", "1", "--date", "2026-01-30").exit_code == 1
+
+
+@pytest.fixture
+def three_days(deploy: Any) -> Deployment:
+    """Topics 0 and 1 every day, topic 2 on the first two, topic 3 on the last. Topic 0 grows."""
+    rng = np.random.default_rng(0)
+    rows = [
+        embedding_row(
+            f"{day}-{topic}-{i}",
+            4 * np.eye(16)[topic] + 0.1 * rng.standard_normal(16),
+            timestamp=NOON + datetime.timedelta(days=day),
+        )
+        for day, sizes in enumerate([(20, 10, 10), (25, 10, 10), (40, 10, 0, 10)], start=-2)
+        for topic, size in enumerate(sizes)
+        for i in range(size)
+    ]
+    titles = [
+        summary_row(
+            row["document_id"], {"$ai_summary_title": f"Topic {row['document_id'].split('-')[-2]}"}
+        )
+        for row in rows
+    ]
+    deployment: Deployment = deploy(rows, titles)
+    for day in ("2026-01-29", "2026-01-30", DAY):
+        deployment.run(f"{day}|1", lookback_days=1, max_k=4)
+    return deployment
+
+
+def test_days_show_how_topics_moved(three_days: Deployment) -> None:
+    shown = clusters(three_days, "--team", "1", "--days", "7", "--json")
+    compared = json.loads(shown.output)
+    assert compared["days"] == ["2026-01-29", "2026-01-30", DAY]
+    sizes = {
+        topic["title"]: [topic["clusters"].get(day, {}).get("size") for day in compared["days"]]
+        for topic in compared["topics"]
+    }
+    assert sizes == {
+        "Topic 0": [20, 25, 40],
+        "Topic 1": [10, 10, 10],
+        "Topic 3": [None, None, 10],
+        "Topic 2": [10, 10, None],
+    }
+    changes = [topic["change"] for topic in compared["topics"]]
+    assert changes[:2] == pytest.approx([40 / 60 - 20 / 40, 10 / 60 - 10 / 40])
+    assert changes[2:] == ["new", "gone"]
+    printed = clusters(three_days, "--team", "1", "--days", "7").output
+    for part in ("01-29", "67%", "+17", "-8", "new", "gone"):
+        assert part in printed
+
+
+def test_days_end_with_the_given_date_and_are_no_more_than_asked_for(
+    three_days: Deployment,
+) -> None:
+    shown = clusters(three_days, "--team", "1", "--days", "2", "--date", "2026-01-30", "--json")
+    assert json.loads(shown.output)["days"] == ["2026-01-29", "2026-01-30"]
+    alone = clusters(three_days, "--team", "1", "--days", "2", "--date", "2026-01-29")
+    assert alone.exit_code == 1
+    assert alone.output.startswith("Error: nothing to compare: of the 2 days up to 2026-01-29")
+    assert alone.output.count("\n") == 1
+    assert clusters(three_days, "--team", "1", "--days", "1").exit_code == 2
 
 
 def test_unreachable_server_is_one_line() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from trace_clustering_dagster.models import EmittedEvent, TraceEmbeddings, TraceSample, TraceSummary
+from trace_clustering_dagster.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +92,7 @@ def fetch_embeddings(clickhouse: "ClickHouse", sample: TraceSample) -> TraceEmbe
     row_of = {trace_id: row for row, trace_id in enumerate(sample.trace_ids)}
     matrix = np.zeros((len(row_of), sample.dimension), dtype=np.float32)
     found = np.zeros(len(row_of), dtype=bool)
+    progress = Progress()
     if row_of:
         parameters = {
             "team_id": sample.team_id,
@@ -109,6 +111,7 @@ def fetch_embeddings(clickhouse: "ClickHouse", sample: TraceSample) -> TraceEmbe
             known = rows >= 0
             matrix[rows[known]] = _vectors(batch, sample.dimension)[known]
             found[rows[known]] = True
+            progress.report("%d of %d embeddings fetched", found.sum(), len(found))
     finite = np.isfinite(matrix).all(axis=1)
     zero = ~matrix.any(axis=1)
     valid = found & finite & ~zero

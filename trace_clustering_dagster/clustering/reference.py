@@ -13,6 +13,7 @@ from trace_clustering_dagster.clustering.scores import (
     clamp_k_range,
     renumber,
 )
+from trace_clustering_dagster.progress import Progress
 
 
 def sweep_k_scikit_learn(
@@ -30,6 +31,7 @@ def sweep_k_scikit_learn(
     check_finite(embeddings)
     rows = np.asarray(embeddings, dtype=np.float64)
     scores = {}
+    progress = Progress()
     for k in range(k_range.min_k, k_range.max_k + 1):
         fit = KMeans(k, n_init=n_init, random_state=seed).fit(rows)
         labels, centroids = fit.labels_, fit.cluster_centers_
@@ -41,4 +43,5 @@ def sweep_k_scikit_learn(
             labels=renumber(labels, order),
             centroids=centroids[order].astype(np.float32),
         )
+        progress.report("sweep_k_scikit_learn: k = %d of %d to %d fitted", k, *k_range)
     return KSweep(scores)

@@ -1,11 +1,16 @@
 """Threads: many workers with one BLAS thread each, instead of one caller with many."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+from trace_clustering_dagster.progress import Progress
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -23,5 +28,30 @@ def worker_pool() -> Iterator[Executor]:
     """
     blas = ThreadpoolController().select(user_api="blas")
     workers = min((library["num_threads"] for library in blas.info()), default=os.cpu_count() or 1)
-    with blas.limit(limits=1), ThreadPoolExecutor(workers) as pool:
+    with blas.limit(limits=1), _ReportingPool(workers) as pool:
         yield pool
+
+
+class _ReportingPool(ThreadPoolExecutor):
+    """All that takes long is mapped over blocks by one pool: it can say how far it is."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self._progress = Progress()
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[T]:
+        """As in the base class, with progress in the log."""
+        blocks = [list(iterable) for iterable in iterables]
+        results = super().map(fn, *blocks, timeout=timeout, chunksize=chunksize)
+        return self._reported(results, fn.__qualname__.split(".")[0].strip("_"), len(blocks[0]))
+
+    def _reported(self, results: Iterator[T], work: str, total: int) -> Iterator[T]:
+        for done, result in enumerate(results, start=1):
+            self._progress.report("%s: %d of %d blocks", work, done, total)
+            yield result

@@ -1,0 +1,160 @@
+"""The Dagster UI of a materialised partition, in a real browser."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.by import By
+
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster_tests.browser import chromium
+from trace_clustering_dagster_tests.conftest import (
+    DAY,
+    REPOSITORY,
+    STAGES,
+    Deployment,
+    embedding_row,
+    separated_rows,
+    summary_row,
+    write_warehouse,
+)
+from trace_clustering_dagster_tests.daemon import until
+
+HOSTILE = "<img src=x onerror=document.title='obeyed'> refund"
+PARTITION = f"view=partitions&partition={DAY}%7C1"
+Page = Callable[[str], webdriver.Chrome]
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A folder with an instance as `dagster.yaml` describes it, and a team-day with one vector to
+    look at and titles that would like to be markup."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+        folder = Path(name)
+        text = (REPOSITORY / "dagster.yaml").read_text().replace(".dagster", name)
+        (folder / "dagster.yaml").write_text(yaml.safe_dump(yaml.safe_load(text)))
+        rows = [*separated_rows(), embedding_row("zeros", [0.0] * 16)]
+        titles = [
+            summary_row(row["document_id"], {"$ai_summary_title": f"{HOSTILE} {i % 3}"})
+            for i, row in enumerate(rows)
+        ]
+        write_warehouse(folder / "warehouse", rows, titles)
+        with dg.DagsterInstance.from_config(name) as instance:
+            deployment = Deployment(
+                ClickHouseResource(url=f"chdb://{folder / 'warehouse'}"),
+                folder / "assets",
+                instance=instance,
+            )
+            assert deployment.run().success
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def page(home: Path) -> Iterator[Page]:
+    """A function that opens a path of the UI in a browser."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with chromium() as browser, (home / "webserver.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port)),
+                *("-m", "trace_clustering_dagster"),
+            ],
+            cwd=home,
+            env={
+                **{k: v for k, v in os.environ.items() if not k.startswith("TRACE_CLUSTERING_")},
+                "DAGSTER_HOME": str(home),
+                "PYTHONPATH": str(REPOSITORY),
+                "TRACE_CLUSTERING_AUTOMATION": "off",
+                "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{home / 'warehouse'}",
+                "TRACE_CLUSTERING_STORAGE": str(home / "assets"),
+            },
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+        def answers() -> bool:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{url}/server_info", timeout=5).close()
+                return True
+            assert process.poll() is None, (home / "webserver.log").read_text()[-2000:]
+            return False
+
+        def open_path(path: str) -> webdriver.Chrome:
+            browser.get(url + path)
+            return browser
+
+        try:
+            until(answers)
+            yield open_path
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def shown(browser: webdriver.Chrome, *texts: str) -> bool:
+    """Whether all the texts stand on the page, which may be drawn just now."""
+    with contextlib.suppress(WebDriverException):
+        body = browser.find_element(By.TAG_NAME, "body").text
+        return all(text in body for text in texts)
+    return False
+
+
+def test_lineage_shows_all_stages(page: Page) -> None:
+    browser = page("/asset-groups/")
+    names = [stage.key.to_user_string() for stage in STAGES]
+    until(lambda: shown(browser, *names))
+    graph = "//*[local-name()='foreignObject']"
+    until(lambda: len(browser.find_elements(By.XPATH, graph)) >= len(names))
+    drawn = "".join(node.text for node in browser.find_elements(By.XPATH, graph))
+    assert [name for name in names if name not in drawn] == []
+
+
+def test_sweep_is_a_table_and_a_picture_that_mark_the_choice(page: Page) -> None:
+    browser = page(f"/assets/k_sweep_scores?{PARTITION}")
+    until(lambda: shown(browser, "silhouette", "chosen"))
+    rows = browser.find_elements(By.XPATH, "//table[.//th='chosen' or .//td='chosen']//tr")
+    cells = [[cell.text for cell in row.find_elements(By.XPATH, "./td")] for row in rows]
+    table = [row for row in cells if len(row) == 6 and row[0].isdigit()]
+    assert [row[0] for row in table] == ["3", "4", "5", "6"]
+    assert [row[-1] for row in table] == ["yes", "", "", ""]
+    browser.find_element(By.XPATH, "//*[contains(text(), 'Show Markdown')]").click()
+    image = until(
+        lambda: browser.find_elements(By.CSS_SELECTOR, "img[src^='data:image/svg+xml;base64,']")
+    )[0]
+    until(lambda: browser.execute_script("return arguments[0].naturalWidth", image) == 680)
+    assert "k = 3" in (image.get_attribute("alt") or "")
+
+
+def test_checks_are_there_and_say_what_to_do(page: Page) -> None:
+    browser = page("/assets/fitted_model?view=checks")
+    until(lambda: shown(browser, "every_trace_in_one_cluster", "structure_worth_showing"))
+    assert shown(browser, "Checks (3)", "Succeeded")
+    browser = page("/assets/embeddings?view=checks&checkDetail=vectors_valid")
+    until(lambda: shown(browser, "1 left out: vector of zeros", "materialise the partition again"))
+
+
+def test_text_of_traces_is_text(page: Page) -> None:
+    browser = page(f"/assets/labels?{PARTITION}")
+    until(lambda: shown(browser, HOSTILE))
+    assert "obeyed" not in browser.title
+    assert browser.find_elements(By.CSS_SELECTOR, "img[src=x]") == []
