@@ -17,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster.assets import emitted_event
+from trace_clustering_dagster.assets import emitted_event, report
 from trace_clustering_dagster.automation_settings import AutomationSettings
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.coordination import (
@@ -46,9 +46,9 @@ ALERT_TIMEOUT_SECONDS = 5
 
 trace_clustering = dg.define_asset_job(
     "trace_clustering",
-    # the event and all that it is made from
-    selection=dg.AssetSelection.assets(emitted_event).upstream(),
-    description="The eight stages for one team and day.",
+    # the report and all that it is made from
+    selection=dg.AssetSelection.assets(report).upstream(),
+    description="All stages for one team and day.",
 )
 
 

@@ -14,4 +14,5 @@ CODE_VERSIONS = {
     "representatives": "1",
     "labels": "1",
     "emitted_event": "1",
+    "report": "1",
 }
