@@ -365,9 +365,11 @@ class ReportIOManager(StageIOManager):
 
     def get_metadata(self, context: dg.OutputContext, obj: str) -> dict[str, dg.MetadataValue]:
         """The file's size, and its address for a browser."""
+        day, team_id = day_and_team(context.asset_partition_key)
+        path = self.folder(context.asset_key.to_user_string()) / f"{day}/{team_id}{self.extension}"
         return {
             "size_bytes": dg.MetadataValue.int(len(obj.encode())),
-            "url": dg.MetadataValue.url(self._get_path(context).as_uri()),
+            "url": dg.MetadataValue.url(path.as_uri()),
         }
 
     def write(self, value: str, file: BinaryIO) -> None:

@@ -101,7 +101,9 @@ def simplified_silhouettes(
     others[each, labels] = np.inf
     nearest = others.min(axis=1)
     larger = np.maximum(own, nearest)
-    return np.divide(nearest - own, larger, out=np.zeros(len(own)), where=larger > 0)
+    silhouettes = np.zeros(len(own))
+    np.divide(nearest - own, larger, out=silhouettes, where=larger > 0)
+    return silhouettes
 
 
 def estimate(

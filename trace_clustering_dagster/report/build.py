@@ -31,7 +31,8 @@ from trace_clustering_dagster.report import charts
 # takes a second, and their hashes fit into one query.
 DRAWN_TRACES = 4096
 SHOWN_REPRESENTATIVES = 10
-MAX_TITLE, MAX_ID, MAX_TEXT = 120, 100, 300
+# With these, 2,000 traces take less than 2 MB in any language.
+MAX_TITLE, MAX_ID, MAX_TEXT = 120, 100, 240
 COLORS, SHAPES = 8, 8
 # A browser shows them as nothing, or not as text; UTF-8 has no surrogates.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -86,7 +87,15 @@ def build_report(
         "charts": charts,
     }
     if model.k:
-        texts = _shown_summaries(summaries, redact) if show_text else {}
+        described = {trace.trace_id for trace in representatives.traces}
+        texts = {
+            trace_id: _shown(
+                # of the others only the title is shown, and redacting is slow
+                summary if trace_id in described else TraceSummary(trace_id, summary.title),
+                redact,
+            )
+            for trace_id, summary in (summaries if show_text else {}).items()
+        }
         page |= _clusters(embeddings, model, distances, representatives, labels, texts, show_text)
     style, script = _asset("report.css"), _asset("report.js")
     html = _template().render(
@@ -120,7 +129,7 @@ def _clusters(
         )
         mean = float(silhouettes.mean())
         plot = charts.silhouette_plot(silhouettes[rows], drawn_labels, mean, order)
-    nearest = representatives.by_cluster()
+    nearest, untitled = representatives.by_cluster(), TraceSummary("")
     clusters = []
     for cluster in order:
         label = labels.clusters[cluster]
@@ -143,7 +152,7 @@ def _clusters(
                     (
                         _cut(trace.trace_id, MAX_ID),
                         trace.distance,
-                        summaries.get(trace.trace_id, TraceSummary(trace.trace_id)),
+                        summaries.get(trace.trace_id, untitled),
                     )
                     for trace in nearest[cluster][:SHOWN_REPRESENTATIVES]
                 ],
@@ -152,9 +161,7 @@ def _clusters(
     traces = [
         [
             _cut(model.trace_ids[row], MAX_ID),
-            _cut(summaries[trace_id].title, MAX_TITLE)
-            if (trace_id := model.trace_ids[row]) in summaries
-            else "",
+            summaries.get(model.trace_ids[row], untitled).title,
             int(model.labels[row]),
             None if silhouettes is None else round(float(silhouettes[row]), 3),
             round(float(distances[row, model.labels[row]]), 4),
@@ -177,22 +184,17 @@ def _clusters(
     }
 
 
-def _shown_summaries(
-    summaries: Mapping[str, TraceSummary], redact: bool
-) -> dict[str, TraceSummary]:
-    """The summaries as long as anybody reads them, redacted before they are cut: half a secret
-    would not be found."""
-    shown = {}
-    for trace_id, summary in summaries.items():
-        whole = redact_summary(clipped(summary)) if redact else clipped(summary)
-        shown[trace_id] = TraceSummary(
-            trace_id,
-            _cut(whole.title, MAX_TEXT),
-            _cut(whole.flow_diagram, 2 * MAX_TEXT),
-            tuple(_cut(text, MAX_TEXT) for text in whole.bullets),
-            tuple(_cut(text, MAX_TEXT) for text in whole.interesting_notes),
-        )
-    return shown
+def _shown(summary: TraceSummary, redact: bool) -> TraceSummary:
+    """The summary as long as anybody reads it, redacted before it is cut: half a secret would not
+    be found."""
+    whole = redact_summary(clipped(summary)) if redact else clipped(summary)
+    return TraceSummary(
+        whole.trace_id,
+        _cut(whole.title, MAX_TITLE),
+        _cut(whole.flow_diagram, 2 * MAX_TEXT),
+        tuple(_cut(text, MAX_TEXT) for text in whole.bullets),
+        tuple(_cut(text, MAX_TEXT) for text in whole.interesting_notes),
+    )
 
 
 def _left_out(sample: TraceSample, embeddings: TraceEmbeddings) -> dict[str, int]:

@@ -63,9 +63,9 @@ class Spread:
     next_x: float
 
 
-def spreads(distances: NDArray[np.float32], labels: NDArray[np.int32]) -> tuple[
-    list[Spread], list[tuple[float, float]]
-]:
+def spreads(
+    distances: NDArray[np.float32], labels: NDArray[np.int32]
+) -> tuple[list[Spread], list[tuple[float, float]]]:
     """The spread of each cluster, and the ticks (x, distance) of the axis that they share.
 
     Args:
@@ -102,7 +102,7 @@ def spreads(distances: NDArray[np.float32], labels: NDArray[np.int32]) -> tuple[
                 next_x=x(medians[1]),
             )
         )
-    return found, [(x(tick), tick) for tick in nice_ticks(low, high, 5)]
+    return found, [(x(tick), tick) for tick in nice_ticks(low, high, 6)]
 
 
 def _steps(heights: NDArray[np.float64]) -> str:

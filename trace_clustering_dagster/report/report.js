@@ -142,11 +142,16 @@ function explorer() {
     return found;
   }
 
+  map.setAttribute("role", "application");
+  map.setAttribute("aria-describedby", "keys");
+  map.setAttribute("tabindex", "0");
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   map.addEventListener("keydown", (event) => {
     if (event.key in arrows) {
       const from = current ?? pinned;
-      show(from ? beside(from, ...arrows[event.key]) : visible()[0] ?? null);
+      const mark = from ? beside(from, ...arrows[event.key]) : visible()[0] ?? null;
+      show(mark);
+      $("spoken").textContent = mark ? `${nameOf(mark)}, cluster ${mark.cluster}` : "";
     } else if (event.key === "Enter" && current) {
       pin(current);
     } else if (event.key === "Escape") {
