@@ -216,10 +216,7 @@ def _runs(instance: dg.DagsterInstance, under_care: list[datetime.date]) -> list
     return [
         PastRun(
             run_id=record.dagster_run.run_id,
-            team_day=TeamDay(
-                datetime.date.fromisoformat(record.dagster_run.tags[DAY_TAG]),
-                int(record.dagster_run.tags[TEAM_TAG]),
-            ),
+            team_day=_team_day_of(record.dagster_run),
             status=statuses.get(record.dagster_run.status, "active"),
             attempt=int(record.dagster_run.tags.get(ATTEMPT_TAG, 0)),
             ended=datetime.datetime.fromtimestamp(record.end_time, datetime.timezone.utc)
@@ -244,6 +241,10 @@ def _being_launched(ticks: list[Any], known_run_ids: set[str]) -> list[PastRun]:
 
 def _team_day(partition_key: str) -> TeamDay:
     return TeamDay(*day_and_team(partition_key))
+
+
+def _team_day_of(run: dg.DagsterRun) -> TeamDay:
+    return TeamDay(datetime.date.fromisoformat(run.tags[DAY_TAG]), int(run.tags[TEAM_TAG]))
 
 
 def _materialized(instance: dg.DagsterInstance, team_days: Iterable[TeamDay]) -> set[TeamDay]:
@@ -307,6 +308,8 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
         0 < attempt < settings.max_attempts
         and settings.automation == "on"
         and _is_on(context.instance, COORDINATOR)
+        # with its event a day is done, whatever came after
+        and not _materialized(context.instance, [_team_day_of(run)])
     )
     stage, reason = _what_failed(context)
     facts = {
