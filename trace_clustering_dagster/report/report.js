@@ -30,7 +30,6 @@ function explorer() {
   const data = JSON.parse($("data").textContent);
   const map = $("map");
   const tip = $("tip");
-  const ring = $("ring");
   const hidden = new Set();
   let pinned = null;
   let current = null;
@@ -57,15 +56,16 @@ function explorer() {
     return found;
   }
 
+  function encircle(mark, ring) {
+    ring.classList.toggle("off", !mark);
+    ring.setAttribute("cx", mark?.x ?? 0);
+    ring.setAttribute("cy", mark?.y ?? 0);
+  }
+
   function show(mark) {
     current = mark;
-    const ringed = mark ?? pinned;
-    ring.classList.toggle("off", !ringed);
+    encircle(mark, $("ring"));
     tip.hidden = !mark;
-    if (ringed) {
-      ring.setAttribute("cx", ringed.x);
-      ring.setAttribute("cy", ringed.y);
-    }
     if (!mark) return;
     tip.replaceChildren(element("bdi", nameOf(mark)), element("div", `#${mark.cluster}`));
     const box = map.getBoundingClientRect();
@@ -78,6 +78,7 @@ function explorer() {
 
   function pin(mark) {
     pinned = mark;
+    encircle(mark, $("pin"));
     const panel = $("pinned");
     panel.hidden = !mark;
     if (mark) {
@@ -94,7 +95,6 @@ function explorer() {
       title.append(element("bdi", nameOf(mark)));
       panel.replaceChildren(title, cluster, element("p", numbers.join(", "), "note"), id, unpin);
     }
-    show(mark);
   }
 
   function toggle(button) {
@@ -104,6 +104,7 @@ function explorer() {
     button.setAttribute("aria-pressed", String(on));
     for (const part of map.querySelectorAll(`[data-cluster="${cluster}"]`)) part.classList.toggle("off", !on);
     if (hidden.has(pinned?.cluster)) pin(null);
+    if (hidden.has(current?.cluster)) show(null);
     search();
   }
 
@@ -156,6 +157,7 @@ function explorer() {
       pin(current);
     } else if (event.key === "Escape") {
       pin(null);
+      show(null);
     } else {
       return;
     }

@@ -141,6 +141,8 @@ def test_hover_shows_the_title_and_a_click_pins_it(browser: Chrome, path: Path) 
     hover(browser, "h1")
     assert not visible(browser, "#tip")
     assert element(browser, "#pinned h4").text == title, "it stays when the pointer is gone"
+    assert visible(browser, "#pin")
+    assert not visible(browser, "#ring")
     element(browser, "#pinned button").click()
     assert not visible(browser, "#pinned")
 
