@@ -31,7 +31,6 @@ from trace_clustering_dagster.definitions import defs
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster_tests.clickhouse.test_clickhouse import unused_port
 from trace_clustering_dagster_tests.conftest import (
-    DAY,
     NOON,
     SERVER_PASSWORD,
     STAGES,
@@ -512,35 +511,3 @@ def test_an_alert_that_is_not_delivered_is_a_line_without_the_url(receiver_is: s
         problem = automation._post(url, {"text": "x"}, timeout=1)
     assert problem
     assert "s3cret" not in problem
-
-
-def test_failed_report_is_left_to_a_person(
-    deploy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The event is there: the coordinator requests no run for a report alone."""
-    deployment = deploy(separated_rows())
-    deployment.instance = DaemonHome(folder / "home", {}).instance
-    deployment.run()
-    (deployment.storage / "labels" / DAY / "1.json").unlink()
-    result = dg.materialize(
-        STAGES,
-        selection="report",
-        partition_key=f"{DAY}|1",
-        instance=deployment.instance,
-        resources=deployment.resources(),
-        tags={automation.ATTEMPT_TAG: "1"},
-        raise_on_error=False,
-    )
-    with receiver() as (url, posted):
-        monkeypatch.setenv("TRACE_CLUSTERING_ALERT_URL", url)
-        automation.trace_clustering_failure(
-            dg.build_run_status_sensor_context(
-                sensor_name="trace_clustering_failure",
-                dagster_event=result.get_run_failure_event(),
-                dagster_instance=deployment.instance,
-                dagster_run=result.dagster_run,
-            ).for_run_failure()
-        )
-        (alert,) = posted
-    assert alert["stage"] == "report"
-    assert "no further attempt" in alert["text"]

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from trace_clustering_dagster import automation
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.definitions import defs
 from trace_clustering_dagster_tests.conftest import (
@@ -19,6 +20,7 @@ from trace_clustering_dagster_tests.conftest import (
     separated_rows,
     summary_row,
 )
+from trace_clustering_dagster_tests.test_automation import receiver
 
 
 @pytest.fixture
@@ -76,6 +78,37 @@ def test_job_ends_with_the_report() -> None:
     assert set(selected) == {stage.key for stage in STAGES}
     graph = defs.resolve_asset_graph()
     assert dg.AssetKey("emitted_event") in graph.get(dg.AssetKey("report")).parent_keys
+
+
+def test_failed_report_is_left_to_a_person(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event is there: the coordinator requests no run for a report alone."""
+    with dg.instance_for_test() as instance, receiver() as (url, posted):
+        deployment.instance = instance
+        deployment.run()
+        (deployment.storage / "labels" / DAY / "1.json").unlink()
+        result = dg.materialize(
+            STAGES,
+            selection="report",
+            partition_key=f"{DAY}|1",
+            instance=instance,
+            resources=deployment.resources(),
+            tags={automation.ATTEMPT_TAG: "1"},
+            raise_on_error=False,
+        )
+        monkeypatch.setenv("TRACE_CLUSTERING_ALERT_URL", url)
+        automation.trace_clustering_failure(
+            dg.build_run_status_sensor_context(
+                sensor_name="trace_clustering_failure",
+                dagster_event=result.get_run_failure_event(),
+                dagster_instance=instance,
+                dagster_run=result.dagster_run,
+            ).for_run_failure()
+        )
+    (alert,) = posted
+    assert alert["stage"] == "report"
+    assert "no further attempt" in alert["text"]
 
 
 def put(storage: Path, *names: str) -> None:
