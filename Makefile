@@ -24,6 +24,7 @@ demo: $(INSTALLED)
 	@echo
 	@$(BIN)/trace-clustering clusters --team 1
 	@echo
+	@echo "The report, for a browser: $$($(BIN)/trace-clustering report --team 1)"
 	@echo "Next: 'make ui' opens the same assets at http://localhost:3000, and clusters team 2 of the"
 	@echo "sample warehouse by itself. README.md says how to point it at your own ClickHouse."
 

@@ -1,4 +1,4 @@
-"""The same eight assets, returning constants: what a run costs before it does anything."""
+"""The same assets, returning constants: what a run costs before it does anything."""
 
 from typing import Any
 

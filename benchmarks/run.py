@@ -1,6 +1,6 @@
 """A whole run against the same graph of constants: `python -m benchmarks.run`.
 
-Both are `dagster asset materialize` of eight assets in a process of its own, in turn, on 2,000
+Both are `dagster asset materialize` of all assets in a process of its own, in turn, on 2,000
 traces with 3,072-d embeddings in an embedded warehouse. The figures are medians.
 """
 

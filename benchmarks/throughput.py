@@ -38,7 +38,7 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
-CLICKHOUSE_STAGES = {"trace_ids", "embeddings", "labels", "emitted_event"}
+CLICKHOUSE_STAGES = {"trace_ids", "embeddings", "labels", "emitted_event", "report"}
 # What a profile counts as what, by the function's file and name. None calls another.
 PROFILED = {
     "imports": [("importlib._bootstrap>", "_find_and_load")],

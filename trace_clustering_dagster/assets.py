@@ -1,5 +1,5 @@
-"""The eight stages, from trace ids to the emitted event. Each takes its inputs, makes one call
-into the core, and returns its value with what a person wants to see of it."""
+"""The nine stages, from trace ids to the emitted event and the report. Each takes its inputs, makes
+one call into the core, and returns its value with what a person wants to see of it."""
 
 import functools
 import time
@@ -51,7 +51,10 @@ RETRIES = dg.RetryPolicy(
 
 
 def stage(
-    *kinds: str, pool: str | None = None, checks: Mapping[str, str] | None = None
+    *kinds: str,
+    pool: str | None = None,
+    checks: Mapping[str, str] | None = None,
+    deps: Sequence[dg.AssetsDefinition] = (),
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """The asset decorator with what all stages share."""
 
@@ -74,6 +77,7 @@ def stage(
             io_manager_key=f"{function.__name__}_io_manager",
             retry_policy=RETRIES,
             pool=pool,
+            deps=deps,
             code_version=CODE_VERSIONS[function.__name__],
             check_specs=check_specs(function.__name__, checks or {}),
         )(timed)
@@ -318,3 +322,48 @@ def emitted_event(
         metadata=event_metadata(trace_ids, fitted_model, event, clickhouse.events_table),
         check_results=[check_event(event)],
     )
+
+
+@stage("clickhouse", "html", pool="clickhouse", deps=[emitted_event])
+def report(
+    context: dg.AssetExecutionContext,
+    trace_ids: TraceSample,
+    embeddings: TraceEmbeddings,
+    fitted_model: FittedModel,
+    distance_matrix: DistanceMatrix,
+    representatives: Representatives,
+    labels: ClusterLabels,
+    params: ClusteringParams,
+    clickhouse: dg.ResourceParam[ClickHouseResource],
+) -> dg.MaterializeResult[str]:
+    """One HTML page for those who read the clusters: `trace-clustering report` opens it.
+
+    Also of a team without clusters: then it says why.
+    """
+    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
+    from trace_clustering_dagster.report.build import build_report, shown_trace_ids
+
+    model = fitted_model.digest
+    require_same(embeddings.sample_digest, trace_ids.digest, "embeddings", "trace_ids")
+    require_same(fitted_model.sample_digest, trace_ids.digest, "fitted_model", "trace_ids")
+    require_same(distance_matrix.model_digest, model, "distance_matrix", "fitted_model")
+    require_same(representatives.model_digest, model, "representatives", "fitted_model")
+    require_same(labels.model_digest, model, "labels", "fitted_model")
+    shown = shown_trace_ids(fitted_model, representatives) if params.emit_examples else []
+    window = (trace_ids.window_start, trace_ids.window_end)
+    summaries = fetch_summaries(
+        clickhouse.connect(log_comment(context)), trace_ids.team_id, window, shown
+    )
+    page = build_report(
+        trace_ids,
+        embeddings,
+        fitted_model,
+        distance_matrix.distances,
+        representatives,
+        labels,
+        summaries,
+        redact=params.redact,
+        show_text=params.emit_examples,
+    )
+    context.log.info(f"a page of {len(page) / 1e6:.1f} million characters, {len(summaries)} titles")
+    return dg.MaterializeResult(value=page)

@@ -21,7 +21,7 @@ from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster.assets import emitted_event
+from trace_clustering_dagster.assets import emitted_event, report
 from trace_clustering_dagster.automation_settings import AutomationSettings
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.coordination import (
@@ -54,9 +54,9 @@ DISCOVERY_TIMEOUT_SECONDS = 20
 
 trace_clustering = dg.define_asset_job(
     "trace_clustering",
-    # the event and all that it is made from
-    selection=dg.AssetSelection.assets(emitted_event).upstream(),
-    description="The eight stages for one team and day.",
+    # the report and all that it is made from
+    selection=dg.AssetSelection.assets(report).upstream(),
+    description="All stages for one team and day.",
 )
 
 
@@ -243,10 +243,7 @@ def _runs(instance: dg.DagsterInstance, under_care: list[datetime.date]) -> list
     return [
         PastRun(
             run_id=record.dagster_run.run_id,
-            team_day=TeamDay(
-                datetime.date.fromisoformat(record.dagster_run.tags[DAY_TAG]),
-                int(record.dagster_run.tags[TEAM_TAG]),
-            ),
+            team_day=_team_day_of(record.dagster_run),
             status=statuses.get(record.dagster_run.status, "active"),
             attempt=_attempt(record.dagster_run),
             # a run that was imported may lack an end
@@ -287,6 +284,10 @@ def _being_launched(ticks: list[Any], known_run_ids: set[str]) -> list[PastRun]:
 
 def _team_day(partition_key: str) -> TeamDay:
     return TeamDay(*day_and_team(partition_key))
+
+
+def _team_day_of(run: dg.DagsterRun) -> TeamDay:
+    return TeamDay(datetime.date.fromisoformat(run.tags[DAY_TAG]), int(run.tags[TEAM_TAG]))
 
 
 def _materialized(instance: dg.DagsterInstance, team_days: Iterable[TeamDay]) -> set[TeamDay]:
@@ -339,6 +340,10 @@ def _evaluations(ticks: list[Any]) -> int:
 def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
     """One line in the log for each failed run, and an alert where a person is needed."""
     run = context.dagster_run
+    # a run that is ended from outside fails once there, and once more in its own process
+    (first, *_) = context.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    if first.dagster_event and first.dagster_event.message != context.failure_event.message:
+        return
     # a wrong setting must not hide a failure
     settings = AutomationSettings.valid_part_of_environment()
     stage, reason = _what_failed(context)
@@ -379,8 +384,9 @@ def _what_is_next(context: dg.RunFailureSensorContext, settings: AutomationSetti
         return ""
     if not teams.has_partition_key(tags.get(TEAM_TAG, "")) or DAY_TAG not in tags:
         return ""
-    team_day = _team_day(f"{tags[DAY_TAG]}|{tags[TEAM_TAG]}")
-    if not is_listed(team_day.team_id, settings):
+    team_day = _team_day_of(context.dagster_run)
+    # with its event a day is done, whatever came after
+    if not is_listed(team_day.team_id, settings) or _materialized(instance, [team_day]):
         return ""
     now = datetime.datetime.now(datetime.timezone.utc)
     runs = [run for run in _runs(instance, [team_day.day]) if run.team_day == team_day]

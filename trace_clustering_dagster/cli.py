@@ -1,7 +1,8 @@
-"""The command line: write the sample warehouse, read the clusters back."""
+"""The command line: write the sample warehouse, read the clusters back, open the report."""
 
 import datetime
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Daily clustering of LLM traces: sample data, and the clusters that were emitted."""
+    """Daily clustering of LLM traces: sample data, the clusters that were emitted, the report."""
 
 
 @main.command("demo-data")
@@ -94,6 +95,45 @@ def _compared(connection: "ClickHouse", newest: Mapping[str, Any], days: int) ->
     return compared
 
 
+@main.command()
+@click.option("--team", "team_id", type=click.IntRange(min=1), required=True, help="Team id.")
+@click.option(
+    "--date",
+    "day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Day of the partition (UTC). Default: the latest there is.",
+)
+@click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
+def report(team_id: int, day: datetime.datetime | None, in_browser: bool) -> None:
+    """Print where the report of a team and day is stored, one HTML file."""
+    from upath import UPath
+
+    from trace_clustering_dagster.io_managers import DEFAULT_STORAGE, STORAGE_VARIABLE
+
+    storage = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
+    try:
+        folder = UPath(storage).absolute() / "report"
+        stored = {path.parent.name: path for path in folder.glob(f"*/{team_id}.html")}
+    except Exception as error:  # of the object store's library, as it likes
+        message = f"{STORAGE_VARIABLE}={storage} cannot be read: {error}"
+        raise click.ClickException(message) from None
+    latest = max(stored, default="")
+    wanted = f"{day:%Y-%m-%d}" if day else latest
+    if wanted not in stored:
+        raise click.ClickException(
+            f"no report of team {team_id} {f'for {wanted}' if day else 'yet'} in {folder}"
+            + (f"; the latest is of {latest}" if latest else "")
+            + f". Make it with: {_command(team_id, day)}"
+        )
+    path = stored[wanted]
+    click.echo(path)
+    if in_browser:
+        if path.protocol not in ("", "file"):
+            raise click.ClickException("it is not on this machine: download it, then open it")
+        if click.launch(str(path)) != 0:
+            raise click.ClickException("no browser was found: open the file above in one yourself")
+
+
 @contextmanager
 def _failures_as_one_line() -> Iterator[None]:
     import dagster as dg
@@ -116,13 +156,20 @@ def _why_nothing(
     traces = count_traces(connection, team_id)
     if not traces:
         return f"no such team: team {team_id} has no traces at {url}"
-    yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
-    date = f"{day or yesterday:%Y-%m-%d}"
     return (
-        f"no clusters of team {team_id} {f'for {date}' if day else 'yet'}. It has {traces} traces "
-        "in all; a run for too few of them emits nothing and says so on the asset emitted_event. "
-        "Run it with: dagster asset materialize -m trace_clustering_dagster --select '*' "
-        f"--partition '{date}|{team_id}'"
+        f"no clusters of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'}. It has {traces} "
+        "traces in all; a run for too few of them emits nothing and says so on the asset "
+        "emitted_event. "
+        f"Run it with: {_command(team_id, day)}"
+    )
+
+
+def _command(team_id: int, day: datetime.datetime | None) -> str:
+    """What runs a team's day; without a day, yesterday's."""
+    yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+    return (
+        "dagster asset materialize -m trace_clustering_dagster --select '*' "
+        f"--partition '{day or yesterday:%Y-%m-%d}|{team_id}'"
     )
 
 

@@ -358,6 +358,27 @@ class EmittedEventIOManager(StageIOManager):
         return EmittedEvent(**{**receipt, "timestamp": time})
 
 
+class ReportIOManager(StageIOManager):
+    """One HTML page, for a browser."""
+
+    extension: ClassVar[str | None] = ".html"
+
+    def get_metadata(self, context: dg.OutputContext, obj: str) -> dict[str, dg.MetadataValue]:
+        """The file's size, and its address for a browser."""
+        day, team_id = day_and_team(context.asset_partition_key)
+        path = self.folder(context.asset_key.to_user_string()) / f"{day}/{team_id}{self.extension}"
+        return {
+            "size_bytes": dg.MetadataValue.int(len(obj.encode())),
+            "url": dg.MetadataValue.url(path.as_uri()),
+        }
+
+    def write(self, value: str, file: BinaryIO) -> None:
+        file.write(value.encode())
+
+    def read(self, path: "UPath") -> str:
+        return path.read_text("utf-8")
+
+
 STAGE_IO_MANAGERS: Mapping[str, type[StageIOManager]] = {
     "trace_ids": TraceIdsIOManager,
     "embeddings": EmbeddingsIOManager,
@@ -367,13 +388,14 @@ STAGE_IO_MANAGERS: Mapping[str, type[StageIOManager]] = {
     "representatives": RepresentativesIOManager,
     "labels": LabelsIOManager,
     "emitted_event": EmittedEventIOManager,
+    "report": ReportIOManager,
 }
 
 
 def stage_io_managers(
     base_path: str, clickhouse: ClickHouseResource, retention_days: int = DEFAULT_RETENTION_DAYS
 ) -> dict[str, StageIOManager]:
-    """The IO managers of the eight stages by resource key, ``<asset>_io_manager``."""
+    """The IO managers of the stages by resource key, ``<asset>_io_manager``."""
     managers = {}
     for asset, make in STAGE_IO_MANAGERS.items():
         fields: dict[str, Any] = {"base_path": base_path}

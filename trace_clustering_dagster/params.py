@@ -101,7 +101,8 @@ class ClusteringParams(dg.ConfigurableResource):
         "that labels are made from.",
     )
     emit_examples: bool = Field(
-        default=True, description="Show text of the representatives in the metadata of the assets."
+        default=True,
+        description="Show text of traces in the metadata of the assets and in the report.",
     )
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ CODE_VERSIONS = {
     "representatives": "1",
     "labels": "1",
     "emitted_event": "1",
+    "report": "1",
 }
 
 # What the event says of the algorithm that made it. Raise it with any of the numbers above whose

@@ -30,6 +30,7 @@ from trace_clustering_dagster.assets import (
     fitted_model,
     k_sweep_scores,
     labels,
+    report,
     representatives,
     trace_ids,
 )
@@ -49,6 +50,7 @@ STAGES = [
     representatives,
     labels,
     emitted_event,
+    report,
 ]
 DAY = "2026-01-31"
 NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=UTC)

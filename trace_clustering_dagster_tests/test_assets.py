@@ -1,4 +1,4 @@
-"""The eight stages together, on small warehouses whose right answer is known."""
+"""The stages together, on small warehouses whose right answer is known."""
 
 import datetime
 import json
@@ -102,6 +102,7 @@ def test_each_stage_is_stored_in_the_documented_format(deploy: Any) -> None:
         f"representatives/{DAY}/1.parquet",
         f"labels/{DAY}/1.json",
         f"emitted_event/{DAY}/1.json",
+        f"report/{DAY}/1.html",
     }
 
     def path(asset: str, extension: str) -> Path:
@@ -414,6 +415,8 @@ def test_late_traces_do_not_get_into_a_stored_sample(deploy: Any) -> None:
             "emitted_event",
             "labels",
         ),
+        (["trace_ids"], {"lookback_days": 14}, "report", "embeddings"),
+        (["k_sweep_scores", "fitted_model"], {"min_k": 4}, "report", "distance_matrix"),
     ],
 )
 def test_stored_values_of_different_runs_are_not_mixed(

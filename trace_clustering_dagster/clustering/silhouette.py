@@ -13,9 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from trace_clustering_dagster.clustering.distances import refine_close_pairs, squared_distances
-from trace_clustering_dagster.clustering.rows import CentredRows, blocks
+from trace_clustering_dagster.clustering.distances import (
+    refine_close_pairs,
+    squared_distances,
+    squared_norms,
+)
+from trace_clustering_dagster.clustering.rows import CentredRows, blocks, useful_centre
 from trace_clustering_dagster.clustering.sketch import Sketch
+from trace_clustering_dagster.clustering.workers import worker_pool
 
 Span = tuple[int, int]
 Labels = Mapping[int, NDArray[np.int32]]  # for each k
@@ -69,6 +74,36 @@ def exact_samples(
 
     sums = _sums_over_all_pairs(rows.n, distances, labels, _EXACT_BLOCK, pool)
     return _samples(sums, labels, (0, rows.n), rows.n)
+
+
+def row_silhouettes(embeddings: NDArray[Any], labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """The exact silhouette of every row: (n,), in time growing with n^2 d.
+
+    embeddings: (n, d). labels: (n,), 0..k-1, none empty, k >= 2.
+    """
+    rows = CentredRows(embeddings, useful_centre(embeddings), np.float64)
+    k = int(labels.max()) + 1
+    with worker_pool() as pool:
+        return exact_samples(rows, squared_norms(rows.block(0, rows.n)), {k: labels}, pool)[k]
+
+
+def simplified_silhouettes(
+    distances: NDArray[np.float32], labels: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """The simplified silhouette of every row (Hruschka, de Castro and Campello, 2004): distances to
+    centroids in place of mean distances to members, and so higher than the silhouette.
+
+    distances: (n, k) to the centroids, k >= 2. labels: (n,), 0..k-1.
+    """
+    others = distances.astype(np.float64)
+    each = np.arange(len(labels))
+    own = others[each, labels]
+    others[each, labels] = np.inf
+    nearest = others.min(axis=1)
+    larger = np.maximum(own, nearest)
+    silhouettes = np.zeros(len(own))
+    np.divide(nearest - own, larger, out=silhouettes, where=larger > 0)
+    return silhouettes
 
 
 def estimate(

@@ -80,7 +80,7 @@ def gather_evidence(
         members.append(_spread([t for t in unseen if t not in aside], MEMBERS))
 
     fetched = fetch(sorted(shown.union(*held_out, *members)))
-    summaries = {trace_id: _clipped(summary) for trace_id, summary in fetched.items()}
+    summaries = {trace_id: clipped(summary) for trace_id, summary in fetched.items()}
     if redact:
         summaries = {trace_id: redact_summary(s) for trace_id, s in summaries.items()}
     nearest = representatives.by_cluster()
@@ -107,7 +107,8 @@ def _spread(trace_ids: Sequence[str], count: int) -> list[str]:
     return [trace_ids[row] for row in rows]
 
 
-def _clipped(summary: TraceSummary) -> TraceSummary:
+def clipped(summary: TraceSummary) -> TraceSummary:
+    """The summary without what is beyond a reader's, or a label's, need."""
     return dataclasses.replace(
         summary,
         title=summary.title[:MAX_CHARACTERS],

@@ -1,0 +1,237 @@
+"""Build the report from the stages' values: everything in one HTML file that asks for nothing."""
+
+import base64
+import functools
+import hashlib
+import importlib.metadata
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trace_clustering_dagster.clustering.projection import principal_plane
+from trace_clustering_dagster.clustering.silhouette import row_silhouettes, simplified_silhouettes
+from trace_clustering_dagster.events import run_id
+from trace_clustering_dagster.labeling.evidence import clipped
+from trace_clustering_dagster.labeling.redaction import redact_summary
+from trace_clustering_dagster.models import (
+    ClusterLabels,
+    FittedModel,
+    Representatives,
+    TraceEmbeddings,
+    TraceSample,
+    TraceSummary,
+)
+from trace_clustering_dagster.report import charts
+from trace_clustering_dagster.versions import CLUSTERING_VERSION
+
+# With more traces, so many of them are drawn: a browser can draw them, an exact silhouette of each
+# takes a second, and their hashes fit into one query.
+DRAWN_TRACES = 4096
+SHOWN_REPRESENTATIVES = 10
+# With these, 2,000 traces take less than 2 MB in any language.
+MAX_TITLE, MAX_ID, MAX_TEXT = 120, 100, 240
+COLORS, SHAPES = 8, 8
+# A browser shows them as nothing, or not as text; UTF-8 has no surrogates.
+_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def drawn_rows(model: FittedModel) -> NDArray[np.intp]:
+    """The rows of the traces that the report draws: all, or evenly spaced ones of too many."""
+    n = len(model.trace_ids)
+    return np.linspace(0, n - 1, min(n, DRAWN_TRACES)).astype(np.intp)
+
+
+def shown_trace_ids(model: FittedModel, representatives: Representatives) -> list[str]:
+    """The traces whose summaries the report shows something of."""
+    drawn = {model.trace_ids[row] for row in drawn_rows(model)}
+    return sorted(drawn | {trace.trace_id for trace in representatives.traces})
+
+
+def build_report(
+    sample: TraceSample,
+    embeddings: TraceEmbeddings,
+    model: FittedModel,
+    distances: NDArray[np.float32],
+    representatives: Representatives,
+    labels: ClusterLabels,
+    summaries: Mapping[str, TraceSummary],
+    *,
+    redact: bool = True,
+    show_text: bool = True,
+) -> str:
+    """The report as one HTML page.
+
+    Args:
+        sample, embeddings, model, representatives, labels: Of one run; embeddings, model and
+            distances have the same rows.
+        distances: (n, k), to the centroids.
+        summaries: By trace id, those of `shown_trace_ids`; missing ones are shown by their ids.
+        redact: Replace what identifies people and opens doors in the summaries.
+        show_text: Whether text of traces may be shown; without, titles made from it are not either.
+    """
+    page: dict[str, Any] = {
+        "sample": sample,
+        "model": model,
+        "labels": labels,
+        "run_id": run_id(sample),
+        "left_out": _left_out(sample, embeddings),
+        "parameters": dict(model.parameters),
+        "versions": {
+            "trace_clustering_dagster": importlib.metadata.version("trace-clustering-dagster"),
+            "clustering": CLUSTERING_VERSION,
+        },
+        "show_text": show_text,
+        "charts": charts,
+    }
+    if model.k:
+        described = {trace.trace_id for trace in representatives.traces}
+        texts = {
+            trace_id: _shown(
+                # of the others only the title is shown, and redacting is slow
+                summary if trace_id in described else TraceSummary(trace_id, summary.title),
+                redact,
+            )
+            for trace_id, summary in (summaries if show_text else {}).items()
+        }
+        page |= _clusters(embeddings, model, distances, representatives, labels, texts, show_text)
+    style, script = _asset("report.css"), _asset("report.js")
+    html = _template().render(
+        **page, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
+    )
+    return _UNSHOWABLE.sub("�", html)
+
+
+def _clusters(
+    embeddings: TraceEmbeddings,
+    model: FittedModel,
+    distances: NDArray[np.float32],
+    representatives: Representatives,
+    labels: ClusterLabels,
+    summaries: Mapping[str, TraceSummary],
+    show_text: bool,
+) -> dict[str, Any]:
+    """What the page shows of the clusters and their traces."""
+    rows = drawn_rows(model)
+    drawn_labels = model.labels[rows]
+    sizes = model.sizes.tolist()
+    order = sorted(range(model.k), key=lambda cluster: (-sizes[cluster], cluster))
+    spreads, spread_ticks = charts.spreads(distances, model.labels)
+    exact = len(rows) == len(model.trace_ids)
+    silhouettes, plot = None, None
+    if model.k > 1:
+        silhouettes = (
+            row_silhouettes(embeddings.matrix, model.labels)
+            if exact
+            else simplified_silhouettes(distances, model.labels)
+        )
+        mean = float(silhouettes.mean())
+        plot = charts.silhouette_plot(silhouettes[rows], drawn_labels, mean, order)
+    nearest, untitled = representatives.by_cluster(), TraceSummary("")
+    clusters = []
+    for cluster in order:
+        label = labels.clusters[cluster]
+        hidden = label.source == "offline" and not show_text
+        members = model.labels == cluster
+        clusters.append(
+            {
+                "id": cluster,
+                "title": f"Cluster {cluster}" if hidden else label.title,
+                "description": "Hidden: emit_examples is false" if hidden else label.description,
+                "source": label.source,
+                "reason": label.reason,
+                "size": sizes[cluster],
+                "share": sizes[cluster] / len(model.labels),
+                "color": cluster % COLORS,
+                "shape": (cluster + cluster // COLORS) % SHAPES,
+                "spread": spreads[cluster],
+                "silhouette": None if silhouettes is None else float(silhouettes[members].mean()),
+                "representatives": [
+                    (
+                        _cut(trace.trace_id, MAX_ID),
+                        trace.distance,
+                        summaries.get(trace.trace_id, untitled),
+                    )
+                    for trace in nearest[cluster][:SHOWN_REPRESENTATIVES]
+                ],
+            }
+        )
+    traces = [
+        [
+            _cut(model.trace_ids[row], MAX_ID),
+            summaries.get(model.trace_ids[row], untitled).title,
+            int(model.labels[row]),
+            None if silhouettes is None else round(float(silhouettes[row]), 3),
+            round(float(distances[row, model.labels[row]]), 4),
+        ]
+        for row in rows
+    ]
+    return {
+        "clusters": clusters,
+        "by_id": {cluster["id"]: cluster for cluster in clusters},
+        "map": charts.trace_map(principal_plane(embeddings.matrix[rows]), drawn_labels, model.k),
+        "drawn": len(rows),
+        "exact": exact,
+        "plot": plot,
+        "spread_ticks": spread_ticks,
+        "members": {cluster: np.flatnonzero(drawn_labels == cluster).tolist() for cluster in order},
+        "data": {
+            "traces": traces,
+            "clusters": {cluster["id"]: cluster["title"] for cluster in clusters},
+        },
+    }
+
+
+def _shown(summary: TraceSummary, redact: bool) -> TraceSummary:
+    """The summary as long as anybody reads it, redacted before it is cut: half a secret would not
+    be found."""
+    whole = redact_summary(clipped(summary)) if redact else clipped(summary)
+    return TraceSummary(
+        whole.trace_id,
+        _cut(whole.title, MAX_TITLE),
+        _cut(whole.flow_diagram, 2 * MAX_TEXT),
+        tuple(_cut(text, MAX_TEXT) for text in whole.bullets),
+        tuple(_cut(text, MAX_TEXT) for text in whole.interesting_notes),
+    )
+
+
+def _left_out(sample: TraceSample, embeddings: TraceEmbeddings) -> dict[str, int]:
+    """Traces of the window that are in no cluster, counted by reason."""
+    beyond = sample.total - len(sample.trace_ids)
+    sampling = {f"beyond the sample of {len(sample.trace_ids):,}": beyond} if beyond else {}
+    return {**sampling, **sample.left_out, **embeddings.left_out}
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+@functools.cache
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # letters as they are: \uXXXX would make six bytes of every one
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    return environment.get_template("report.html")
+
+
+def _asset(name: str) -> Any:
+    import markupsafe
+
+    # a part of this package, no text of others
+    return markupsafe.Markup(Path(__file__).with_name(name).read_text("utf-8"))  # noqa: S704
+
+
+def _hash(text: str) -> str:
+    """As the content security policy wants it, of the text between the tags."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

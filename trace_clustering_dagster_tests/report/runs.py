@@ -1,0 +1,79 @@
+"""Values of the stages as a run would pass them to the report, made without one."""
+
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from trace_clustering_dagster.clustering.distances import euclidean_distances
+from trace_clustering_dagster.clustering.representatives import nearest_members
+from trace_clustering_dagster.models import (
+    ClusterLabel,
+    ClusterLabels,
+    FittedModel,
+    Representative,
+    Representatives,
+    TraceEmbeddings,
+    TraceSample,
+    TraceSummary,
+)
+from trace_clustering_dagster_tests.conftest import separated_vectors
+
+
+def run_values(
+    *,
+    groups: int = 3,
+    size: int = 20,
+    dimension: int = 16,
+    trace_id: Callable[[int], str] = "trace-{:06}".format,
+    summary: Callable[[str], TraceSummary] = lambda i: TraceSummary(i, f"Title of {i}", "A -> B"),
+    label: Callable[[int], ClusterLabel] = lambda i: ClusterLabel(i, f"Title {i}", "", "model"),
+    total: int | None = None,
+    skipped: str = "",
+) -> dict[str, Any]:
+    """Arguments of ``build_report``: ``groups`` clusters of ``size`` traces each."""
+    n = groups * size
+    vectors = separated_vectors(groups, size, dimension).astype(np.float32)
+    trace_ids = tuple(trace_id(i) for i in range(n))
+    start = datetime.datetime(2026, 1, 25, tzinfo=datetime.timezone.utc)
+    sample = TraceSample(
+        team_id=1,
+        window_start=start,
+        window_end=start + datetime.timedelta(days=7),
+        trace_ids=trace_ids,
+        total=n if total is None else total,
+        model_name="test-model",
+        dimension=dimension,
+        hash_cutoff=0,
+        left_out={"empty embedding": 4},
+        parameters={"lookback_days": 7, "renderings": ["detailed", "minimal"]},
+    )
+    model_labels = np.arange(n, dtype=np.int32) % groups
+    centroids = np.stack([vectors[model_labels == c].mean(axis=0) for c in range(groups)])
+    model = FittedModel(
+        trace_ids=() if skipped else trace_ids,
+        labels=model_labels[:0] if skipped else model_labels,
+        centroids=centroids[:0] if skipped else centroids,
+        silhouette=0.8 if groups > 1 and not skipped else None,
+        silhouette_se=0.0,
+        inertia=1.0,
+        parameters={**sample.parameters, "max_k": 6},
+        sample_digest=sample.digest,
+        skipped=skipped,
+    )
+    distances = euclidean_distances(vectors[: len(model.trace_ids)], model.centroids)
+    nearest = tuple(
+        Representative(cluster, rank, trace_ids[row], float(distances[row, cluster]))
+        for cluster, rows in enumerate(nearest_members(distances, model.labels, 7))
+        for rank, row in enumerate(rows)
+    )
+    return {
+        "sample": sample,
+        "embeddings": TraceEmbeddings(trace_ids, vectors, {}, sample.digest),
+        "model": model,
+        "distances": distances,
+        "representatives": Representatives(nearest, model.digest),
+        "labels": ClusterLabels(tuple(label(i) for i in range(model.k)), model="test-llm"),
+        "summaries": {i: summary(i) for i in trace_ids},
+    }

@@ -1,0 +1,168 @@
+"""The asset and the command, on runs of the whole graph."""
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+
+from trace_clustering_dagster import automation
+from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.definitions import defs
+from trace_clustering_dagster_tests.conftest import (
+    DAY,
+    STAGES,
+    Deployment,
+    metadata,
+    separated_rows,
+    summary_row,
+)
+from trace_clustering_dagster_tests.test_automation import receiver
+
+
+@pytest.fixture
+def deployment(deploy: Any) -> Deployment:
+    rows = separated_rows()
+    titles = ({"$ai_summary_title": f"Refund of {i}, a@b.example"} for i in range(len(rows)))
+    made: Deployment = deploy(
+        rows, [summary_row(r["document_id"], t) for r, t in zip(rows, titles, strict=True)]
+    )
+    return made
+
+
+def command(storage: str | Path, *arguments: str, **environment: str) -> Any:
+    environment = {"TRACE_CLUSTERING_STORAGE": str(storage), **environment}
+    return CliRunner().invoke(main, ["report", *arguments], env=environment)
+
+
+def test_run_stores_a_page_with_every_title(deployment: Deployment) -> None:
+    result = deployment.run()
+    stored = deployment.storage / "report" / DAY / "1.html"
+    page = stored.read_text("utf-8")
+    for number in range(60):
+        assert f"Refund of {number}, [email]" in page
+    assert "a@b.example" not in page
+    assert metadata(result, "report") == {
+        "path": str(stored),
+        "url": stored.as_uri(),
+        "size_bytes": stored.stat().st_size,
+    }
+
+
+def test_run_again_gives_the_same_page(deployment: Deployment) -> None:
+    first = deployment.run().output_for_node("report")
+    assert deployment.run(select="report").output_for_node("report") == first
+
+
+def test_parameters_say_what_is_shown(deployment: Deployment) -> None:
+    deployment.run(redact=False)
+    page = deployment.storage / "report" / DAY / "1.html"
+    assert "a@b.example" in page.read_text("utf-8")
+    deployment.run(select="report", emit_examples=False)
+    assert "Refund" not in page.read_text("utf-8")
+
+
+def test_run_without_clusters_has_a_report_too(deploy: Any) -> None:
+    deployment = deploy(separated_rows(size=4))
+    deployment.run()
+    page = (deployment.storage / "report" / DAY / "1.html").read_text("utf-8")
+    assert "Why there are no clusters" in page
+    assert "fewer than min_traces=20" in page
+
+
+def test_job_ends_with_the_report() -> None:
+    selected = defs.resolve_job_def("trace_clustering").asset_layer.executable_asset_keys
+    assert set(selected) == {stage.key for stage in STAGES}
+    graph = defs.resolve_asset_graph()
+    assert dg.AssetKey("emitted_event") in graph.get(dg.AssetKey("report")).parent_keys
+
+
+def test_failed_report_is_left_to_a_person(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event is there: the coordinator requests no run for a report alone."""
+    with dg.instance_for_test() as instance, receiver() as (url, posted):
+        deployment.instance = instance
+        deployment.run()
+        (deployment.storage / "labels" / DAY / "1.json").unlink()
+        result = dg.materialize(
+            STAGES,
+            selection="report",
+            partition_key=f"{DAY}|1",
+            instance=instance,
+            resources=deployment.resources(),
+            tags={automation.ATTEMPT_TAG: "1"},
+            raise_on_error=False,
+        )
+        monkeypatch.setenv("TRACE_CLUSTERING_ALERT_URL", url)
+        automation.trace_clustering_failure(
+            dg.build_run_status_sensor_context(
+                sensor_name="trace_clustering_failure",
+                dagster_event=result.get_run_failure_event(),
+                dagster_instance=instance,
+                dagster_run=result.dagster_run,
+            ).for_run_failure()
+        )
+    (alert,) = posted
+    assert alert["stage"] == "report"
+    assert "no further attempt" in alert["text"]
+
+
+def put(storage: Path, *names: str) -> None:
+    for name in names:
+        path = storage / "report" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("<html>")
+
+
+def test_command_prints_the_latest_or_the_wanted_report(tmp_path: Path) -> None:
+    put(tmp_path, "2026-01-30/1.html", "2026-01-31/1.html", "2026-02-01/2.html")
+    folder = tmp_path / "report"
+    latest = command(tmp_path, "--team", "1")
+    assert (latest.exit_code, latest.output) == (0, f"{folder / '2026-01-31/1.html'}\n")
+    wanted = command(tmp_path, "--team", "1", "--date", "2026-01-30")
+    assert wanted.output == f"{folder / '2026-01-30/1.html'}\n"
+
+
+def test_command_says_what_makes_a_report_that_is_missing(tmp_path: Path) -> None:
+    put(tmp_path, "2026-01-30/1.html")
+    none = command(tmp_path, "--team", "7")
+    yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+    assert none.exit_code == 1
+    assert none.output.startswith("Error: no report of team 7 yet in ")
+    assert none.output.endswith(f"--select '*' --partition '{yesterday:%Y-%m-%d}|7'\n")
+    other_day = command(tmp_path, "--team", "1", "--date", DAY)
+    assert f"no report of team 1 for {DAY}" in other_day.output
+    assert "the latest is of 2026-01-30" in other_day.output
+    assert other_day.output.endswith(f"--partition '{DAY}|1'\n")
+    assert other_day.output.count("\n") == 1
+
+
+def test_command_reads_an_object_store(deployment: Deployment) -> None:
+    deployment.storage = "memory://report-test"  # type: ignore[assignment]
+    deployment.run()
+    stored = command("memory://report-test", "--team", "1", "--open")
+    assert stored.output.startswith(f"memory://report-test/report/{DAY}/1.html\n")
+    assert stored.output.endswith("Error: it is not on this machine: download it, then open it\n")
+    unknown = command("nosuchstore://bucket", "--team", "1")
+    assert unknown.exit_code == 1
+    assert unknown.output.startswith("Error: TRACE_CLUSTERING_STORAGE=nosuchstore://bucket cannot")
+
+
+@pytest.mark.skipif(os.uname().sysname != "Linux", reason="xdg-open opens it on Linux")
+def test_command_opens_the_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "2026-01-31/1.html")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    closed = command(tmp_path, "--team", "1", "--open")
+    assert closed.exit_code == 1
+    assert "no browser was found: open the file above" in closed.output
+    opened = tmp_path / "opened"
+    os.mkfifo(opened)
+    browser = tmp_path / "xdg-open"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.chmod(0o755)
+    assert command(tmp_path, "--team", "1", "--open").exit_code == 0
+    assert opened.read_text() == f"{tmp_path / 'report/2026-01-31/1.html'}\n"

@@ -1,0 +1,275 @@
+"""What the page holds, by an HTML parser: whatever traces and labels say stays text."""
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import silhouette_samples
+
+from trace_clustering_dagster.clustering.projection import principal_plane
+from trace_clustering_dagster.clustering.silhouette import (
+    row_silhouettes,
+    simplified_silhouettes,
+)
+from trace_clustering_dagster.models import ClusterLabel, TraceSummary
+from trace_clustering_dagster.report import build
+from trace_clustering_dagster.report.build import build_report
+from trace_clustering_dagster_tests.conftest import separated_vectors
+from trace_clustering_dagster_tests.report.runs import run_values
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "]]>",
+    "\" onload='alert(1)' x=\"",
+    "{{ 7 * 7 }}{% raw %}",
+    "&lt;b&gt; &amp;amp; &#x3c;",
+    "\ud800 lone \udfff surrogates",
+    "\x00\x08\x1b[31m\x9f",
+    "‮reversed⁦",
+    "\u2028\u2029\ufeff",
+    "</style></title></textarea></pre>",
+]
+
+
+class Page(HTMLParser):
+    """The elements' tags and attributes, and the text by the element that it is in."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "input"):
+            self._open.append(tag)
+            self.texts.setdefault(tag, []).append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, "every element is closed in its turn"
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.texts[self._open[-1]][-1] += data
+
+    @property
+    def data(self) -> Any:
+        """What the script reads."""
+        (data,) = (text for text in self.texts["script"] if text.startswith("{"))
+        return json.loads(data)
+
+
+def shown(text: str) -> str:
+    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "�", text)
+
+
+text = st.text(st.characters(exclude_categories=[]), min_size=1, max_size=80) | st.sampled_from(
+    HOSTILE
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(title=text, description=text, bullet=text, trace=text)
+@example(*HOSTILE[:4])
+@example(*HOSTILE[4:8])
+@example(*HOSTILE[8:])
+def test_any_text_is_shown_as_text(title: str, description: str, bullet: str, trace: str) -> None:
+    plain = Page(build_report(**run_values(size=3)))
+    values = run_values(
+        size=3,
+        trace_id=lambda i: f"{i} {trace}",
+        summary=lambda i: TraceSummary(i, f"{i} {title}", title, (bullet,), (bullet,)),
+        label=lambda i: ClusterLabel(i, f"{i} {title}", f"- {description}", "fallback", trace),
+    )
+    html = build_report(**values, redact=False)
+    html.encode()
+    page = Page(html)
+
+    def kinds(page: Page) -> set[tuple[str, ...]]:
+        return {(tag, *attributes) for tag, attributes in page.tags}
+
+    more = {("ul",), ("li", "dir"), ("p", "class"), ("pre", "dir")}
+    assert kinds(page) - kinds(plain) <= more, "no element and no attribute comes from a text"
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    for expected, element in (
+        (f"0 {title}", "bdi"),
+        (f"- {description}", "p"),
+        (bullet, "li"),
+        (f"No title: {trace}.", "p"),
+    ):
+        assert shown(expected) in page.texts[element], element
+    whole = f"0 {trace} {title}"
+    cut = whole if len(whole) <= build.MAX_TITLE else whole[: build.MAX_TITLE - 1] + "…"
+    assert shown(page.data["traces"][0][1]) == shown(cut)
+
+
+def test_page_says_what_was_clustered_and_how() -> None:
+    values = run_values(total=75)
+    page = Page(build_report(**values))
+    facts = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
+    assert facts == facts | {
+        "traces": "75",
+        "clustered": "60",
+        "left out": "19",
+        "clusters": "3",
+        "silhouette": "0.800",
+        "run": "team_1_2026-02-01T00:00:00Z",
+        "embedding model": "test-model",
+        "lookback_days": "7",
+        "renderings": "detailed, minimal",
+        "max_k": "6",
+        "clustering": "v1",
+        "language model": "test-llm",
+    }
+    assert "Left out: 15 beyond the sample of 60, 4 empty embedding." in page.texts["p"]
+    assert len(page.data["traces"]) == 60
+    marks = [attributes for tag, attributes in page.tags if "data-trace" in attributes]
+    assert sorted(int(mark["data-trace"] or "") for mark in marks) == list(range(60))
+    for mark in marks:
+        assert 0 <= float(mark["x"] or "") <= 1000
+
+
+def test_cards_come_by_size() -> None:
+    values = run_values()
+    model = values["model"]
+    values["model"] = type(model)(
+        **{name: getattr(model, name) for name in model.__dataclass_fields__}
+        | {"labels": np.array([2] * 40 + [0] * 15 + [1] * 5, dtype=np.int32)}
+    )
+    page = Page(build_report(**values))
+    cards = [a["id"] for tag, a in page.tags if tag == "article"]
+    assert cards == ["cluster-2", "cluster-0", "cluster-1"]
+
+
+def test_one_file_that_asks_for_nothing() -> None:
+    html = build_report(**run_values())
+    page = Page(html)
+    for tag, attributes in page.tags:
+        assert "style" not in attributes
+        assert not [name for name in attributes if name.startswith("on")]
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form")
+        for name in ("src", "href", "action"):
+            assert (attributes.get(name) or "#").startswith("#")
+    assert "http" not in html.replace("http-equiv", "")
+    (policy,) = (a["content"] for tag, a in page.tags if a.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+
+
+def test_same_values_give_the_same_page() -> None:
+    assert build_report(**run_values()) == build_report(**run_values())
+
+
+@pytest.mark.parametrize("letter", ["x", "語", "a<", "\U0001f600"])
+def test_two_thousand_traces_take_less_than_two_megabytes(letter: str) -> None:
+    long = letter * 250
+    values = run_values(
+        groups=6,
+        size=334,
+        trace_id=lambda i: f"{i:036}",
+        summary=lambda i: TraceSummary(i, long, long, (long,) * 8, (long,) * 4),
+        label=lambda i: ClusterLabel(i, f"Title {i}", long, "model"),
+    )
+    size = len(build_report(**values, redact=False).encode())
+    assert size < 2e6
+
+
+def test_more_traces_than_can_be_drawn_are_sampled_and_it_says_so() -> None:
+    n = build.DRAWN_TRACES + 2
+    values = run_values(groups=2, size=n // 2, dimension=4)
+    shown_ids = build.shown_trace_ids(values["model"], values["representatives"])
+    assert build.DRAWN_TRACES <= len(shown_ids) <= build.DRAWN_TRACES + 14
+    page = Page(build_report(**values))
+    assert len(page.data["traces"]) == build.DRAWN_TRACES
+    assert "4,096 of 4,098 traces are drawn" in " ".join(page.texts["p"])
+    assert "simplified silhouettes" in " ".join(page.texts["p"])
+
+
+def test_skipped_run_says_why() -> None:
+    html = build_report(**run_values(skipped="team 1 has 12 traces, fewer than min_traces=20"))
+    page = Page(html)
+    assert "team 1 has 12 traces, fewer than min_traces=20." in page.texts["p"]
+    assert "article" not in page.texts
+    counts = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
+    assert (counts["traces"], counts["clustered"], counts["left out"]) == ("60", "0", "4")
+
+
+def test_one_cluster_has_neither_silhouettes_nor_a_next_one() -> None:
+    page = Page(build_report(**run_values(groups=1)))
+    assert "Silhouettes" not in page.texts["h2"]
+    assert page.data["traces"][0][3] is None
+
+
+@pytest.mark.parametrize("vectors", [np.ones((6, 4)), np.arange(6.0)[:, None] * [1, 2, 3]])
+def test_vectors_that_span_no_plane_are_drawn(vectors: Any) -> None:
+    values = run_values(groups=2, size=3, dimension=vectors.shape[1])
+    embeddings = values["embeddings"]
+    values["embeddings"] = type(embeddings)(
+        embeddings.trace_ids, vectors.astype(np.float32), {}, embeddings.sample_digest
+    )
+    page = Page(build_report(**values))
+    marks = [attributes for _, attributes in page.tags if "data-trace" in attributes]
+    assert len({(mark["x"], mark["y"]) for mark in marks}) == len(np.unique(vectors, axis=0))
+
+
+def test_secrets_are_redacted_even_where_they_are_cut() -> None:
+    title = "x" * (build.MAX_TITLE - 8) + " someone@example.com"
+    values = run_values(
+        summary=lambda i: TraceSummary(i, title, "someone@example.com", ("4111 1111 1111 1111",))
+    )
+    redacted = build_report(**values)
+    assert "someone" not in redacted
+    assert "4111" not in redacted
+    assert "someone" in build_report(**values, redact=False)
+
+
+def test_text_of_traces_is_left_out_on_demand() -> None:
+    values = run_values(
+        summary=lambda i: TraceSummary(i, "Sesame", "Sesame", ("Sesame",)),
+        label=lambda i: ClusterLabel(i, "Sesame", "Sesame", "offline" if i else "model"),
+    )
+    page = Page(build_report(**values, show_text=False))
+    assert {row[1] for row in page.data["traces"]} == {""}
+    assert page.data["clusters"] == {"0": "Sesame", "1": "Cluster 1", "2": "Cluster 2"}
+    assert " ".join(page.texts["p"]).count("Sesame") == 1
+
+
+def test_silhouettes_are_those_of_scikit_learn() -> None:
+    vectors = separated_vectors(size=30)
+    labels = np.arange(90, dtype=np.int32) % 3
+    labels[:20] = np.arange(20) % 2  # some traces that belong elsewhere
+    np.testing.assert_allclose(
+        row_silhouettes(vectors.astype(np.float32), labels),
+        silhouette_samples(vectors, labels),
+        atol=1e-5,
+    )
+    distances = np.array([[1, 4], [3, 1], [0, 0]], dtype=np.float32)
+    simplified = simplified_silhouettes(distances, np.array([0, 0, 1], dtype=np.int32))
+    np.testing.assert_allclose(simplified, [0.75, -2 / 3, 0])
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e25])
+def test_map_is_the_plane_of_the_principal_components(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = (rng.standard_normal((200, 30)) * np.geomspace(20, 1, 30) + 7) * scale
+    plane = principal_plane(rows.astype(np.float32))
+    centred = rows - rows.mean(axis=0)
+    exact = np.linalg.svd(centred, full_matrices=False)
+    expected = exact[0][:, :2] * exact[1][:2]
+    for axis in range(2):
+        assert abs(np.corrcoef(plane[:, axis], expected[:, axis])[0, 1]) > 0.99
+    np.testing.assert_allclose(plane.std(axis=0), expected.std(axis=0), rtol=0.02)
