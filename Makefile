@@ -5,12 +5,12 @@ INSTALLED := .venv/.installed
 YESTERDAY := $(shell $(PYTHON) -c "import datetime as d; print(d.datetime.now(d.timezone.utc).date() - d.timedelta(1))")
 
 # The sample warehouse, whatever the environment says: a demo never touches your own server.
-demo ui: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://.dagster/warehouse
-demo ui: export TRACE_CLUSTERING_STORAGE = .dagster/assets
+demo ui screenshots: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://.dagster/warehouse
+demo ui screenshots: export TRACE_CLUSTERING_STORAGE = .dagster/assets
 # the instance of ./dagster.yaml, so that the UI shows what the demo did
-demo ui: export DAGSTER_HOME = $(CURDIR)
+demo ui screenshots: export DAGSTER_HOME = $(CURDIR)
 
-.PHONY: demo ui test lint benchmarks clean
+.PHONY: demo ui screenshots test lint benchmarks clean
 
 demo: $(INSTALLED)
 	@$(BIN)/trace-clustering demo-data .dagster/warehouse
@@ -39,6 +39,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# the pictures of the README, of what the demo made; needs chromium and chromedriver
+screenshots: demo
+	$(BIN)/python -m trace_clustering_dagster_tests.screenshots
 
 # about an hour, and 13 GB of disk for a while; `python -m benchmarks.sweep --quick` takes minutes
 benchmarks: $(INSTALLED)

@@ -246,6 +246,7 @@ def event_metadata(
     if event.properties:
         metadata |= {
             "event_uuid": event.uuid,
+            "report": dg.MetadataValue.asset(dg.AssetKey("report")),
             "event_bytes": len(event.properties.encode()),
             "query": dg.MetadataValue.md(
                 f"```sql\nSELECT properties FROM {table}\n"

@@ -1,17 +1,29 @@
-"""A headless Chromium that tells what it complained about and what it asked for."""
+"""A headless Chromium that tells what it complained about and what it asked for, and a webserver
+for it to look at."""
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+from trace_clustering_dagster_tests.conftest import REPOSITORY
+from trace_clustering_dagster_tests.daemon import until
 
 ARGUMENTS = (
     "--headless",
@@ -44,6 +56,58 @@ def chromium() -> Iterator[webdriver.Chrome]:
         yield opened
     finally:
         opened.quit()
+
+
+@contextmanager
+def webserver(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """The address of a Dagster UI on the instance in ``home``; nothing is left of it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with (home / "webserver.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port)),
+                *("-m", "trace_clustering_dagster"),
+            ],
+            cwd=home,
+            env={
+                **environment,
+                "DAGSTER_HOME": str(home),
+                "PYTHONPATH": str(REPOSITORY),
+                "TRACE_CLUSTERING_AUTOMATION": "off",
+            },
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{url}/server_info", timeout=5).close()
+            return True
+        assert process.poll() is None, (home / "webserver.log").read_text()[-2000:]
+        return False
+
+    try:
+        until(answers)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def shown(browser: webdriver.Chrome, *texts: str) -> bool:
+    """Whether all the texts stand on the page, which may be drawn just now."""
+    with contextlib.suppress(WebDriverException):
+        body = browser.find_element(By.TAG_NAME, "body").text
+        return all(text in body for text in texts)
+    return False
 
 
 def open_page(browser: webdriver.Chrome, path: Path, *, theme: str = "light") -> None:

@@ -60,6 +60,7 @@ def test_numbers_over_time_are_plain_numbers(deployment: Deployment) -> None:
         "representatives": {"representatives"},
         "labels": {"prompt_tokens", "completion_tokens", "estimated_cost_usd"},
         "emitted_event": {"k", "silhouette", "total", "sampled", "event_bytes"},
+        "report": {"size_bytes"},
     }
     for stage in STAGES:
         name = stage.key.to_user_string()

@@ -1,13 +1,7 @@
 """The Dagster UI of a materialised partition, in a real browser."""
 
-import contextlib
 import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,11 +9,10 @@ import dagster as dg
 import pytest
 import yaml
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster_tests.browser import chromium
+from trace_clustering_dagster_tests.browser import chromium, shown, webserver
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     REPOSITORY,
@@ -64,59 +57,18 @@ def home() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def page(home: Path) -> Iterator[Page]:
     """A function that opens a path of the UI in a browser."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    with chromium() as browser, (home / "webserver.log").open("w") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port)),
-                *("-m", "trace_clustering_dagster"),
-            ],
-            cwd=home,
-            env={
-                **{k: v for k, v in os.environ.items() if not k.startswith("TRACE_CLUSTERING_")},
-                "DAGSTER_HOME": str(home),
-                "PYTHONPATH": str(REPOSITORY),
-                "TRACE_CLUSTERING_AUTOMATION": "off",
-                "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{home / 'warehouse'}",
-                "TRACE_CLUSTERING_STORAGE": str(home / "assets"),
-            },
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-        def answers() -> bool:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{url}/server_info", timeout=5).close()
-                return True
-            assert process.poll() is None, (home / "webserver.log").read_text()[-2000:]
-            return False
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("TRACE_CLUSTERING_")},
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{home / 'warehouse'}",
+        "TRACE_CLUSTERING_STORAGE": str(home / "assets"),
+    }
+    with chromium() as browser, webserver(home, environment) as url:
 
         def open_path(path: str) -> webdriver.Chrome:
             browser.get(url + path)
             return browser
 
-        try:
-            until(answers)
-            yield open_path
-        finally:
-            os.killpg(process.pid, signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def shown(browser: webdriver.Chrome, *texts: str) -> bool:
-    """Whether all the texts stand on the page, which may be drawn just now."""
-    with contextlib.suppress(WebDriverException):
-        body = browser.find_element(By.TAG_NAME, "body").text
-        return all(text in body for text in texts)
-    return False
+        yield open_path
 
 
 def test_lineage_shows_all_stages(page: Page) -> None:

@@ -1,0 +1,81 @@
+"""The pictures of the README, of what `make demo` made: `make screenshots`."""
+
+import datetime
+import json
+import os
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from selenium.webdriver.common.by import By
+
+from trace_clustering_dagster_tests.browser import chromium, open_page, shown, webserver
+from trace_clustering_dagster_tests.conftest import REPOSITORY, STAGES
+from trace_clustering_dagster_tests.daemon import until
+
+IMAGES = REPOSITORY / "docs" / "images"
+STRUCTURE = IMAGES / "structure.json"
+PICTURES = ("lineage", "k_sweep_scores", "labels", "report")
+
+
+def structure(report: str, metadata: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """What the pictures show, in kind: headings of the report, stages, columns of the tables.
+
+    Args:
+        report: The page.
+        metadata: Values of ``k_sweep_scores`` and ``labels``, by asset.
+    """
+
+    def columns(asset: str, name: str) -> list[str]:
+        return [column.name for column in metadata[asset][name].schema.columns]
+
+    return {
+        "report": re.findall("<h2[^>]*>([^<]+)</h2>", report),
+        "lineage": [stage.key.to_user_string() for stage in STAGES],
+        "k_sweep_scores": columns("k_sweep_scores", "scores"),
+        "labels": columns("labels", "labels"),
+    }
+
+
+def main() -> None:
+    """Take them, on the instance and the sample warehouse of this folder."""
+    home = Path.cwd()
+    storage = home / ".dagster" / "assets"
+    (report,) = sorted((storage / "report").glob("*/1.html"))[-1:]
+    day = datetime.date.fromisoformat(report.parent.name)
+    metadata = {}
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for asset in ("k_sweep_scores", "labels"):
+            records = instance.fetch_materializations(
+                dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[f"{day}|1"]), limit=1
+            ).records
+            made = records[0].asset_materialization
+            metadata[asset] = dict(made.metadata) if made else {}
+    IMAGES.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{home / '.dagster' / 'warehouse'}",
+        "TRACE_CLUSTERING_STORAGE": str(storage),
+    }
+    with chromium() as browser, webserver(home, environment) as url:
+        browser.set_window_size(1500, 1000)
+        partition = f"view=partitions&partition={day}%7C1"
+        browser.get(f"{url}/asset-groups/")
+        graph = "//*[local-name()='foreignObject']"
+        until(lambda: len(browser.find_elements(By.XPATH, graph)) >= len(STAGES))
+        browser.save_screenshot(str(IMAGES / "lineage.png"))
+        for asset, text in (("k_sweep_scores", "chosen"), ("labels", "similar traces")):
+            browser.get(f"{url}/assets/{asset}?{partition}")
+            until(partial(shown, browser, text))
+            browser.save_screenshot(str(IMAGES / f"{asset}.png"))
+        browser.set_window_size(1200, 1300)
+        open_page(browser, report)
+        browser.save_screenshot(str(IMAGES / "report.png"))
+    kind = structure(report.read_text(encoding="utf-8"), metadata)
+    STRUCTURE.write_text(json.dumps(kind, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The README's pictures still show what there is."""
+
+import json
+from typing import Any
+
+from trace_clustering_dagster_tests.conftest import (
+    DAY,
+    REPOSITORY,
+    separated_rows,
+    summary_row,
+)
+from trace_clustering_dagster_tests.screenshots import IMAGES, PICTURES, STRUCTURE, structure
+
+
+def test_pictures_are_current_in_kind(deploy: Any) -> None:
+    rows = separated_rows()
+    deployment = deploy(rows, [summary_row(row["document_id"]) for row in rows])
+    result = deployment.run()
+    metadata = {
+        asset: dict(result.asset_materializations_for_node(asset)[0].metadata)
+        for asset in ("k_sweep_scores", "labels")
+    }
+    report = (deployment.storage / "report" / DAY / "1.html").read_text(encoding="utf-8")
+    assert structure(report, metadata) == json.loads(STRUCTURE.read_text()), (
+        "the pictures of the README show something else than there is now: make screenshots"
+    )
+
+
+def test_readme_shows_the_pictures() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for name in PICTURES:
+        assert f"docs/images/{name}.png" in readme
+        assert (IMAGES / f"{name}.png").read_bytes().startswith(b"\x89PNG")
