@@ -17,12 +17,8 @@ def nearest_members(
     Returns:
         k arrays of row numbers; equally near rows come in row order.
     """
-    chosen = []
-    for cluster in range(distances.shape[1]):
-        members = np.flatnonzero(labels == cluster)
-        order = np.argsort(distances[members, cluster], kind="stable")
-        chosen.append(members[order[:count]])
-    return chosen
+    clusters = np.arange(distances.shape[1])
+    return _nearest(distances, labels[:, None] == clusters, count)
 
 
 def nearest_others(
@@ -38,9 +34,17 @@ def nearest_others(
     Returns:
         k arrays of row numbers; equally near rows come in row order.
     """
+    clusters = np.arange(distances.shape[1])
+    return _nearest(distances, labels[:, None] != clusters, count)
+
+
+def _nearest(
+    distances: NDArray[np.float32], eligible: NDArray[np.bool_], count: int
+) -> list[NDArray[np.intp]]:
+    """For each column the ``count`` eligible rows of the smallest distance, in that order."""
     chosen = []
-    for cluster in range(distances.shape[1]):
-        others = np.flatnonzero(labels != cluster)
-        order = np.argsort(distances[others, cluster], kind="stable")
-        chosen.append(others[order[:count]])
+    for column in range(distances.shape[1]):
+        rows = np.flatnonzero(eligible[:, column])
+        order = np.argsort(distances[rows, column], kind="stable")
+        chosen.append(rows[order[:count]])
     return chosen
