@@ -1,16 +1,12 @@
 """What the tests share: small warehouses, runs on them, a real ClickHouse server, real data."""
 
-import contextlib
 import datetime
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +35,12 @@ from trace_clustering_dagster.clickhouse.queries import read_events
 from trace_clustering_dagster.io_managers import stage_io_managers
 from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.params import ClusteringParams
+from trace_clustering_dagster_tests.server import (
+    SERVER_LIBRARY,
+    SERVER_PASSWORD,
+    SERVER_TABLES,
+    Server,
+)
 
 UTC = datetime.timezone.utc
 STAGES = [
@@ -267,52 +269,6 @@ def shared_copy(tmp_path: Path) -> Any:
     return copy
 
 
-SERVER_LIBRARY = Path(
-    os.environ.get(
-        "CLICKHOUSE_TEST_LIBRARY",
-        Path.home() / ".cache" / "trace_clustering_dagster" / "package" / "libchdb.so",
-    )
-)
-_SERVE = """
-import ctypes, sys
-library = ctypes.CDLL(sys.argv[1])
-arguments = [b"clickhouse", *(a.encode() for a in sys.argv[2:])]
-library.chdb_query_cmdline(len(arguments), (ctypes.c_char_p * len(arguments))(*arguments))
-"""
-_USERS = """
-<clickhouse>
-  <users>
-    <default><password/><networks><ip>::1</ip><ip>127.0.0.1</ip></networks>
-      <profile>default</profile><quota>default</quota></default>
-    <writer><password>{password}</password><networks><ip>::/0</ip></networks>
-      <profile>default</profile><quota>default</quota></writer>
-    <reader><password>{password}</password><networks><ip>::/0</ip></networks>
-      <profile>reader</profile><quota>default</quota></reader>
-  </users>
-  <profiles><default/><reader><readonly>2</readonly></reader></profiles>
-  <quotas><default/></quotas>
-</clickhouse>
-"""
-SERVER_PASSWORD = "p4ss/w:rd@secret"
-
-
-@dataclass
-class Server:
-    """A running ClickHouse server with the users ``writer`` and ``reader``."""
-
-    port: int
-
-    def url(self, user: str = "writer", database: str = "default") -> str:
-        return f"http://{user}@127.0.0.1:{self.port}/{database}"
-
-    def client(self, **kwargs: Any) -> Any:
-        import clickhouse_connect
-
-        return clickhouse_connect.get_client(
-            host="127.0.0.1", port=self.port, username="default", **kwargs
-        )
-
-
 @pytest.fixture(scope="session")
 def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real ClickHouse server: the npm package that carries it is unpacked by ``.ci/run``."""
@@ -320,72 +276,12 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         if os.environ.get("CI"):
             pytest.fail(f"no ClickHouse server library at {SERVER_LIBRARY}")
         pytest.skip(f"no ClickHouse server library at {SERVER_LIBRARY}: see .ci/run")
-    folder = tmp_path_factory.mktemp("clickhouse")
-    (folder / "users.xml").write_text(_USERS.format(password=SERVER_PASSWORD))
-    (folder / "config.xml").write_text(
-        f"<clickhouse><users_config>{folder / 'users.xml'}</users_config>"
-        "<query_log><database>system</database><table>query_log</table></query_log></clickhouse>"
-    )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-c", _SERVE, str(SERVER_LIBRARY)),
-                f"--path={folder / 'data'}",
-                f"--http_port={port}",
-                "--listen_host=127.0.0.1",
-                f"--config-file={folder / 'config.xml'}",
-                "--query",
-                "SYSTEM START LISTEN HTTP; "
-                "SELECT sleepEachRow(3) FROM system.numbers FORMAT Null SETTINGS max_block_size=1, "
-                "function_sleep_max_microseconds_per_block=10000000",
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    server = Server(tmp_path_factory.mktemp("clickhouse"))
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
-                break
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"ClickHouse did not start: {(folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.05)  # between two looks at the condition
-        yield Server(port)
+        server.start()
+        yield server
     finally:
-        process.kill()
-        process.wait()
-
-
-# The tables as PostHog has them, without replication.
-SERVER_TABLES = (
-    """
-    CREATE TABLE {database}.posthog_document_embeddings (
-        team_id Int64, product LowCardinality(String), document_type LowCardinality(String),
-        model_name LowCardinality(String), rendering LowCardinality(String), document_id String,
-        timestamp DateTime64(3, 'UTC'), inserted_at DateTime64(3, 'UTC'),
-        content String DEFAULT '', embedding Array(Float64),
-        _timestamp DateTime, _offset UInt64, _partition UInt64
-    ) ENGINE = ReplacingMergeTree(inserted_at)
-    ORDER BY (team_id, toDate(timestamp), product, document_type, model_name, rendering,
-        cityHash64(document_id))
-    SETTINGS index_granularity = 512
-    """,
-    """
-    CREATE TABLE {database}.events (
-        uuid UUID, event String, properties String, timestamp DateTime64(6, 'UTC'),
-        team_id Int64, distinct_id String, elements_chain String,
-        created_at DateTime64(6, 'UTC'), person_id UUID, person_properties String,
-        person_mode Enum8('full' = 0, 'propertyless' = 1, 'force_upgrade' = 2),
-        _timestamp DateTime, _offset UInt64
-    ) ENGINE = ReplacingMergeTree(_timestamp)
-    PARTITION BY toYYYYMM(timestamp)
-    ORDER BY (team_id, toDate(timestamp), event, cityHash64(distinct_id), cityHash64(uuid))
-    """,
-)
+        server.kill()
 
 
 @pytest.fixture

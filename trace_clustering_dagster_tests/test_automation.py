@@ -32,15 +32,14 @@ from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster_tests.clickhouse.test_clickhouse import unused_port
 from trace_clustering_dagster_tests.conftest import (
     NOON,
-    SERVER_PASSWORD,
     STAGES,
     UTC,
-    Server,
     embedding_row,
     separated_rows,
     write_warehouse,
 )
 from trace_clustering_dagster_tests.daemon import DaemonHome, until
+from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
 
 
 def yesterday() -> datetime.date:

@@ -20,12 +20,12 @@ from trace_clustering_dagster_tests.conftest import (
     NOON,
     REPOSITORY,
     Deployment,
-    Server,
     embedding_row,
     run_cli,
     separated_rows,
     summary_row,
 )
+from trace_clustering_dagster_tests.server import Server
 
 
 @pytest.fixture

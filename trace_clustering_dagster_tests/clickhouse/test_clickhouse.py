@@ -19,14 +19,13 @@ from trace_clustering_dagster_tests.conftest import (
     ALL_TIME,
     DAY,
     NOON,
-    SERVER_PASSWORD,
-    Server,
     embedding_row,
     failure_messages,
     separated_rows,
     separated_vectors,
     summary_row,
 )
+from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
 
 HOSTILE_IDS = [
     "'; DROP TABLE events; --",
