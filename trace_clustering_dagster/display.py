@@ -96,7 +96,8 @@ def k_sweep_metadata(scores: KSweepScores) -> dict[str, Any]:
 
 
 def model_metadata(sample: TraceSample, model: FittedModel) -> dict[str, Any]:
-    """The choice, the sizes, and every parameter that led to it."""
+    """The choice, the sizes and silhouettes, and every parameter that led to it."""
+    silhouettes = ["none" if np.isnan(s) else f"{s:.4f}" for s in model.cluster_silhouettes]
     return {
         **_skipped(model.skipped),
         **window_metadata(sample),
@@ -106,7 +107,12 @@ def model_metadata(sample: TraceSample, model: FittedModel) -> dict[str, Any]:
         "inertia": model.inertia,
         "clusters": _table(
             [
-                {"cluster_id": i, "size": int(size), "share": _share(size, len(model.labels))}
+                {
+                    "cluster_id": i,
+                    "size": int(size),
+                    "share": _share(size, len(model.labels)),
+                    "silhouette": silhouettes[i],
+                }
                 for i, size in enumerate(model.sizes)
             ]
         ),
@@ -117,9 +123,6 @@ def model_metadata(sample: TraceSample, model: FittedModel) -> dict[str, Any]:
 def distances_metadata(model: FittedModel, distances: NDArray[np.float32]) -> dict[str, Any]:
     """How tight and how separate each cluster is: the distances of its traces to their own
     centroid and to the next one, mean and far (near) tenth.
-
-    The simplified silhouette (Hruschka et al., 2004) takes distances to centroids where the
-    silhouette takes mean distances to all traces: quick and higher, but it ranks clusters alike.
     """
     metadata: dict[str, Any] = {"traces": len(distances), "clusters": distances.shape[1]}
     each = np.arange(len(model.labels))
@@ -139,19 +142,9 @@ def distances_metadata(model: FittedModel, distances: NDArray[np.float32]) -> di
             row |= {
                 "next_mean": _short(following[members].mean()),
                 "next_p10": _short(np.percentile(following[members], 10)),
-                "simplified_silhouette": _short(_simplified(own[members], following[members])),
             }
         rows.append(row)
-    metadata["distances_by_cluster"] = _table(rows)
-    if model.k > 1:
-        metadata["simplified_silhouette"] = _simplified(own, following)
-    return metadata
-
-
-def _simplified(own: NDArray[np.float32], following: NDArray[np.float32]) -> float:
-    larger = np.maximum(own, following)
-    values = np.divide(following - own, larger, out=np.zeros_like(own), where=larger > 0)
-    return float(values.mean())
+    return metadata | {"distances_by_cluster": _table(rows)}
 
 
 def representatives_metadata(representatives: Representatives) -> dict[str, Any]:

@@ -215,6 +215,9 @@ class KSweepScoresIOManager(_TableIOManager):
             "centroids": pa.array(
                 [list(s.centroids) for s in scores.values()], pa.list_(pa.list_(pa.float32()))
             ),
+            "silhouette_samples": pa.array(
+                [s.silhouette_samples for s in scores.values()], pa.list_(pa.float32())
+            ),
         }
         rest = as_dict(value)
         del rest["sweep"]
@@ -232,6 +235,7 @@ class KSweepScoresIOManager(_TableIOManager):
                 inertia=row["inertia"],
                 labels=np.array(row["labels"], dtype=np.int32),
                 centroids=np.array(row["centroids"], dtype=np.float32),
+                silhouette_samples=np.array(row["silhouette_samples"], dtype=np.float32),
             )
             for row in columns.to_pylist()
         }
@@ -241,17 +245,18 @@ class KSweepScoresIOManager(_TableIOManager):
 
 
 class FittedModelIOManager(StageIOManager):
-    """``.npz`` with labels and centroids; everything else as JSON in ``rest``."""
+    """``.npz`` with the arrays; everything else as JSON in ``rest``."""
 
     extension: ClassVar[str | None] = ".npz"
+    arrays: ClassVar[tuple[str, ...]] = ("labels", "centroids", "silhouette_samples")
 
     def write(self, value: FittedModel, file: BinaryIO) -> None:
         import numpy as np
 
         rest = as_dict(value)
-        labels, centroids = rest.pop("labels"), rest.pop("centroids")
+        arrays = {name: rest.pop(name) for name in self.arrays}
         encoded = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
-        np.savez(file, labels=labels, centroids=centroids, rest=encoded)
+        np.savez(file, rest=encoded, **arrays)
 
     def read(self, path: "UPath") -> FittedModel:
         import numpy as np
@@ -259,7 +264,7 @@ class FittedModelIOManager(StageIOManager):
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             rest = json.loads(stored["rest"].tobytes())
             rest["trace_ids"] = tuple(rest["trace_ids"])
-            return FittedModel(labels=stored["labels"], centroids=stored["centroids"], **rest)
+            return FittedModel(**rest, **{name: stored[name] for name in self.arrays})
 
 
 class DistanceMatrixIOManager(StageIOManager):

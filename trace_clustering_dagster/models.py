@@ -119,6 +119,8 @@ class FittedModel:
         trace_ids: Sorted; ``labels[i]`` is the cluster of trace i.
         labels: int32 (n,), values 0..k-1, every cluster has a member.
         centroids: float32 (k, d).
+        silhouette_samples: float32 (n,), the silhouette of each trace; NaN for those that were not
+            sampled for it, and for one cluster.
         silhouette: Mean silhouette, None for one cluster.
         silhouette_se: Standard error of the silhouette; 0.0 if it is exact.
         inertia: Sum of squared Euclidean distances to the own centroid.
@@ -130,6 +132,7 @@ class FittedModel:
     trace_ids: tuple[str, ...]
     labels: NDArray[np.int32]
     centroids: NDArray[np.float32]
+    silhouette_samples: NDArray[np.float32]
     silhouette: float | None
     silhouette_se: float
     inertia: float
@@ -147,6 +150,7 @@ class FittedModel:
                 trace_ids=(),
                 labels=np.empty(0, np.int32),
                 centroids=nothing,
+                silhouette_samples=np.empty(0, np.float32),
                 silhouette=None,
                 silhouette_se=0.0,
                 inertia=0.0,
@@ -159,6 +163,7 @@ class FittedModel:
             trace_ids=scores.trace_ids,
             labels=best.labels,
             centroids=best.centroids,
+            silhouette_samples=best.silhouette_samples,
             silhouette=best.silhouette,
             silhouette_se=best.silhouette_se,
             inertia=best.inertia,
@@ -169,6 +174,7 @@ class FittedModel:
     def __post_init__(self) -> None:
         k = len(self.centroids)
         _require(len(self.labels) == len(self.trace_ids), "one label a trace")
+        _require(len(self.silhouette_samples) == len(self.trace_ids), "one silhouette a trace")
         _require(
             bool(np.array_equal(np.unique(self.labels), np.arange(k))),
             "every cluster has a member, and every label a centroid",
@@ -188,6 +194,17 @@ class FittedModel:
     def sizes(self) -> NDArray[np.int64]:
         """int64 (k,): traces in each cluster."""
         return np.bincount(self.labels, minlength=self.k).astype(np.int64)
+
+    @property
+    def cluster_silhouettes(self) -> NDArray[np.float64]:
+        """float64 (k,): mean silhouette of each cluster's traces; NaN where none was sampled."""
+        sampled = ~np.isnan(self.silhouette_samples)
+        labels, values = self.labels[sampled], self.silhouette_samples[sampled]
+        sums = np.bincount(labels, values, minlength=self.k)
+        counts = np.bincount(labels, minlength=self.k)
+        means = np.full(self.k, np.nan)
+        np.divide(sums, counts, out=means, where=counts > 0)
+        return means
 
 
 @dataclass(frozen=True, eq=False)

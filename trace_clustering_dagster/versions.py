@@ -8,13 +8,13 @@ mends it. Stages that follow become stale only if the value that is made again d
 CODE_VERSIONS = {
     "trace_ids": "1",
     "embeddings": "1",
-    "k_sweep_scores": "1",
-    "fitted_model": "1",
+    "k_sweep_scores": "2",
+    "fitted_model": "2",
     "distance_matrix": "1",
     "representatives": "1",
     "labels": "1",
     "emitted_event": "1",
-    "report": "1",
+    "report": "2",
 }
 
 # What the event says of the algorithm that made it. Raise it with any of the numbers above whose

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pytest
+from sklearn.metrics import silhouette_samples
 
 from trace_clustering_dagster_tests.conftest import (
     STAGES,
@@ -56,7 +57,7 @@ def test_numbers_over_time_are_plain_numbers(deployment: Deployment) -> None:
         "embeddings": {"left_out", "norm_min", "norm_median", "norm_max"},
         "k_sweep_scores": {"best_k", "silhouette"},
         "fitted_model": {"k", "silhouette", "inertia", "sampled"},
-        "distance_matrix": {"simplified_silhouette"},
+        "distance_matrix": {"traces", "clusters"},
         "representatives": {"representatives"},
         "labels": {"prompt_tokens", "completion_tokens", "estimated_cost_usd"},
         "emitted_event": {"k", "silhouette", "total", "sampled", "event_bytes"},
@@ -117,9 +118,12 @@ def test_distances_tell_a_tight_cluster_from_a_loose_one(deploy: Any) -> None:
         assert row["own_p90"] == pytest.approx(np.percentile(own, 90), abs=1e-4)
         assert row["next_mean"] == pytest.approx(following.mean(), abs=1e-4)
         assert row["next_p10"] == pytest.approx(np.percentile(following, 10), abs=1e-4)
-        assert row["simplified_silhouette"] == pytest.approx((1 - own / following).mean(), abs=1e-4)
-    tightness = {row["cluster_id"]: row["simplified_silhouette"] for row in rows_shown}
-    assert min(tightness, key=lambda cluster: tightness[cluster]) == loose
+    silhouettes = silhouette_samples(result.output_for_node("embeddings").matrix, model.labels)
+    tightness = [float(row["silhouette"]) for row in table(result, "fitted_model", "clusters")]
+    assert tightness == pytest.approx(
+        [silhouettes[model.labels == cluster].mean() for cluster in range(3)], abs=1e-4
+    )
+    assert min(range(3), key=lambda cluster: tightness[cluster]) == loose
 
 
 def test_titles_of_representatives_are_with_the_labels(deployment: Deployment) -> None:

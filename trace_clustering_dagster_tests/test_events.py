@@ -52,7 +52,8 @@ def stage_values(draw: st.DrawFn) -> tuple[TraceSample, FittedModel, Any, Cluste
         parameters={},
     )
     silhouette = draw(st.none() if k == 1 else st.floats(-1, 1))
-    model = FittedModel(ids, labels, centroids, silhouette, 0.0, draw(st.floats(0, 1e12)), {}, "")
+    inertia, unknown = draw(st.floats(0, 1e12)), np.full(len(ids), np.nan, np.float32)
+    model = FittedModel(ids, labels, centroids, unknown, silhouette, 0.0, inertia, {}, "")
     titles = draw(st.lists(text, min_size=k, max_size=k))
     names = ClusterLabels(tuple(ClusterLabel(i, t, t, "model") for i, t in enumerate(titles)))
     return sample, model, euclidean_distances(vectors, centroids), names

@@ -146,6 +146,7 @@ def _k_score(
         inertia=inertia,
         labels=renumber(partition.labels, order),
         centroids=(partition.centroids[order] + centre).astype(np.float32),
+        silhouette_samples=silhouette.samples,
     )
 
 
@@ -157,8 +158,15 @@ def _one_cluster(embeddings: NDArray[Any]) -> KScore:
         float(((embeddings[start:stop] - centroid) ** 2).sum())
         for start, stop in blocks(len(embeddings), 1024)
     )
-    labels = np.zeros(len(embeddings), np.int32)
-    return KScore(None, 0.0, inertia, labels, centroid[None].astype(np.float32))
+    n = len(embeddings)
+    return KScore(
+        silhouette=None,
+        silhouette_se=0.0,
+        inertia=inertia,
+        labels=np.zeros(n, np.int32),
+        centroids=centroid[None].astype(np.float32),
+        silhouette_samples=np.full(n, np.nan, np.float32),
+    )
 
 
 def _random_rows(n: int, at_most: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -5,30 +5,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.clustering.sketch import principal_basis
+from trace_clustering_dagster.clustering.rows import CentredRows, useful_centre
+from trace_clustering_dagster.clustering.sketch import principal_basis, sketch_rows
 from trace_clustering_dagster.clustering.workers import worker_pool
 
-# More than are used: with them the first two are exact to a thousandth on real embeddings.
-_DIRECTIONS = 64
+# As many as the k sweep uses, found in as many rows: the plane lies among them.
+_DIRECTIONS, _BASIS_ROWS = 64, 512
+_FLOAT32_VALUES = (1e-15, 1e15)  # their squares, summed, are in its range
 
 
 def principal_plane(embeddings: NDArray[Any]) -> NDArray[np.float64]:
-    """The first two principal components of `embeddings` (n, d): (n, 2).
+    """The first two principal components of `embeddings` (n, d), nearly: (n, 2).
 
     A linear map: it can lay clusters over one another, but it never shows a gap that is not there,
     as t-SNE and UMAP may, and takes milliseconds. Where the rows span no plane, the rest is 0.
     """
+    rng = np.random.Generator(np.random.PCG64(0))
+    chosen = rng.choice(len(embeddings), min(len(embeddings), _BASIS_ROWS), replace=False)
+    smallest, largest = _FLOAT32_VALUES
+    fits = smallest < max(embeddings.max(), -embeddings.min()) < largest
     plane = np.zeros((len(embeddings), 2))
-    with worker_pool():  # one BLAS thread: the same bits for any number of them
-        centred = embeddings - embeddings.mean(axis=0, dtype=np.float64)
-        # float32 is enough for a picture, once squares cannot overflow
-        scale = np.abs(centred).max(initial=0)
-        if scale > 0:
-            centred = (centred / scale).astype(np.float32)
-            rng = np.random.Generator(np.random.PCG64(0))
-            coordinates = centred @ principal_basis(centred, _DIRECTIONS, rng)[:, :2]
-            # of the two directions of an axis, the one in which the farthest row is
-            axes = np.arange(coordinates.shape[1])
-            farthest = coordinates[np.abs(coordinates).argmax(axis=0), axes]
-            plane[:, axes] = coordinates * np.sign(farthest) * scale
+    with worker_pool() as pool:  # one BLAS thread each: the same bits for any number of them
+        centre = useful_centre(embeddings[chosen])
+        rows = CentredRows(embeddings, centre, np.float32 if fits else np.float64)
+        basis = principal_basis(rows.take(np.sort(chosen)), _DIRECTIONS, rng)
+        coordinates = sketch_rows(rows, basis, pool).coordinates.astype(np.float64)
+        coordinates -= coordinates.mean(axis=0)
+        _, axes = np.linalg.eigh(coordinates.T @ coordinates)
+        found = coordinates @ axes[:, :-3:-1]
+    # of the two directions of an axis, the one in which the farthest row is
+    each = np.arange(found.shape[1])
+    plane[:, each] = found * np.sign(found[np.abs(found).argmax(axis=0), each])
     return plane

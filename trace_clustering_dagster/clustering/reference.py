@@ -19,13 +19,13 @@ from trace_clustering_dagster.progress import Progress
 def sweep_k_scikit_learn(
     embeddings: NDArray[Any], min_k: int, max_k: int, *, seed: int = 42, n_init: int = 10
 ) -> KSweep:
-    """`KMeans` and `silhouette_score` for every k from min_k to max_k, in float64.
+    """`KMeans` and `silhouette_samples` for every k from min_k to max_k, in float64.
 
     Arguments, errors and result are those of `k_sweep.sweep_k`; every silhouette is exact. Needs
     memory for a float64 copy and time growing with n^2 d for each k.
     """
     from sklearn.cluster import KMeans
-    from sklearn.metrics import silhouette_score
+    from sklearn.metrics import silhouette_samples
 
     k_range = clamp_k_range(embeddings, min_k, max_k)
     check_finite(embeddings)
@@ -36,12 +36,14 @@ def sweep_k_scikit_learn(
         fit = KMeans(k, n_init=n_init, random_state=seed).fit(rows)
         labels, centroids = fit.labels_, fit.cluster_centers_
         order = canonical_order(labels, k)
+        samples = silhouette_samples(rows, labels) if k > 1 else np.full(len(rows), np.nan)
         scores[k] = KScore(
-            silhouette=float(silhouette_score(rows, labels)) if k > 1 else None,
+            silhouette=float(samples.mean()) if k > 1 else None,
             silhouette_se=0.0,
             inertia=float(fit.inertia_),
             labels=renumber(labels, order),
             centroids=centroids[order].astype(np.float32),
+            silhouette_samples=samples.astype(np.float32),
         )
         progress.report("sweep_k_scikit_learn: k = %d of %d to %d fitted", k, *k_range)
     return KSweep(scores)

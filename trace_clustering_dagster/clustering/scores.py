@@ -21,6 +21,8 @@ class KScore:
         labels: int32 (n,), the cluster of every row, 0..k-1, none empty. Clusters are numbered
             by size, largest first, then by their smallest row.
         centroids: float32 (k, d), the mean of each cluster's rows.
+        silhouette_samples: float32 (n,), the silhouette of every row, as exact as `silhouette`;
+            NaN for rows that were not sampled, and for all rows for k = 1.
     """
 
     silhouette: float | None
@@ -28,6 +30,7 @@ class KScore:
     inertia: float
     labels: NDArray[np.int32]
     centroids: NDArray[np.float32]
+    silhouette_samples: NDArray[np.float32]
 
     @property
     def sizes(self) -> NDArray[np.int64]:

@@ -16,11 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 from trace_clustering_dagster.clustering.distances import (
     refine_close_pairs,
     squared_distances,
-    squared_norms,
 )
-from trace_clustering_dagster.clustering.rows import CentredRows, blocks, useful_centre
+from trace_clustering_dagster.clustering.rows import CentredRows, blocks
 from trace_clustering_dagster.clustering.sketch import Sketch
-from trace_clustering_dagster.clustering.workers import worker_pool
 
 Span = tuple[int, int]
 Labels = Mapping[int, NDArray[np.int32]]  # for each k
@@ -47,20 +45,26 @@ _FEW_MEMBERS = 8  # of every cluster at least, among the columns
 
 
 class Silhouette(NamedTuple):
-    """Mean silhouette over all rows, and its standard error (0.0: exact)."""
+    """Mean silhouette over all rows, its standard error (0.0: exact), and those of the rows:
+    float32 (n,), NaN for rows that were not looked at."""
 
     mean: float
     standard_error: float
+    samples: NDArray[np.float32]
 
 
 def silhouettes(
     rows: CentredRows, sketch: Sketch, labels: Labels, rng: np.random.Generator, pool: Executor
 ) -> dict[int, Silhouette]:
-    """Silhouettes of `labels` (k to int32 (n,), no empty cluster): exact up to 4,096 rows."""
+    """Silhouettes of `labels` (k to int32 (n,), no empty cluster): exact up to 4,096 rows, of every
+    row up to 32,768."""
     if rows.n > _EXACT_ROWS:
         return estimate(rows, sketch, labels, rng, pool)
     samples = exact_samples(rows, sketch.norms, labels, pool)
-    return {k: Silhouette(float(values.mean()), 0.0) for k, values in samples.items()}
+    return {
+        k: Silhouette(float(values.mean()), 0.0, values.astype(np.float32))
+        for k, values in samples.items()
+    }
 
 
 def exact_samples(
@@ -74,36 +78,6 @@ def exact_samples(
 
     sums = _sums_over_all_pairs(rows.n, distances, labels, _EXACT_BLOCK, pool)
     return _samples(sums, labels, (0, rows.n), rows.n)
-
-
-def row_silhouettes(embeddings: NDArray[Any], labels: NDArray[np.int32]) -> NDArray[np.float64]:
-    """The exact silhouette of every row: (n,), in time growing with n^2 d.
-
-    embeddings: (n, d). labels: (n,), 0..k-1, none empty, k >= 2.
-    """
-    rows = CentredRows(embeddings, useful_centre(embeddings), np.float64)
-    k = int(labels.max()) + 1
-    with worker_pool() as pool:
-        return exact_samples(rows, squared_norms(rows.block(0, rows.n)), {k: labels}, pool)[k]
-
-
-def simplified_silhouettes(
-    distances: NDArray[np.float32], labels: NDArray[np.int32]
-) -> NDArray[np.float64]:
-    """The simplified silhouette of every row (Hruschka, de Castro and Campello, 2004): distances to
-    centroids in place of mean distances to members, and so higher than the silhouette.
-
-    distances: (n, k) to the centroids, k >= 2. labels: (n,), 0..k-1.
-    """
-    others = distances.astype(np.float64)
-    each = np.arange(len(labels))
-    own = others[each, labels]
-    others[each, labels] = np.inf
-    nearest = others.min(axis=1)
-    larger = np.maximum(own, nearest)
-    silhouettes = np.zeros(len(own))
-    np.divide(nearest - own, larger, out=silhouettes, where=larger > 0)
-    return silhouettes
 
 
 def estimate(
@@ -135,14 +109,14 @@ def estimate(
     if rows.n <= _ALL_PAIRS_ROWS:
         sums = _sums_over_all_pairs(rows.n, sketch_distances, labels, _SKETCH_BLOCK, pool)
         samples = _samples(sums, labels, (0, rows.n), rows.n)
-        return _corrected_means(samples, correction, rows.n)
+        return _corrected(samples, correction, order, rows.n)
     samples = {k: np.empty(0) for k in labels}
     for some in blocks(_SAMPLE_ROWS, _SAMPLE_STEP):
         more = _row_samples(some, len(order), sketch_distances, labels, pool)
         samples = {k: np.concatenate([samples[k], more[k]]) for k in labels}
         if _winner_is_clear(samples, correction, rows.n):
             break
-    return _corrected_means(samples, correction, rows.n)
+    return _corrected(samples, correction, order, rows.n)
 
 
 def _random_order(n: int, labels: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -169,30 +143,39 @@ def _random_order(n: int, labels: Labels, rng: np.random.Generator) -> NDArray[n
     return np.concatenate([others[:place], added, others[place:]])[:_SAMPLE_COLUMNS]
 
 
-def _corrected_means(samples: Samples, correction: Samples, n: int) -> dict[int, Silhouette]:
-    return {k: _corrected_mean(samples[k], correction[k], n) for k in samples}
+def _corrected(
+    samples: Samples, correction: Samples, order: NDArray[np.int64], n: int
+) -> dict[int, Silhouette]:
+    """Silhouettes from `samples`, those of the first rows in `order`."""
+    corrected = {}
+    for k, values in samples.items():
+        of_rows = np.full(n, np.nan, np.float32)
+        of_rows[order[: len(values)]] = np.clip(values + correction[k].mean(), -1, 1)
+        corrected[k] = Silhouette(*_corrected_mean(values, correction[k], n), of_rows)
+    return corrected
 
 
 def _corrected_mean(
     sample: NDArray[np.float64], correction: NDArray[np.float64], n: int
-) -> Silhouette:
-    """mean(sample) + mean(correction), from random rows of n drawn without replacement."""
+) -> tuple[float, float]:
+    """mean(sample) + mean(correction), from random rows of n drawn without replacement, and the
+    standard error."""
     unseen = 1 - len(sample) / n
     variance = sample.var(ddof=1) / len(sample) * unseen + correction.var(ddof=1) / len(correction)
-    return Silhouette(float(sample.mean() + correction.mean()), float(np.sqrt(variance)))
+    return float(sample.mean() + correction.mean()), float(np.sqrt(variance))
 
 
 def _winner_is_clear(samples: Samples, correction: Samples, n: int) -> bool:
     """Whether the best k leads the second beyond the noise of their difference, row by row."""
-    means = _corrected_means(samples, correction, n)
-    ranked = sorted(means, key=lambda k: -means[k].mean)
+    means = {k: samples[k].mean() + correction[k].mean() for k in samples}
+    ranked = sorted(means, key=lambda k: -means[k])
     if len(ranked) < 2:
         return True
     best, second = ranked[:2]
-    lead = _corrected_mean(
+    lead, error = _corrected_mean(
         samples[best] - samples[second], correction[best] - correction[second], n
     )
-    return lead.mean > _CLEAR_LEAD * lead.standard_error
+    return lead > _CLEAR_LEAD * error
 
 
 def _exact_distances(

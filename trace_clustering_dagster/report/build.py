@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trace_clustering_dagster.clustering.projection import principal_plane
-from trace_clustering_dagster.clustering.silhouette import row_silhouettes, simplified_silhouettes
 from trace_clustering_dagster.events import run_id
 from trace_clustering_dagster.labeling.evidence import clipped
 from trace_clustering_dagster.labeling.redaction import redact_summary
@@ -28,8 +27,7 @@ from trace_clustering_dagster.models import (
 from trace_clustering_dagster.report import charts
 from trace_clustering_dagster.versions import CLUSTERING_VERSION
 
-# With more traces, so many of them are drawn: a browser can draw them, an exact silhouette of each
-# takes a second, and their hashes fit into one query.
+# Of more traces, so many are drawn: a browser can, and their hashes fit into one query.
 DRAWN_TRACES = 4096
 SHOWN_REPRESENTATIVES = 10
 # With these, 2,000 traces take less than 2 MB in any language.
@@ -40,9 +38,12 @@ _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def drawn_rows(model: FittedModel) -> NDArray[np.intp]:
-    """The rows of the traces that the report draws: all, or evenly spaced ones of too many."""
-    n = len(model.trace_ids)
-    return np.linspace(0, n - 1, min(n, DRAWN_TRACES)).astype(np.intp)
+    """The rows of the traces that the report draws: all, or, of too many, evenly spaced ones among
+    those that have a silhouette."""
+    rows = np.arange(len(model.trace_ids))
+    if model.k > 1:
+        rows = rows[~np.isnan(model.silhouette_samples)]
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), DRAWN_TRACES)).astype(np.intp)]
 
 
 def shown_trace_ids(model: FittedModel, representatives: Representatives) -> list[str]:
@@ -120,22 +121,16 @@ def _clusters(
     sizes = model.sizes.tolist()
     order = sorted(range(model.k), key=lambda cluster: (-sizes[cluster], cluster))
     spreads, spread_ticks = charts.spreads(distances, model.labels)
-    exact = len(rows) == len(model.trace_ids)
-    silhouettes, plot = None, None
-    if model.k > 1:
-        silhouettes = (
-            row_silhouettes(embeddings.matrix, model.labels)
-            if exact
-            else simplified_silhouettes(distances, model.labels)
-        )
-        mean = float(silhouettes.mean())
-        plot = charts.silhouette_plot(silhouettes[rows], drawn_labels, mean, order)
+    silhouettes = model.silhouette_samples
+    plot = None
+    if model.silhouette is not None:
+        plot = charts.silhouette_plot(silhouettes[rows], drawn_labels, model.silhouette, order)
+    cluster_silhouettes = model.cluster_silhouettes
     nearest, untitled = representatives.by_cluster(), TraceSummary("")
     clusters = []
     for cluster in order:
         label = labels.clusters[cluster]
         hidden = label.source == "offline" and not show_text
-        members = model.labels == cluster
         clusters.append(
             {
                 "id": cluster,
@@ -148,7 +143,7 @@ def _clusters(
                 "color": cluster % COLORS,
                 "shape": (cluster + cluster // COLORS) % SHAPES,
                 "spread": spreads[cluster],
-                "silhouette": None if silhouettes is None else float(silhouettes[members].mean()),
+                "silhouette": _number(cluster_silhouettes[cluster]),
                 "representatives": [
                     (
                         _cut(trace.trace_id, MAX_ID),
@@ -164,7 +159,7 @@ def _clusters(
             _cut(model.trace_ids[row], MAX_ID),
             summaries.get(model.trace_ids[row], untitled).title,
             int(model.labels[row]),
-            None if silhouettes is None else round(float(silhouettes[row]), 3),
+            _number(silhouettes[row]),
             round(float(distances[row, model.labels[row]]), 4),
         ]
         for row in rows
@@ -174,7 +169,6 @@ def _clusters(
         "by_id": {cluster["id"]: cluster for cluster in clusters},
         "map": charts.trace_map(principal_plane(embeddings.matrix[rows]), drawn_labels, model.k),
         "drawn": len(rows),
-        "exact": exact,
         "plot": plot,
         "spread_ticks": spread_ticks,
         "members": {cluster: np.flatnonzero(drawn_labels == cluster).tolist() for cluster in order},
@@ -203,6 +197,10 @@ def _left_out(sample: TraceSample, embeddings: TraceEmbeddings) -> dict[str, int
     beyond = sample.total - len(sample.trace_ids)
     sampling = {f"beyond the sample of {len(sample.trace_ids):,}": beyond} if beyond else {}
     return {**sampling, **sample.left_out, **embeddings.left_out}
+
+
+def _number(value: np.floating[Any]) -> float | None:
+    return None if np.isnan(value) else round(float(value), 3)
 
 
 def _cut(text: str, length: int) -> str:

@@ -138,7 +138,7 @@ class SilhouettePlot:
 
 
 def silhouette_plot(
-    silhouettes: NDArray[np.float64], labels: NDArray[np.int32], mean: float, order: Sequence[int]
+    silhouettes: NDArray[np.float32], labels: NDArray[np.int32], mean: float, order: Sequence[int]
 ) -> SilhouettePlot:
     """The plot of the traces' silhouettes (n,), clusters from top to bottom in ``order``."""
     low = min(0.0, float(silhouettes.min()))

@@ -43,7 +43,11 @@ def assert_valid(embeddings: NDArray[Any], sweep: KSweep) -> None:
         variance = ((rows - rows.mean(axis=0)) ** 2).sum()
         assert score.inertia == pytest.approx(inertia, rel=1e-3, abs=1e-9 * variance)
         assert (score.silhouette is None) == (k == 1)
+        assert score.silhouette_samples.dtype == np.float32
+        assert score.silhouette_samples.shape == (len(rows),)
+        assert np.isnan(score.silhouette_samples).all() == (k == 1)
         if score.silhouette is not None:
+            assert score.silhouette == pytest.approx(score.silhouette_samples.mean(), abs=1e-6)
             assert -1 <= score.silhouette <= 1
             assert score.silhouette_se == 0.0
 
@@ -63,6 +67,7 @@ def assert_same_bits(one: KSweep, other: KSweep) -> None:
         assert score.inertia == same.inertia
         np.testing.assert_array_equal(score.labels, same.labels)
         np.testing.assert_array_equal(score.centroids, same.centroids)
+        np.testing.assert_array_equal(score.silhouette_samples, same.silhouette_samples)
 
 
 @settings(max_examples=150, deadline=None)
@@ -200,7 +205,7 @@ def test_ties_go_to_the_smallest_k_and_nothing_is_best_of_nothing() -> None:
     labels = np.zeros(3, np.int32)
     centroids = np.zeros((1, 2), np.float32)
     scores = {
-        k: KScore(silhouette, 0.0, 0.0, labels, centroids)
+        k: KScore(silhouette, 0.0, 0.0, labels, centroids, np.zeros(3, np.float32))
         for k, silhouette in {2: 0.1, 3: 0.4, 4: 0.4}.items()
     }
     assert KSweep(scores).best_k == 3

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import silhouette_samples
 
 from trace_clustering_dagster.clustering.distances import euclidean_distances
 from trace_clustering_dagster.clustering.representatives import nearest_members
@@ -51,11 +52,15 @@ def run_values(
     )
     model_labels = np.arange(n, dtype=np.int32) % groups
     centroids = np.stack([vectors[model_labels == c].mean(axis=0) for c in range(groups)])
+    silhouettes = np.full(n, np.nan, np.float32)
+    if groups > 1:
+        silhouettes = silhouette_samples(vectors, model_labels).astype(np.float32)
     model = FittedModel(
         trace_ids=() if skipped else trace_ids,
         labels=model_labels[:0] if skipped else model_labels,
         centroids=centroids[:0] if skipped else centroids,
-        silhouette=0.8 if groups > 1 and not skipped else None,
+        silhouette_samples=silhouettes[:0] if skipped else silhouettes,
+        silhouette=float(silhouettes.mean()) if groups > 1 and not skipped else None,
         silhouette_se=0.0,
         inertia=1.0,
         parameters={**sample.parameters, "max_k": 6},

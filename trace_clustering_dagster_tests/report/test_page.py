@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -9,17 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import silhouette_samples
 
 from trace_clustering_dagster.clustering.projection import principal_plane
-from trace_clustering_dagster.clustering.silhouette import (
-    row_silhouettes,
-    simplified_silhouettes,
-)
 from trace_clustering_dagster.models import ClusterLabel, TraceSummary
 from trace_clustering_dagster.report import build
 from trace_clustering_dagster.report.build import build_report
-from trace_clustering_dagster_tests.conftest import separated_vectors
 from trace_clustering_dagster_tests.report.runs import run_values
 
 HOSTILE = [
@@ -125,7 +120,7 @@ def test_page_says_what_was_clustered_and_how() -> None:
         "clustered": "60",
         "left out": "19",
         "clusters": "3",
-        "silhouette": "0.800",
+        "silhouette": f"{values['model'].silhouette:.3f}",
         "run": "team_1_2026-02-01T00:00:00Z",
         "embedding model": "test-model",
         "lookback_days": "7",
@@ -196,7 +191,24 @@ def test_more_traces_than_can_be_drawn_are_sampled_and_it_says_so() -> None:
     page = Page(build_report(**values))
     assert len(page.data["traces"]) == build.DRAWN_TRACES
     assert "4,096 of 4,098 traces are drawn" in " ".join(page.texts["p"])
-    assert "simplified silhouettes" in " ".join(page.texts["p"])
+
+
+def test_only_traces_whose_silhouette_is_known_are_drawn() -> None:
+    values = run_values()
+    silhouettes = values["model"].silhouette_samples.copy()
+    silhouettes[values["model"].labels == 1] = np.nan
+    values["model"] = replace(values["model"], silhouette_samples=silhouettes, silhouette_se=0.01)
+    page = Page(build_report(**values))
+    assert {row[2] for row in page.data["traces"]} == {0, 2}
+    assert [row[3] for row in page.data["traces"]] == pytest.approx(
+        silhouettes[~np.isnan(silhouettes)].tolist(), abs=1e-3
+    )
+    assert "40 of 60 traces are drawn" in " ".join(page.texts["p"])
+    assert "One line for each trace drawn, estimated" in " ".join(page.texts["p"])
+    cells = page.texts["td"]
+    assert (cells[3], cells[10], cells[17]) == tuple(
+        "none" if np.isnan(mean) else f"{mean:.3f}" for mean in values["model"].cluster_silhouettes
+    )
 
 
 def test_skipped_run_says_why() -> None:
@@ -246,20 +258,6 @@ def test_text_of_traces_is_left_out_on_demand() -> None:
     assert {row[1] for row in page.data["traces"]} == {""}
     assert page.data["clusters"] == {"0": "Sesame", "1": "Cluster 1", "2": "Cluster 2"}
     assert " ".join(page.texts["p"]).count("Sesame") == 1
-
-
-def test_silhouettes_are_those_of_scikit_learn() -> None:
-    vectors = separated_vectors(size=30)
-    labels = np.arange(90, dtype=np.int32) % 3
-    labels[:20] = np.arange(20) % 2  # some traces that belong elsewhere
-    np.testing.assert_allclose(
-        row_silhouettes(vectors.astype(np.float32), labels),
-        silhouette_samples(vectors, labels),
-        atol=1e-5,
-    )
-    distances = np.array([[1, 4], [3, 1], [0, 0]], dtype=np.float32)
-    simplified = simplified_silhouettes(distances, np.array([0, 0, 1], dtype=np.int32))
-    np.testing.assert_allclose(simplified, [0.75, -2 / 3, 0])
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1.0, 1e25])
