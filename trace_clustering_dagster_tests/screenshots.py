@@ -1,5 +1,6 @@
 """The pictures of the README, of what `make demo` made: `make screenshots`."""
 
+import base64
 import datetime
 import json
 import os
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from selenium.webdriver.common.by import By
 
 from trace_clustering_dagster_tests.browser import chromium, open_page, shown, webserver
 from trace_clustering_dagster_tests.conftest import REPOSITORY, STAGES
@@ -17,6 +17,17 @@ from trace_clustering_dagster_tests.daemon import until
 
 IMAGES = REPOSITORY / "docs" / "images"
 STRUCTURE = IMAGES / "structure.json"
+DRAWN_EDGES = """
+return [...document.querySelectorAll('path')].filter((e) => e.getAttribute('marker-end')).length
+"""
+GRAPH = """
+const nodes = [...document.querySelectorAll('foreignObject')].map((e) => e.getBoundingClientRect());
+const x = Math.min(...nodes.map((n) => n.left)) - 24;
+const y = Math.min(...nodes.map((n) => n.top)) - 24;
+const right = Math.max(...nodes.map((n) => n.right)) + 24;
+const bottom = Math.max(...nodes.map((n) => n.bottom)) + 24;
+return { x, y, width: right - x, height: bottom - y };
+"""
 PICTURES = ("lineage", "k_sweep_scores", "labels", "report")
 
 
@@ -60,12 +71,17 @@ def main() -> None:
         "TRACE_CLUSTERING_STORAGE": str(storage),
     }
     with chromium() as browser, webserver(home, environment) as url:
-        browser.set_window_size(1500, 1000)
-        partition = f"view=partitions&partition={day}%7C1"
+        browser.get(url)
+        browser.execute_script("localStorage.setItem('asset-graph-direction', '\"vertical\"')")
+        browser.set_window_size(1700, 2100)
         browser.get(f"{url}/asset-groups/")
-        graph = "//*[local-name()='foreignObject']"
-        until(lambda: len(browser.find_elements(By.XPATH, graph)) >= len(STAGES))
-        browser.save_screenshot(str(IMAGES / "lineage.png"))
+        until(lambda: browser.execute_script(DRAWN_EDGES) >= len(STAGES))
+        until(lambda: shown(browser, "4 / 4 Passed"))
+        clip = {**browser.execute_script(GRAPH), "scale": 1}
+        picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip})
+        (IMAGES / "lineage.png").write_bytes(base64.b64decode(picture["data"]))
+        browser.set_window_size(2000, 1200)
+        partition = f"view=partitions&partition={day}%7C1"
         for asset, text in (("k_sweep_scores", "chosen"), ("labels", "similar traces")):
             browser.get(f"{url}/assets/{asset}?{partition}")
             until(partial(shown, browser, text))
