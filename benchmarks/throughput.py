@@ -72,7 +72,7 @@ def main() -> None:
             storages["Postgres"] = postgres
         for storage, config in storages.items():
             home = folder / f"home-{storage}"
-            environment = make_instance(home, config, folder / "warehouse")
+            environment = make_instance(home, config, f"chdb://{folder / 'warehouse'}")
             queue_runs(home, environment, teams)
             cpu = run_queue(home, environment)
             with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -108,7 +108,7 @@ def main() -> None:
         write_section(f"Runs a minute, {rows} x {dimension:,}", f"{versions}\n\n{text}")
 
 
-def make_instance(home: Path, storage: Any, warehouse: Path) -> Mapping[str, str]:
+def make_instance(home: Path, storage: Any, clickhouse_url: str) -> Mapping[str, str]:
     """Write ./dagster.yaml with this storage to `home`; the environment of its processes."""
     home.mkdir()
     config = yaml.safe_load(Path("dagster.yaml").read_text())
@@ -118,7 +118,7 @@ def make_instance(home: Path, storage: Any, warehouse: Path) -> Mapping[str, str
         "PYTHONPATH": os.getcwd(),
         "DAGSTER_HOME": str(home),
         "TRACE_CLUSTERING_AUTOMATION": "off",
-        "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{warehouse}",
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": clickhouse_url,
         "TRACE_CLUSTERING_STORAGE": str(home / "assets"),
     }
 

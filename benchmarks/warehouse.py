@@ -14,8 +14,10 @@ PARTITION = f"{DAY}|1"
 _NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.timezone.utc)
 
 
-def write_warehouse(folder: Path, rows: int, dimension: int, teams: int = 1) -> None:
-    """`rows` traces of each team in the window of `DAY`, each with a summary; the same for all."""
+def warehouse_tables(
+    rows: int, dimension: int, noon: datetime.datetime = _NOON
+) -> dict[str, pa.Table]:
+    """`rows` traces of team 1, each with a summary, as the two tables."""
     ids = [f"trace-{i:06}" for i in range(rows)]
     vectors = pa.array(synthetic(rows, dimension).ravel())
     columns = {
@@ -24,8 +26,8 @@ def write_warehouse(folder: Path, rows: int, dimension: int, teams: int = 1) -> 
         "model_name": ["synthetic"] * rows,
         "rendering": ["llma_trace_detailed"] * rows,
         "document_id": ids,
-        "timestamp": pa.array([_NOON] * rows, pa.timestamp("ms", "UTC")),
-        "inserted_at": pa.array([_NOON] * rows, pa.timestamp("ms", "UTC")),
+        "timestamp": pa.array([noon] * rows, pa.timestamp("ms", "UTC")),
+        "inserted_at": pa.array([noon] * rows, pa.timestamp("ms", "UTC")),
         "content": [""] * rows,
         "embedding": pa.ListArray.from_arrays(
             np.arange(0, (rows + 1) * dimension, dimension, dtype=np.int32), vectors
@@ -35,12 +37,20 @@ def write_warehouse(folder: Path, rows: int, dimension: int, teams: int = 1) -> 
         "uuid": [f"00000000-0000-0000-0000-{i:012}" for i in range(rows)],
         "event": ["$ai_trace_summary"] * rows,
         "properties": [f'{{"$ai_trace_id": "{i}", "$ai_summary_title": "Title {i}"}}' for i in ids],
-        "timestamp": pa.array([_NOON] * rows, pa.timestamp("us", "UTC")),
+        "timestamp": pa.array([noon] * rows, pa.timestamp("us", "UTC")),
         "distinct_id": ["summaries"] * rows,
     }
-    for name, content in (("posthog_document_embeddings", columns), ("events", events)):
+    team_id = {"team_id": pa.array(np.ones(rows, np.int64))}
+    return {
+        "posthog_document_embeddings": pa.table(team_id | columns),
+        "events": pa.table(team_id | events),
+    }
+
+
+def write_warehouse(folder: Path, rows: int, dimension: int, teams: int = 1) -> None:
+    """`rows` traces of each team in the window of `DAY`, the same for all."""
+    for name, content in warehouse_tables(rows, dimension).items():
         (folder / name).mkdir(parents=True)
         for team in range(1, teams + 1):
-            team_id = pa.array(np.full(rows, team, np.int64))
-            table = pa.table({"team_id": team_id, **content})
+            table = content.set_column(0, "team_id", pa.array(np.full(rows, team, np.int64)))
             pq.write_table(table, folder / name / f"team-{team}.parquet")

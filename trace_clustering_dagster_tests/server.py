@@ -87,6 +87,12 @@ class Server:
                 raise RuntimeError(f"ClickHouse did not start: {said}")
             time.sleep(0.05)  # between two looks at the condition
 
+    @property
+    def pid(self) -> int:
+        """Of the server's process."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End it at once, as ``kill -9`` does."""
         if self._process is not None:
