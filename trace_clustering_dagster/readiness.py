@@ -98,15 +98,17 @@ def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) 
 
 def _replacing(clickhouse: ClickHouseResource, connection: ClickHouse) -> Finding:
     subject = "replacing events"
-    table = clickhouse.events_table
+    table, by_chance = clickhouse.events_table, False
     engine = table_engine(connection, clickhouse.database, table)
     if engine and (local := re.match(r"Distributed\('.*?', '(.*?)', '(.*?)'", engine.definition)):
-        table = local[2]
+        table, by_chance = local[2], bool(re.search(r"\brand\w*\(", engine.definition))
         engine = table_engine(connection, local[1], table)
-    if engine is None:
+    if by_chance:
+        problem = "the shard of a row is random: a day that runs again is there twice"
+    elif engine is None:
         text = f"the engine of {table} cannot be seen -> is it a ReplacingMergeTree?"
         return Finding("warning", subject, text)
-    if not engine.name.endswith("ReplacingMergeTree"):
+    elif not engine.name.endswith("ReplacingMergeTree"):
         problem = f"{table} is a {engine.name}: a day that runs again is there twice"
     elif "uuid" not in (columns := set(re.findall(r"\w+", engine.sorting_key))):
         problem = f"{table} is sorted by {engine.sorting_key}, without uuid: other events are lost"
@@ -151,14 +153,14 @@ def _storage() -> Finding:
     shown = re.sub(r"//\S*@", "//", storage)
     try:
         folder = UPath(storage).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder.protocol in ("", "file"):
+            folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"check-{uuid.uuid4().hex}"
         write_whole(path, b"can be removed")
         path.unlink()
     except Exception as error:  # of the object store's library, as it likes
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        if isinstance(error, ImportError):
-            reason = str(error)
+        said = getattr(error, "strerror", None) or str(error)
+        reason = next(iter(said.splitlines()), type(error).__name__)[:500]
         remedy = f"name a folder or bucket in {STORAGE_VARIABLE} that may be written to"
         return Finding("failed", "storage", f"{shown}: {reason} -> {remedy}")
     return Finding("ok", "storage", f"{shown} can be written to")

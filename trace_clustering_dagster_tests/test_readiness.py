@@ -224,12 +224,14 @@ def test_engine_of_what_is_behind_a_table_counts(
     client = clickhouse_server.client(database=database)
     client.command("CREATE VIEW a_view AS SELECT * FROM events")
     for name, behind in (
-        ("over_events", f"one_shard, {database}"),
-        ("over_other_servers", "two_shards, ''"),
+        ("over_events", f"one_shard, {database}, events, cityHash64(uuid)"),
+        ("over_events_anyhow", f"one_shard, {database}, events, rand()"),
+        ("over_other_servers", "two_shards, '', events, 1"),
     ):
-        client.command(f"CREATE TABLE {name} AS events ENGINE = Distributed({behind}, events, 1)")
+        client.command(f"CREATE TABLE {name} AS events ENGINE = Distributed({behind})")
     expected = {
         "over_events": ("ok", "events is a ReplacingMergeTree"),
+        "over_events_anyhow": ("warning", "the shard of a row is random"),
         "over_other_servers": ("warning", "the engine of events cannot be seen"),
         "a_view": ("warning", "a_view is a View"),
     }
