@@ -1,4 +1,5 @@
-"""The command line: write the sample warehouse, read the clusters back, open the report."""
+"""The command line: the sample warehouse, a deployment's tables and readiness, the clusters that
+were emitted, the report."""
 
 import datetime
 import json
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Daily clustering of LLM traces: sample data, the clusters that were emitted, the report."""
+    """Daily clustering of LLM traces: set it up, read the clusters that were emitted."""
 
 
 @main.command("demo-data")
@@ -32,6 +33,41 @@ def demo_data(directory: Path) -> None:
         f"Sample warehouse in {directory}: {written.first_day} to {written.last_day}, traces of "
         f"{teams}; {written.size_bytes / 1e6:.1f} MB"
     )
+
+
+@main.command()
+@click.option(
+    "--cluster", help="Replicated and Distributed tables, on all servers of this cluster."
+)
+@click.option("--read", is_flag=True, help="Print the query that reads the clusters back instead.")
+def schema(cluster: str | None, read: bool) -> None:
+    """Print the SQL that creates the two tables, for whoever has none. It runs nothing."""
+    from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+    from trace_clustering_dagster.clickhouse.ddl import create_tables, read_clusters
+
+    with _failures_as_one_line():
+        clickhouse = ClickHouseResource.from_environment()
+    try:
+        sql = read_clusters(clickhouse) if read else create_tables(clickhouse, cluster)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--cluster") from None
+    click.echo(sql, nl=False)
+
+
+@main.command()
+def check() -> None:
+    """Look whether the deployment that the environment names is ready; leaves nothing behind.
+
+    Exit code 1 if anything failed.
+    """
+    from trace_clustering_dagster.readiness import findings
+
+    failed = False
+    for finding in findings():
+        click.echo(f"{finding.status:8} {_printable(f'{finding.subject}: {finding.text}')}")
+        failed |= finding.status == "failed"
+    if failed:
+        raise click.exceptions.Exit(1)
 
 
 @main.command()

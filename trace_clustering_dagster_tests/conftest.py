@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,16 +31,12 @@ from trace_clustering_dagster.assets import (
     trace_ids,
 )
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.ddl import create_tables
 from trace_clustering_dagster.clickhouse.queries import read_events
 from trace_clustering_dagster.io_managers import stage_io_managers
 from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster_tests.server import (
-    SERVER_LIBRARY,
-    SERVER_PASSWORD,
-    SERVER_TABLES,
-    Server,
-)
+from trace_clustering_dagster_tests.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
 
 UTC = datetime.timezone.utc
 STAGES = [
@@ -288,17 +284,23 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 def deploy_server(
     clickhouse_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
-    """Like ``deploy``, in a database of its own on the server."""
+    """Like ``deploy``, in a database of its own on the server, with the tables that are printed for
+    users. ``alter`` changes the statements that create them."""
     monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD", SERVER_PASSWORD)
 
     def make(
-        rows: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]] = ()
+        rows: Sequence[Mapping[str, Any]],
+        events: Sequence[Mapping[str, Any]] = (),
+        database: str = "",
+        alter: Callable[[str], str] = str,
     ) -> Deployment:
-        database = f"test_{uuid.uuid4().hex[:12]}"
+        database = database or f"test_{uuid.uuid4().hex[:12]}"
+        clickhouse = ClickHouseResource(url=clickhouse_server.url(database=database))
         client = clickhouse_server.client()
+        client.command(f"DROP DATABASE IF EXISTS {database}")
         client.command(f"CREATE DATABASE {database}")
-        for table in SERVER_TABLES:
-            client.command(table.format(database=database))
+        for statement in alter(create_tables(clickhouse)).split(";\n")[:-1]:
+            client.command(statement)
         for table, table_rows in (("posthog_document_embeddings", rows), ("events", events)):
             if table_rows:
                 client.insert(
@@ -306,9 +308,16 @@ def deploy_server(
                     [list(row.values()) for row in table_rows],
                     column_names=list(table_rows[0]),
                     database=database,
+                    # all rows as given: what replaces others does so when parts are merged
+                    settings={"optimize_on_insert": 0, "distributed_foreground_insert": 1},
                 )
         client.close()
-        url = clickhouse_server.url(database=database)
-        return Deployment(ClickHouseResource(url=url), tmp_path / "assets-server")
+        return Deployment(clickhouse, tmp_path / f"assets-{database}")
 
     return make
+
+
+@pytest.fixture(params=["embedded", "server"])
+def make_deployment(request: pytest.FixtureRequest) -> Any:
+    """``deploy``, then ``deploy_server``: what a test says holds of both."""
+    return request.getfixturevalue("deploy" if request.param == "embedded" else "deploy_server")

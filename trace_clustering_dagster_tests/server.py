@@ -31,16 +31,52 @@ _USERS = """
       <profile>default</profile><quota>default</quota></writer>
     <reader><password>{password}</password><networks><ip>::/0</ip></networks>
       <profile>reader</profile><quota>default</quota></reader>
+    <frozen><password>{password}</password><networks><ip>::/0</ip></networks>
+      <profile>frozen</profile><quota>default</quota></frozen>
+    <limited><password>{password}</password><networks><ip>::/0</ip></networks>
+      <profile>default</profile><quota>default</quota>
+      <grants>
+        <query>GRANT SELECT ON limited.posthog_document_embeddings</query>
+        <query>GRANT SELECT, INSERT ON limited.events</query>
+      </grants></limited>
+    <blind><password>{password}</password><networks><ip>::/0</ip></networks>
+      <profile>default</profile><quota>default</quota>
+      <grants><query>GRANT SELECT ON limited.events</query></grants></blind>
   </users>
-  <profiles><default/><reader><readonly>2</readonly></reader></profiles>
+  <profiles>
+    <default/><reader><readonly>2</readonly></reader><frozen><readonly>1</readonly></frozen>
+  </profiles>
   <quotas><default/></quotas>
+</clickhouse>
+"""
+# Two shards which are two databases of the one server.
+_CONFIGURATION = """
+<clickhouse>
+  <users_config>{users}</users_config>
+  <tcp_port>{tcp_port}</tcp_port>
+  <query_log><database>system</database><table>query_log</table></query_log>
+  <remote_servers>
+    <one_shard>
+      <shard><replica><host>127.0.0.1</host><port>{tcp_port}</port></replica></shard>
+    </one_shard>
+    <two_shards>
+      <shard><replica><host>127.0.0.1</host><port>{tcp_port}</port>
+        <default_database>shard_1</default_database></replica></shard>
+      <shard><replica><host>127.0.0.1</host><port>{tcp_port}</port>
+        <default_database>shard_2</default_database></replica></shard>
+    </two_shards>
+  </remote_servers>
 </clickhouse>
 """
 SERVER_PASSWORD = "p4ss/w:rd@secret"
 
 
 class Server:
-    """A ClickHouse server with the users ``writer`` and ``reader``, on its own folder and port.
+    """A ClickHouse server on its own folder and port.
+
+    Users: ``writer`` may do everything; ``reader`` may not write; ``frozen`` may not even change a
+    setting; ``limited`` may do what runs need in the database ``limited``, ``blind`` only read the
+    events there.
 
     It can be killed, and started again on the same data.
     """
@@ -48,14 +84,14 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        with socket.socket() as http, socket.socket() as tcp:
+            http.bind(("127.0.0.1", 0))
+            tcp.bind(("127.0.0.1", 0))
+            self.port: int = http.getsockname()[1]
+            tcp_port = tcp.getsockname()[1]
         (folder / "users.xml").write_text(_USERS.format(password=SERVER_PASSWORD))
         (folder / "config.xml").write_text(
-            f"<clickhouse><users_config>{folder / 'users.xml'}</users_config>"
-            "<query_log><database>system</database><table>query_log</table></query_log>"
-            "</clickhouse>"
+            _CONFIGURATION.format(users=folder / "users.xml", tcp_port=tcp_port)
         )
 
     def start(self) -> None:
@@ -69,7 +105,7 @@ class Server:
                     "--listen_host=127.0.0.1",
                     f"--config-file={self._folder / 'config.xml'}",
                     "--query",
-                    "SYSTEM START LISTEN HTTP; "
+                    "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; "
                     "SELECT sleepEachRow(3) FROM system.numbers FORMAT Null "
                     "SETTINGS max_block_size=1, "
                     "function_sleep_max_microseconds_per_block=10000000",
@@ -108,31 +144,3 @@ class Server:
         return clickhouse_connect.get_client(
             host="127.0.0.1", port=self.port, username="default", **kwargs
         )
-
-
-# The tables as PostHog has them, without replication.
-SERVER_TABLES = (
-    """
-    CREATE TABLE {database}.posthog_document_embeddings (
-        team_id Int64, product LowCardinality(String), document_type LowCardinality(String),
-        model_name LowCardinality(String), rendering LowCardinality(String), document_id String,
-        timestamp DateTime64(3, 'UTC'), inserted_at DateTime64(3, 'UTC'),
-        content String DEFAULT '', embedding Array(Float64),
-        _timestamp DateTime, _offset UInt64, _partition UInt64
-    ) ENGINE = ReplacingMergeTree(inserted_at)
-    ORDER BY (team_id, toDate(timestamp), product, document_type, model_name, rendering,
-        cityHash64(document_id))
-    SETTINGS index_granularity = 512
-    """,
-    """
-    CREATE TABLE {database}.events (
-        uuid UUID, event String, properties String, timestamp DateTime64(6, 'UTC'),
-        team_id Int64, distinct_id String, elements_chain String,
-        created_at DateTime64(6, 'UTC'), person_id UUID, person_properties String,
-        person_mode Enum8('full' = 0, 'propertyless' = 1, 'force_upgrade' = 2),
-        _timestamp DateTime, _offset UInt64
-    ) ENGINE = ReplacingMergeTree(_timestamp)
-    PARTITION BY toYYYYMM(timestamp)
-    ORDER BY (team_id, toDate(timestamp), event, cityHash64(distinct_id), cityHash64(uuid))
-    """,
-)

@@ -26,7 +26,6 @@ from trace_clustering_dagster_tests.conftest import (
 )
 
 HOUR = datetime.timedelta(hours=1)
-MIDNIGHT = NOON + 12 * HOUR  # the end of DAY's window
 
 
 def test_event_has_the_documented_fields_and_the_true_clusters(deploy: Any) -> None:
@@ -210,22 +209,6 @@ def test_run_registers_its_team(deploy: Any) -> None:
     assert deployment.instance.get_dynamic_partitions("team") == ["7"]
 
 
-def test_window_is_half_open_and_in_utc(deploy: Any) -> None:
-    start = MIDNIGHT - datetime.timedelta(days=7)
-    millisecond = datetime.timedelta(milliseconds=1)
-    inside = [start, start + HOUR, MIDNIGHT - millisecond]
-    outside = [start - millisecond, MIDNIGHT]
-    vectors = separated_vectors()
-    rows = [
-        embedding_row(f"{'in' if when in inside else 'out'}-{i}", vectors[i], timestamp=when)
-        for i, when in enumerate(10 * inside + 10 * outside)
-    ]
-    deployment = deploy(rows)
-    sample = deployment.run().output_for_node("trace_ids")
-    assert sample.total == 30
-    assert all(trace_id.startswith("in") for trace_id in sample.trace_ids)
-
-
 def test_parameters_reach_every_stage_and_are_recorded(deploy: Any) -> None:
     rows = [
         embedding_row(f"t{i}", vector, timestamp=NOON - datetime.timedelta(days=i % 30))
@@ -264,79 +247,6 @@ def test_explicit_window_overrides_the_partitions(deploy: Any) -> None:
     assert event["$ai_clustering_run_id"] == "team_1_2026-01-31T00:00:00Z"
     assert event["$ai_total_traces_analyzed"] == 36
     assert json.loads(result.output_for_node("emitted_event").properties) == event
-
-
-def test_sample_is_seeded_and_the_total_counts_all(deploy: Any) -> None:
-    deployment = deploy(separated_rows(size=100))
-    first = deployment.run(max_samples=50).output_for_node("trace_ids")
-    again = deployment.run(max_samples=50).output_for_node("trace_ids")
-    other = deployment.run(max_samples=50, seed=1).output_for_node("trace_ids")
-    assert first == again
-    assert first.total == 300
-    assert len(first.trace_ids) == 50
-    assert len(set(first.trace_ids) & set(other.trace_ids)) < 40
-    assert deployment.event()["$ai_total_traces_analyzed"] == 300
-    assert deployment.event()["$ai_sampled_traces_count"] == 50
-    everything = deployment.run(max_samples=0).output_for_node("trace_ids")
-    assert len(everything.trace_ids) == 300
-
-
-def test_one_vector_a_trace_the_detailed_rendering_then_the_newest(deploy: Any) -> None:
-    rows = separated_rows()
-    wanted = rows[0]["embedding"]
-    wrong = (-np.array(wanted)).tolist()
-    day = datetime.timedelta(days=1)
-    rows += [
-        # a minimal rendering, although newer
-        embedding_row(
-            "trace-000", wrong, rendering="llma_trace_minimal", inserted_at=NOON + 5 * day
-        ),
-        # the same trace on another day, inserted earlier
-        embedding_row("trace-000", wrong, timestamp=NOON - day, inserted_at=NOON - day),
-        # an exact duplicate that was not merged away yet
-        dict(rows[0]),
-        # filtered out
-        embedding_row("trace-000", wrong, product="other", inserted_at=NOON + 5 * day),
-        embedding_row("trace-000", wrong, document_type="other", inserted_at=NOON + 5 * day),
-        embedding_row("trace-000", wrong, rendering="other", inserted_at=NOON + 5 * day),
-        embedding_row("trace-000", wrong, team_id=2, inserted_at=NOON + 5 * day),
-    ]
-    vectors = deploy(rows).run().output_for_node("embeddings")
-    assert len(vectors) == 60
-    np.testing.assert_array_equal(vectors.matrix[0], np.float32(wanted))
-
-
-def test_one_model_and_dimension_the_others_counted(deploy: Any) -> None:
-    rows = separated_rows()
-    rows += [embedding_row(f"other-{i}", [1.0] * 8, model_name="another-model") for i in range(10)]
-    rows += [embedding_row(f"short-{i}", [1.0] * 8) for i in range(5)]
-    rows += [embedding_row(f"empty-{i}", []) for i in range(3)]
-    # a trace that has the chosen model too is not left out
-    rows += [embedding_row("trace-000", [1.0] * 8, model_name="another-model")]
-    deployment = deploy(rows)
-    sample = deployment.run().output_for_node("trace_ids")
-    assert (sample.model_name, sample.dimension, sample.total) == ("test-model", 16, 60)
-    assert sample.left_out == {"other model or dimension": 15, "empty embedding": 3}
-    other = deployment.run(model_name="another-model").output_for_node("trace_ids")
-    assert (other.dimension, other.total) == (8, 11)
-    none = deployment.run(model_name="no-such-model").output_for_node("trace_ids")
-    assert (none.total, none.trace_ids) == (0, ())
-
-
-def test_invalid_vectors_are_left_out_and_counted(deploy: Any) -> None:
-    rows = separated_rows()
-    for row, value in zip(rows, (float("nan"), float("inf"), -float("inf"), 0.0), strict=False):
-        row["embedding"] = [value] * 16
-    # finite as float64, not as float32
-    rows[4]["embedding"] = [1e300] + [0.0] * 15
-    deployment = deploy(rows)
-    vectors = deployment.run().output_for_node("embeddings")
-    assert vectors.left_out == {"NaN or infinity in the vector": 4, "vector of zeros": 1}
-    assert vectors.trace_ids[0] == "trace-005"
-    np.testing.assert_array_equal(vectors.matrix[0], np.float32(rows[5]["embedding"]))
-    event = deployment.event()
-    assert event["$ai_total_traces_analyzed"] == 60
-    assert event["$ai_sampled_traces_count"] == 55
 
 
 def test_both_engines_find_the_same_clusters(deploy: Any) -> None:

@@ -26,12 +26,11 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from trace_clustering_dagster import automation
-from trace_clustering_dagster.clickhouse.queries import count_team_traces, sample_traces
+from trace_clustering_dagster.clickhouse.queries import count_team_traces
 from trace_clustering_dagster.definitions import defs
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster_tests.clickhouse.test_clickhouse import unused_port
 from trace_clustering_dagster_tests.conftest import (
-    NOON,
     STAGES,
     UTC,
     embedding_row,
@@ -375,36 +374,6 @@ def process_of(home: DaemonHome, run: dg.DagsterRun) -> int:
         if entry.dagster_event and "pid" in entry.dagster_event.engine_event_data.metadata
     )
     return int(str(pid))
-
-
-@pytest.fixture(params=["deploy", "deploy_server"])
-def make_deployment(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(request.param)
-
-
-def test_discovery_counts_what_a_run_would_find(make_deployment: Any) -> None:
-    day = NOON.date()
-    minimal = {"rendering": "llma_trace_minimal"}
-    rows = [
-        *separated_rows(1),
-        *separated_rows(2, size=2),
-        *(embedding_row(f"trace-{i:03}", [1.0] * 16, team_id=2, **minimal) for i in range(9)),
-        *(embedding_row(f"b{i}", [1.0] * 8, team_id=2, model_name="b") for i in range(5)),
-        *(embedding_row(f"e{i}", [], team_id=2) for i in range(90)),
-        *(embedding_row(f"e{i}", [], team_id=3) for i in range(90)),
-        embedding_row("late", [1.0], team_id=4, timestamp=NOON + datetime.timedelta(days=1)),
-        embedding_row("other", [1.0], team_id=4, product="other"),
-        embedding_row("no team", [1.0], team_id=0),
-        embedding_row("no team", [1.0], team_id=-5),
-    ]
-    deployment = make_deployment(rows)
-    deployment.run()  # its event is no input
-    connection = deployment.clickhouse.connect()
-    for params in (ClusteringParams(), ClusteringParams(model_name="b")):
-        counts = count_team_traces(connection, day, params)
-        assert set(counts) == {1, 2, 3}
-        for team_id, count in counts.items():
-            assert count == sample_traces(connection, team_id, day, params).total
 
 
 def test_discovery_and_a_tick_of_a_thousand_teams_are_quick(

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -37,25 +38,31 @@ CONNECT_TIMEOUT_SECONDS = 10
 QUERY_TIMEOUT_SECONDS = 240
 RECEIVE_MARGIN_SECONDS = 10
 
+_READ_ONLY = 164
+_COLUMNS = "a column is missing or has another type than `trace-clustering schema` prints"
 # ClickHouse error codes that no retry mends, and what does.
 _REMEDIES = {
+    16: _COLUMNS,
     36: "check the table's engine and the query's settings",
-    47: "the table lacks a column: see clickhouse/schema.py for those that are needed",
-    53: "a column has another type than clickhouse/schema.py says",
-    60: f"create the table, or name another in {EMBEDDINGS_TABLE_VARIABLE} or "
-    f"{EVENTS_TABLE_VARIABLE}",
+    43: _COLUMNS,
+    47: _COLUMNS,
+    48: f"name a table that rows can be inserted into, no view, in {EVENTS_TABLE_VARIABLE}",
+    53: _COLUMNS,
+    60: "create the table (`trace-clustering schema` prints how), or name another in "
+    f"{EMBEDDINGS_TABLE_VARIABLE} or {EVENTS_TABLE_VARIABLE}",
     81: f"create the database, or name another one in {URL_VARIABLE}",
-    164: "the user is read-only: grant INSERT on the events table",
+    _READ_ONLY: "the user is read-only: grant INSERT on the events table, without readonly",
     192: f"name another user in {URL_VARIABLE}",
     194: f"set {PASSWORD_VARIABLE}",
+    386: _COLUMNS,
     497: "grant the user SELECT on both tables and INSERT on the events table",
     516: f"check the user in {URL_VARIABLE} and {PASSWORD_VARIABLE}",
 }
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SERVER_URL = re.compile(
     r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
-    rf"(/({_IDENTIFIER.pattern})?)?"
+    rf"(/({IDENTIFIER.pattern})?)?"
 )
 
 _chdb_lock = threading.Lock()
@@ -91,7 +98,7 @@ class ClickHouseResource(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "ClickHouseResource":
         for table in (self.embeddings_table, self.events_table):
-            if not _IDENTIFIER.fullmatch(table):
+            if not IDENTIFIER.fullmatch(table):
                 raise ValueError(
                     f"{table!r} is not a table name: use letters, digits and underscores, in "
                     f"{EMBEDDINGS_TABLE_VARIABLE} and {EVENTS_TABLE_VARIABLE}"
@@ -110,6 +117,11 @@ class ClickHouseResource(BaseModel):
     def is_embedded(self) -> bool:
         """Whether the URL names an embedded warehouse."""
         return self.url.startswith("chdb://")
+
+    @property
+    def database(self) -> str:
+        """The server's database."""
+        return (not self.is_embedded and urlsplit(self.url).path.strip("/")) or "default"
 
     def connect(
         self, log_comment: str = "", timeout_seconds: int = QUERY_TIMEOUT_SECONDS
@@ -149,7 +161,7 @@ class ClickHouse:
         """The rows of ``clickhouse/sql/<sql>.sql`` with bound parameters."""
         with self._one_line_failures():
             result = self._client.query(
-                _sql(sql), parameters=self._bind(parameters), settings=self._settings
+                sql_text(sql), parameters=self._bind(parameters), settings=self._settings
             )
             return [tuple(row) for row in result.result_rows]
 
@@ -158,7 +170,7 @@ class ClickHouse:
         with (
             self._one_line_failures(),
             self._client.query_arrow_stream(
-                _sql(sql), parameters=self._bind(parameters), settings=self._settings
+                sql_text(sql), parameters=self._bind(parameters), settings=self._settings
             ) as stream,
         ):
             yield from stream
@@ -170,8 +182,18 @@ class ClickHouse:
                 self._resource.events_table,
                 [list(row.values())],
                 column_names=list(row),
+                # the server converts them to the types that the table has
+                column_type_names=[EVENTS_COLUMNS[name] for name in row],
                 database=self._database,
-                settings=self._settings,
+                # of a Distributed table: not acknowledged before the shard has it
+                settings={**self._settings, "distributed_foreground_insert": 1},
+            )
+
+    def rehearse_insert(self) -> None:
+        """Do all that an insert of an event does, but write no row."""
+        with self._one_line_failures():
+            self._client.command(
+                sql_text("rehearse_insert"), parameters=self._bind({}), settings=self._settings
             )
 
     def _open(self) -> tuple["Client", str]:
@@ -191,7 +213,7 @@ class ClickHouse:
             # threads that share a client would fail on its one session
             autogenerate_session_id=False,
         )
-        return client, parts.path.strip("/") or "default"
+        return client, self._resource.database
 
     def _bind(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -203,12 +225,15 @@ class ClickHouse:
 
     @contextlib.contextmanager
     def _one_line_failures(self) -> Iterator[None]:
-        from clickhouse_connect.driver.exceptions import Error
+        from clickhouse_connect.driver.exceptions import Error, ProgrammingError
         from pyarrow.lib import ArrowException
         from urllib3.exceptions import HTTPError
 
         try:
             yield
+        except ProgrammingError as error:
+            # the client knows that a user with readonly=1 may not even limit a query's time
+            raise self._failure(error, _READ_ONLY) from None
         except Error as error:
             raise self._failure(error, error.code) from None
         except (HTTPError, ArrowException, UnicodeDecodeError) as error:
@@ -250,6 +275,18 @@ class _EmbeddedClickHouse(ClickHouse):
         finally:
             temporary.unlink(missing_ok=True)
 
+    def rehearse_insert(self) -> None:
+        folder = self._folder / self._resource.events_table
+        try:
+            folder.mkdir(exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise dg.Failure(
+                description=f"{folder} cannot be written to: {error.strerror} -> make it writable, "
+                f"or name another warehouse in {URL_VARIABLE}",
+                allow_retries=False,
+            ) from None
+
     def _what_to_look_at(self, code: int | None) -> str:
         return f"are the Parquet files in {self._folder} whole?"
 
@@ -269,7 +306,8 @@ class _EmbeddedClickHouse(ClickHouse):
             raise dg.Failure(
                 description=f"no warehouse at {folder}: there is no "
                 f"{self._resource.embeddings_table}/*.parquet. Write the sample warehouse with "
-                f"`trace-clustering demo-data {folder}`, or set {URL_VARIABLE}",
+                f"`trace-clustering demo-data {folder}`, or set {URL_VARIABLE} or "
+                f"{EMBEDDINGS_TABLE_VARIABLE}",
                 allow_retries=False,
             )
         tables = (
@@ -281,10 +319,10 @@ class _EmbeddedClickHouse(ClickHouse):
 
 
 @functools.cache
-def _sql(name: str) -> str:
+def sql_text(name: str) -> str:
     """The text of ``sql/<name>.sql``; ``{{other}}`` in it stands for the text of ``other.sql``."""
     text = (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
-    return re.sub(r"{{(\w+)}}", lambda match: _sql(match[1]).strip(), text)
+    return re.sub(r"{{(\w+)}}", lambda match: sql_text(match[1]).strip(), text)
 
 
 @functools.cache

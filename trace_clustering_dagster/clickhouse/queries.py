@@ -5,7 +5,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trace_clustering_dagster.models import EmittedEvent, TraceEmbeddings, TraceSample, TraceSummary
 from trace_clustering_dagster.progress import Progress
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 SUMMARY_MARGIN = datetime.timedelta(days=7)
 CLUSTERS_EVENT = "$ai_trace_clusters"
 _MAX_UINT64 = 2**64 - 1
+
+
+class TableEngine(NamedTuple):
+    """How a table keeps its rows, as ``system.tables`` has it."""
+
+    name: str
+    definition: str
+    sorting_key: str
 
 
 def sample_traces(
@@ -257,6 +265,22 @@ def count_traces(clickhouse: "ClickHouse", team_id: int) -> int:
     """Distinct traces of a team over all time; 0 if there is no such team."""
     ((count,),) = clickhouse.rows("team_traces", {"team_id": team_id})
     return int(count)
+
+
+def embeddings_columns(clickhouse: "ClickHouse") -> dict[str, str]:
+    """The types of the embeddings table's columns that are read, by name."""
+    return {row[0]: row[1] for row in clickhouse.rows("embeddings_columns", {})}
+
+
+def events_columns(clickhouse: "ClickHouse") -> dict[str, str]:
+    """The types of the events table's columns that are read or written, by name."""
+    return {row[0]: row[1] for row in clickhouse.rows("events_columns", {})}
+
+
+def table_engine(clickhouse: "ClickHouse", database: str, table: str) -> TableEngine | None:
+    """How a table keeps its rows; None where the user may not see it."""
+    rows = clickhouse.rows("table_engine", {"table_database": database, "table": table})
+    return TableEngine(*rows[0]) if rows else None
 
 
 def _embeddings_filter(day: datetime.date, params: "ClusteringParams") -> dict[str, Any]:

@@ -4,6 +4,8 @@ The tables of a server may have more columns and other orders; those of an embed
 read from Parquet files with just these, and a file that lacks one reads as its default.
 """
 
+import re
+
 EMBEDDINGS_COLUMNS = {
     "team_id": "Int64",
     "product": "String",
@@ -27,3 +29,21 @@ EVENTS_COLUMNS = {
     "created_at": "DateTime64(6, 'UTC')",
     "_timestamp": "DateTime('UTC')",
 }
+
+# Types that give the same results as the one named first. A date without a time would move traces
+# to another window, and a FixedString's padding would be part of an id.
+_ACCEPTED = {
+    "Int64": r"U?Int\d+",
+    "String": r"String|Enum(8|16)\(.*\)",
+    "UUID": "UUID|String",
+    "DateTime": r"DateTime(64)?(\(.*\))?",
+    "Array": r"Array\((Float32|Float64|BFloat16)\)",
+}
+
+
+def is_accepted(type_: str, needed: str) -> bool:
+    """Whether a column of ``type_`` does for one that should be ``needed``."""
+    while wrapped := re.fullmatch(r"(?:LowCardinality|Nullable)\((.*)\)", type_):
+        type_ = wrapped[1]
+    accepted = next(types for family, types in _ACCEPTED.items() if needed.startswith(family))
+    return bool(re.fullmatch(accepted, type_))

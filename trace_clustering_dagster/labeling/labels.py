@@ -24,6 +24,11 @@ NO_SUMMARY = "none of its representatives has a summary"
 ALL_WITHHELD = "all of its representatives try to instruct their reader"
 
 
+def is_model_configured() -> bool:
+    """Whether the environment names a language model's server or a key for one."""
+    return bool(os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"))
+
+
 def label_clusters(
     evidence: Sequence[Evidence], params: "ClusteringParams", cache: AnswerCache
 ) -> ClusterLabels:
@@ -47,7 +52,7 @@ def label_clusters(
         else:
             reason = ALL_WITHHELD if cluster.nearest else NO_SUMMARY
             labels[cluster.cluster_id] = numbered_label(cluster, reason)
-    configured = bool(os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"))
+    configured = is_model_configured()
     wanted = params.labeler == "openai" or (params.labeler == "auto" and configured)
     result = ClusterLabels(
         model=params.label_model if wanted else "",

@@ -110,7 +110,7 @@ class LabelModel:
         Raises:
             ModelFailureError: there is none, whatever the reason.
         """
-        request = {"server": _server(), "model": self._name, "messages": messages}
+        request = {"server": server_url(), "model": self._name, "messages": messages}
         kept = self._cache.get(request)
         if kept is not None:
             self.cached += 1
@@ -194,7 +194,7 @@ class LabelModel:
         async with openai.AsyncOpenAI(
             # a server of one's own often needs no key, but the client insists on one
             api_key=os.environ.get("OPENAI_API_KEY", "").strip() or "none",
-            base_url=_server(),
+            base_url=server_url(),
             timeout=seconds,
             max_retries=MAX_RETRIES,
             http_client=openai.DefaultAsyncHttpxClient(
@@ -247,7 +247,8 @@ _FORMS: Sequence[tuple[dict[str, Any], str]] = (
 )
 
 
-def _server() -> str:
+def server_url() -> str:
+    """The server that is asked."""
     # an empty variable counts as unset
     return os.environ.get("OPENAI_BASE_URL", "").strip() or "https://api.openai.com/v1"
 

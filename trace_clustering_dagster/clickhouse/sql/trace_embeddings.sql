@@ -1,6 +1,7 @@
 -- One vector for each trace whose seeded hash is in the sample's range: the first of the
 -- configured renderings, then the newest. The rows are chosen on the small columns, and only
--- theirs are the vectors that are read.
+-- theirs are the vectors that are read. Of a Distributed table the rows are chosen once, over all
+-- shards: a trace may have rows on several.
 SELECT
     document_id,
     CAST(embedding AS Array(Float32)) AS vector
@@ -33,3 +34,4 @@ WHERE
         )
     )
 LIMIT 1 BY document_id
+SETTINGS distributed_product_mode = 'global'

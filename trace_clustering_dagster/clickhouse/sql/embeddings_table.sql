@@ -1,0 +1,17 @@
+(
+    -- the columns that are read
+    team_id Int64,
+    product LowCardinality(String),
+    document_type LowCardinality(String),
+    model_name LowCardinality(String),
+    rendering LowCardinality(String),
+    document_id String, -- the trace id
+    timestamp DateTime64(3, 'UTC'), -- of the trace
+    inserted_at DateTime64(3, 'UTC'),
+    embedding Array(Float64),
+    -- others that PostHog's table has
+    content String DEFAULT '',
+    _timestamp DateTime,
+    _offset UInt64,
+    _partition UInt64
+)

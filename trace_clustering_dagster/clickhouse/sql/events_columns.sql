@@ -1,0 +1,13 @@
+-- Types of the columns that the queries read. Fails where one is missing or may not be read.
+DESCRIBE (
+    SELECT
+        uuid,
+        event,
+        properties,
+        timestamp,
+        team_id,
+        distinct_id,
+        created_at,
+        _timestamp
+    FROM {database:Identifier}.{events_table:Identifier}
+)

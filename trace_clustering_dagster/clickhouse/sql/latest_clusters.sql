@@ -1,0 +1,8 @@
+SELECT
+    timestamp,
+    JSONExtractInt(properties, '$ai_optimal_k') AS k,
+    JSONExtractRaw(properties, '$ai_clusters') AS clusters
+FROM {database:Identifier}.{events_table:Identifier} FINAL
+WHERE team_id = 1 AND event = '$ai_trace_clusters'
+ORDER BY timestamp DESC
+LIMIT 1

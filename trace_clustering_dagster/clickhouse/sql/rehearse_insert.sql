@@ -1,0 +1,13 @@
+-- No row: fails where the user may not insert an event, or where a column cannot take its value.
+INSERT INTO {database:Identifier}.{events_table:Identifier}
+    (uuid, event, properties, timestamp, team_id, distinct_id, created_at, _timestamp)
+SELECT
+    generateUUIDv4(),
+    '',
+    '',
+    now64(6, 'UTC'),
+    toInt64(0),
+    '',
+    now64(6, 'UTC'),
+    now('UTC')
+WHERE false

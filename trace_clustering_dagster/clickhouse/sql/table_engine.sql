@@ -1,0 +1,9 @@
+-- How a table keeps its rows; no row where there is no such table, or the user may not see it.
+SELECT
+    engine,
+    engine_full,
+    sorting_key
+FROM system.tables
+WHERE
+    database = {table_database:String}
+    AND name = {table:String}

@@ -1,0 +1,119 @@
+"""The SQL that ``trace-clustering schema`` prints: it runs, and runs work on its tables.
+
+Every test on a server uses the plain tables; here are the rest.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.ddl import create_tables, read_clusters
+from trace_clustering_dagster_tests.conftest import REPOSITORY, separated_rows, summary_row
+from trace_clustering_dagster_tests.server import Server
+
+SHARDS = ("shard_1", "shard_2")
+
+
+def printed(*arguments: str, **environment: str) -> Any:
+    return CliRunner().invoke(main, ["schema", *arguments], env=environment)
+
+
+def test_tables_have_the_names_that_the_program_uses() -> None:
+    environment = {
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": "https://user@host/analytics",
+        "TRACE_CLUSTERING_EMBEDDINGS_TABLE": "vectors",
+        "TRACE_CLUSTERING_EVENTS_TABLE": "llm_events",
+    }
+    clickhouse = ClickHouseResource(
+        url="https://user@host/analytics", embeddings_table="vectors", events_table="llm_events"
+    )
+    shown = printed(**environment)
+    assert shown.exit_code == 0
+    assert shown.output == create_tables(clickhouse)
+    assert "CREATE TABLE IF NOT EXISTS analytics.vectors\n" in shown.output
+    assert "CREATE TABLE IF NOT EXISTS analytics.llm_events\n" in shown.output
+    assert "FROM analytics.llm_events FINAL" in printed("--read", **environment).output
+
+
+@pytest.mark.parametrize("cluster", ["my cluster", "x; DROP TABLE events", "", "{cluster}", "1st"])
+def test_cluster_must_be_an_identifier(cluster: str) -> None:
+    shown = printed("--cluster", cluster)
+    assert shown.exit_code == 2
+    assert f"{cluster!r} is not a cluster name: use letters, digits and underscores" in shown.output
+
+
+def test_readme_has_the_query_that_is_printed(
+    deploy_server: Any, clickhouse_server: Server
+) -> None:
+    query = printed("--read").output
+    assert f"```sql\n{query}```" in (REPOSITORY / "README.md").read_text()
+    deployment = deploy_server(separated_rows())
+    deployment.run()
+    ((_, k, clusters),) = (
+        clickhouse_server.client().query(read_clusters(deployment.clickhouse)).result_rows
+    )
+    assert k == 3
+    assert json.loads(clusters) == deployment.event()["$ai_clusters"]
+
+
+def test_statements_for_a_cluster_are_understood_by_a_server(clickhouse_server: Server) -> None:
+    client = clickhouse_server.client()
+    statements = printed("--cluster", "one_shard").output.split(";\n")[:-1]
+    assert len(statements) == 4
+    for statement in statements:
+        parsed = str(client.command(f"EXPLAIN AST {statement}"))
+        assert "CreateQuery" in parsed
+        assert "Storage definition" in parsed
+
+
+def test_runs_on_distributed_tables_over_two_shards(
+    deploy: Any, deploy_server: Any, clickhouse_server: Server
+) -> None:
+    """The printed tables, but for the replication: it needs a Keeper, and ON CLUSTER too."""
+    client = clickhouse_server.client()
+    for shard in SHARDS:
+        client.command(f"DROP DATABASE IF EXISTS {shard}")
+        client.command(f"CREATE DATABASE {shard}")
+
+    def on_shards(_: str) -> str:
+        clickhouse = ClickHouseResource(url=clickhouse_server.url(database="sharded"))
+        sql = create_tables(clickhouse, "two_shards")
+        sql = sql.replace("\nON CLUSTER two_shards", "").replace("Replicated", "")
+        statements = []
+        for statement in sql.split(";\n")[:-1]:
+            if "Distributed(" in statement:
+                # each shard's own default database
+                statement = statement.replace("two_shards, sharded,", "two_shards, '',")
+                statements.append(statement.replace("AS sharded.", f"AS {SHARDS[0]}."))
+            else:
+                statements += [statement.replace("sharded.", f"{shard}.") for shard in SHARDS]
+        return ";\n".join([*statements, ""])
+
+    rows = separated_rows()
+    # of one trace, rows on both shards: the program must not rely on where they are
+    summaries = [summary_row(row["document_id"]) for row in rows]
+    plain = deploy(rows, summaries)
+    sharded = deploy_server(rows, summaries, database="sharded", alter=on_shards)
+    for i, shard in enumerate(SHARDS):
+        client.command(
+            f"INSERT INTO {shard}.posthog_document_embeddings_local "
+            "SELECT * REPLACE (timestamp - INTERVAL 1 DAY AS timestamp, "
+            f"inserted_at - INTERVAL {i + 1} DAY AS inserted_at, "
+            "arrayMap(x -> -x, embedding) AS embedding) FROM sharded.posthog_document_embeddings "
+            "WHERE toDate(timestamp) = '2026-01-31'"
+        )
+    plain.run(max_samples=50)
+    sharded.run(max_samples=50)
+    assert json.dumps(sharded.event()) == json.dumps(plain.event())
+    sharded.run(max_samples=50)
+    ((events,),) = client.query(
+        "SELECT count() FROM sharded.events FINAL WHERE event = '$ai_trace_clusters'"
+    ).result_rows
+    assert events == 1, "the second replaced the first: they are on one shard"
+    for shard in SHARDS:
+        for table in ("posthog_document_embeddings_local", "events_local"):
+            assert client.command(f"SELECT count() FROM {shard}.{table}"), "rows are on both"

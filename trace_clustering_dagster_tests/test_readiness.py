@@ -1,0 +1,311 @@
+"""``trace-clustering check`` on deployments that are ready, and on those that are not."""
+
+import datetime
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from trace_clustering_dagster.cli import main
+from trace_clustering_dagster_tests.conftest import (
+    NOON,
+    Deployment,
+    embedding_row,
+    separated_rows,
+    summary_row,
+)
+from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
+
+YESTERDAY = datetime.datetime.combine(
+    datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1),
+    datetime.time(12),
+    datetime.timezone.utc,
+)
+TABLES = ("table posthog_document_embeddings", "table events")
+Findings = dict[str, tuple[str, str]]
+Check = Callable[..., tuple[int, Findings]]
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """A function that runs the command: its exit code, and status and text by subject."""
+
+    def run(deployment: Deployment | None = None, **environment: str) -> tuple[int, Findings]:
+        defaults = {"TRACE_CLUSTERING_STORAGE": str(tmp_path / "assets")}
+        if deployment is not None:
+            defaults["TRACE_CLUSTERING_CLICKHOUSE_URL"] = deployment.clickhouse.url
+        shown = CliRunner().invoke(main, ["check"], env=defaults | environment)
+        assert shown.exception is None or isinstance(shown.exception, SystemExit)
+        lines = [re.fullmatch(r"(\w+) +(.*?): (.*)", line) for line in shown.output.splitlines()]
+        assert all(lines), shown.output
+        found = {line[2]: (line[1], line[3]) for line in lines if line}
+        assert len(found) == len(lines)
+        assert (shown.exit_code == 1) == any(status == "failed" for status, _ in found.values())
+        return shown.exit_code, found
+
+    return run
+
+
+def as_user(deployment: Deployment, user: str) -> Deployment:
+    url = deployment.clickhouse.url.replace("writer@", f"{user}@")
+    deployment.clickhouse = deployment.clickhouse.model_copy(update={"url": url})
+    return deployment
+
+
+def with_status(found: Findings, status: str) -> set[str]:
+    return {subject for subject, (found_status, _) in found.items() if found_status == status}
+
+
+def test_ready_deployment_is_ok_in_every_line(make_deployment: Any, check: Check) -> None:
+    rows = [*separated_rows(), *separated_rows(2, size=2), embedding_row("", [], team_id=3)]
+    deployment = make_deployment([row | {"timestamp": YESTERDAY} for row in rows])
+    code, found = check(deployment)
+    assert code == 0
+    assert with_status(found, "ok") == set(found)
+    assert set(found) >= {"ClickHouse", *TABLES, "inserting events", "storage", "label model"}
+    assert found["traces"][1] == (
+        f"in the 7 days up to {YESTERDAY.date()}, 1 of 3 teams have 20 or more eligible traces, "
+        "60 in all"
+    )
+    assert deployment.events() == [], "it wrote no row"
+    assert not list(deployment.storage.parent.glob("assets/*")), "and left no file"
+
+
+def test_rights_that_the_readme_names_are_enough(deploy_server: Any, check: Check) -> None:
+    rows = separated_rows()
+    summaries = [summary_row(row["document_id"]) for row in rows]
+    deployment = as_user(deploy_server(rows, summaries, database="limited"), "limited")
+    assert deployment.run().success
+    assert deployment.run().success
+    shown = CliRunner().invoke(
+        main,
+        ["clusters", "--team", "1", "--json"],
+        env={"TRACE_CLUSTERING_CLICKHOUSE_URL": deployment.clickhouse.url},
+    )
+    assert json.loads(shown.output) == deployment.event()
+    code, found = check(deployment)
+    assert code == 0
+    # there is nothing of yesterday
+    assert with_status(found, "ok") == set(found) - {"traces"}
+
+
+def test_missing_rights_fail_with_the_grant_that_is_missing(
+    deploy_server: Any, check: Check
+) -> None:
+    deployment = deploy_server(separated_rows(), database="limited")
+    code, found = check(as_user(deployment, "reader"))
+    assert (code, with_status(found, "failed")) == (1, {"inserting events"})
+    assert "the user is read-only: grant INSERT" in found["inserting events"][1]
+    deployment = deploy_server(separated_rows(), database="limited")
+    code, found = check(as_user(deployment, "blind"))
+    assert with_status(found, "failed") == {TABLES[0], "inserting events"}
+    for subject in with_status(found, "failed"):
+        assert "grant the user SELECT on both tables and INSERT on" in found[subject][1]
+    assert found["replacing events"][0] == "ok"
+    deployment = deploy_server(separated_rows(), database="limited")
+    _, found = check(as_user(deployment, "frozen"))
+    assert "the user is read-only" in found["ClickHouse"][1]
+
+
+def change(*changes: tuple[str, str]) -> Callable[[str], str]:
+    """What changes the printed SQL; each text must be there."""
+
+    def alter(sql: str) -> str:
+        for old, new in changes:
+            assert old in sql
+            sql = sql.replace(old, new)
+        return sql
+
+    return alter
+
+
+def test_types_that_do_as_well_are_accepted(
+    deploy: Any, deploy_server: Any, check: Check, clickhouse_server: Server
+) -> None:
+    rows = separated_rows()
+    rows += [embedding_row("trace-000", [9.0] * 16, timestamp=NOON - datetime.timedelta(days=1))]
+    summaries = [summary_row(row["document_id"]) for row in rows]
+    other_types = change(
+        ("team_id Int64", "team_id UInt32"),
+        ("product LowCardinality(String)", "product String"),
+        (
+            "rendering LowCardinality",
+            "rendering LowCardinality(Nullable(String)), _r LowCardinality",
+        ),
+        ("model_name LowCardinality(String)", "model_name Enum8('test-model' = 1)"),
+        ("document_id String", "document_id LowCardinality(String)"),
+        ("timestamp DateTime64(3, 'UTC')", "timestamp DateTime64(9, 'America/New_York')"),
+        ("inserted_at DateTime64(3, 'UTC')", "inserted_at DateTime"),
+        ("embedding Array(Float64)", "embedding Array(Float32)"),
+        ("SETTINGS ", "SETTINGS allow_nullable_key = 1, "),
+        ("uuid UUID", "uuid String"),
+        ("event String", "event LowCardinality(String)"),
+        ("properties String, -- JSON", "properties Nullable(String),"),
+        ("timestamp DateTime64(6, 'UTC')", "timestamp DateTime('Asia/Kolkata')"),
+        ("distinct_id String", "distinct_id LowCardinality(Nullable(String))"),
+        ("created_at DateTime64(6, 'UTC')", "created_at Nullable(DateTime)"),
+        ("_timestamp DateTime, -- of", "_timestamp DateTime64(3), -- of"),
+        (
+            "cityHash64(distinct_id), cityHash64(uuid))",
+            "cityHash64(distinct_id), cityHash64(uuid)) SETTINGS allow_nullable_key = 1",
+        ),
+    )
+    deployment = deploy_server(rows, summaries, alter=other_types)
+    _, found = check(deployment)
+    assert with_status(found, "ok") == set(found) - {"traces"}, found
+    plain = deploy(rows, summaries)
+    for each in (deployment, plain):
+        each.run(max_samples=50)
+        each.run(max_samples=50)
+    assert json.dumps(deployment.event()) == json.dumps(plain.event())
+
+
+def test_other_types_are_refused_by_name(deploy_server: Any, check: Check) -> None:
+    other_types = change(
+        ("document_id String", "document_id FixedString(36)"),
+        ("inserted_at DateTime64(3, 'UTC')", "inserted_at Date"),
+        ("embedding Array(Float64)", "embedding Array(Nullable(Float32))"),
+        ("team_id Int64", "team_id String"),
+        ("properties String, -- JSON", "properties JSON,"),
+        ("uuid UUID", "uuid UInt128"),
+    )
+    code, found = check(deploy_server([], alter=other_types))
+    assert code == 1
+    assert found[TABLES[0]] == (
+        "failed",
+        "team_id is String, needed is Int64; document_id is FixedString(36), needed is String; "
+        "inserted_at is Date, needed is DateTime64(3, 'UTC'); embedding is "
+        "Array(Nullable(Float32)), needed is Array(Float64) -> see `trace-clustering schema`",
+    )
+    assert found[TABLES[1]] == (
+        "failed",
+        "uuid is UInt128, needed is UUID; properties is JSON, needed is String; team_id is String, "
+        "needed is Int64 -> see `trace-clustering schema`",
+    )
+
+
+def test_missing_columns_and_tables_are_named(deploy_server: Any, check: Check) -> None:
+    deployment = deploy_server([], alter=change(("inserted_at", "created")))
+    _, found = check(deployment, TRACE_CLUSTERING_EVENTS_TABLE="nowhere")
+    assert with_status(found, "failed") == {TABLES[0], "table nowhere", "inserting events"}
+    assert "inserted_at" in found[TABLES[0]][1]
+    for text in (found[TABLES[0]][1], found["table nowhere"][1]):
+        assert "`trace-clustering schema`" in text
+
+
+@pytest.mark.parametrize(
+    ("alter", "status", "text"),
+    [
+        (("ReplacingMergeTree(_timestamp)", "MergeTree"), "warning", "runs again is there twice"),
+        ((", cityHash64(uuid)", ""), "warning", "without uuid: other events are lost"),
+        (("cityHash64(uuid)", "uuid, created_at"), "warning", "created_at: no row is ever"),
+        (("event, city", "event, _offset, city"), "ok", "events is a ReplacingMergeTree"),
+    ],
+)
+def test_engine_that_does_not_replace_is_warned_of(
+    deploy_server: Any, check: Check, alter: tuple[str, str], status: str, text: str
+) -> None:
+    code, found = check(deploy_server([], alter=change(alter)))
+    assert (code, found["replacing events"][0]) == (0, status)
+    assert text in found["replacing events"][1]
+    if status == "warning":
+        assert "`trace-clustering schema`" in found["replacing events"][1]
+
+
+def test_engine_of_what_is_behind_a_table_counts(
+    deploy_server: Any, check: Check, clickhouse_server: Server
+) -> None:
+    deployment = deploy_server([])
+    database = deployment.clickhouse.url.rsplit("/", 1)[1]
+    client = clickhouse_server.client(database=database)
+    client.command("CREATE VIEW a_view AS SELECT * FROM events")
+    for name, behind in (
+        ("over_events", f"one_shard, {database}, events, cityHash64(uuid)"),
+        ("over_events_anyhow", f"one_shard, {database}, events, rand()"),
+        ("over_other_servers", "two_shards, '', events, 1"),
+    ):
+        client.command(f"CREATE TABLE {name} AS events ENGINE = Distributed({behind})")
+    expected = {
+        "over_events": ("ok", "events is a ReplacingMergeTree"),
+        "over_events_anyhow": ("warning", "the shard of a row is random"),
+        "over_other_servers": ("warning", "the engine of events cannot be seen"),
+        "a_view": ("warning", "a_view is a View"),
+    }
+    for name, (status, text) in expected.items():
+        _, found = check(deployment, TRACE_CLUSTERING_EVENTS_TABLE=name)
+        assert found["replacing events"][0] == status
+        assert text in found["replacing events"][1]
+    assert found["inserting events"][0] == "failed"
+    assert "no view, in TRACE_CLUSTERING_EVENTS_TABLE" in found["inserting events"][1]
+
+
+def test_no_eligible_team_is_warned_of(make_deployment: Any, check: Check) -> None:
+    code, found = check(make_deployment([embedding_row("t", [1.0], timestamp=YESTERDAY)]))
+    assert (code, found["traces"][0]) == (0, "warning")
+    assert "0 of 1 teams have 20 or more" in found["traces"][1]
+    assert "product=llm-analytics" in found["traces"][1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "text"),
+    [
+        ({"URL": "http://user@127.0.0.1:9/default"}, "is the server up"),
+        ({"URL": "https://user:hunter2@host/db"}, "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD"),
+        ({"URL": "chdb:///no/warehouse/here"}, "trace-clustering demo-data"),
+        ({"PASSWORD": "hunter2"}, "Authentication failed"),
+    ],
+)
+def test_unreachable_clickhouse_does_not_hide_the_rest(
+    clickhouse_server: Server, check: Check, environment: dict[str, str], text: str
+) -> None:
+    given = {"URL": clickhouse_server.url(), "PASSWORD": SERVER_PASSWORD} | environment
+    _, found = check(
+        **{f"TRACE_CLUSTERING_CLICKHOUSE_{name}": value for name, value in given.items()}
+    )
+    assert set(found) == {"ClickHouse", "storage", "label model"}
+    assert with_status(found, "failed") == {"ClickHouse"}
+    assert text in found["ClickHouse"][1]
+    assert "hunter2" not in str(found)
+
+
+def test_folder_that_cannot_be_written_to(deploy: Any, check: Check, tmp_path: Path) -> None:
+    deployment = deploy(separated_rows())
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    warehouse = Path(deployment.clickhouse.url.removeprefix("chdb://"))
+    (warehouse / "results").touch()
+    _, found = check(
+        deployment,
+        TRACE_CLUSTERING_STORAGE=str(in_the_way / "assets"),
+        TRACE_CLUSTERING_EVENTS_TABLE="results",
+    )
+    assert found["storage"] == (
+        "failed",
+        f"{in_the_way / 'assets'}: Not a directory -> name a folder or bucket in "
+        "TRACE_CLUSTERING_STORAGE that may be written to",
+    )
+    assert found["inserting events"][0] == "failed"
+    assert str(warehouse / "results") in found["inserting events"][1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "status", "text"),
+    [
+        ({}, "ok", "no model is configured: set OPENAI_API_KEY"),
+        ({"OPENAI_API_KEY": "hunter2"}, "ok", "gpt-4o-mini at api.openai.com; no request was sent"),
+        ({"OPENAI_BASE_URL": "http://me:hunter2@[::1]:9/v1"}, "ok", "gpt-4o-mini at ::1;"),
+        ({"OPENAI_BASE_URL": "hunter2:11434/v1"}, "failed", "use http://host:port/v1"),
+        ({"OPENAI_BASE_URL": "http://[hunter2"}, "failed", "OPENAI_BASE_URL is no URL"),
+    ],
+)
+def test_label_model_is_named_without_its_secrets(
+    check: Check, environment: dict[str, str], status: str, text: str
+) -> None:
+    _, found = check(TRACE_CLUSTERING_CLICKHOUSE_URL="chdb:///no/warehouse/here", **environment)
+    assert found["label model"][0] == status
+    assert text in found["label model"][1]
+    assert "hunter2" not in str(found)
