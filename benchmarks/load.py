@@ -28,7 +28,9 @@ import dagster as dg
 from benchmarks.report import machine, table, write_section
 from benchmarks.throughput import COMMANDS, LOCATION, UNFINISHED, make_instance
 from benchmarks.warehouse import warehouse_tables
-from trace_clustering_dagster_tests.server import SERVER_PASSWORD, SERVER_TABLES, Server
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.ddl import create_tables
+from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
 
 DEADLINE_SECONDS = 3600
 # What a process is, by a part of its command line.
@@ -81,8 +83,8 @@ def fill(server: Server, day: datetime.date, teams: int, rows: int, dimension: i
     """The same traces for each team, the coordinates of its vectors turned by its number."""
     noon = datetime.datetime.combine(day, datetime.time(12), datetime.timezone.utc)
     client = server.client()
-    for statement in SERVER_TABLES:
-        client.command(statement.format(database="default"))
+    for statement in create_tables(ClickHouseResource(url=server.url())).split(";\n")[:-1]:
+        client.command(statement)
     for name, content in warehouse_tables(rows, dimension, noon).items():
         client.insert_arrow(name, content)
     for team in range(2, teams + 1):
