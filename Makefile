@@ -58,5 +58,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv; the first time this takes a minute or two."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[embedded,dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[embedded,s3,kubernetes,dev]' --constraint constraints.txt
 	@touch $@
