@@ -50,6 +50,7 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python -m benchmarks.fetch
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.memory
 
 clean:
 	rm -rf .venv .dagster
