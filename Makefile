@@ -50,6 +50,7 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python -m benchmarks.fetch
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.memory
 
 clean:
 	rm -rf .venv .dagster
@@ -58,5 +59,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv; the first time this takes a minute or two."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[embedded,dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[embedded,s3,kubernetes,dev]' --constraint constraints.txt
 	@touch $@

@@ -5,8 +5,9 @@ from typing import Any
 import dagster as dg
 
 from trace_clustering_dagster import assets
-from trace_clustering_dagster.io_managers import DEFAULT_STORAGE, LabelsIOManager
+from trace_clustering_dagster.io_managers import LabelsIOManager
 from trace_clustering_dagster.models import ClusterLabels
+from trace_clustering_dagster.storage import DEFAULT_STORAGE
 
 
 def constant(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:

@@ -2,22 +2,20 @@
 
 A run is one team and day of 500 traces x 1,536 d in an embedded warehouse. Forty are queued before
 the daemon of ./dagster.yaml starts, which makes two at a time, once on SQLite and once on Postgres
-(where `initdb` and dagster-postgres are installed). `--quick` makes four of 100 x 256, and writes
+(where `initdb` is installed). `--quick` makes four of 100 x 256, and writes
 no section.
 """
 
 import argparse
 import contextlib
-import importlib.util
 import os
 import pstats
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +26,7 @@ import yaml
 from benchmarks.report import machine, table, write_section
 from benchmarks.warehouse import DAY, write_warehouse
 from trace_clustering_dagster.partitions import TEAMS
+from trace_clustering_dagster_tests.postgres import DATABASE, USER, initdb, postgres
 
 LOCATION, JOB = "trace_clustering_dagster", "trace_clustering"
 COMMANDS = Path(sys.executable).parent
@@ -243,34 +242,15 @@ def profile(home: Path, environment: Mapping[str, str]) -> list[str]:
 @contextlib.contextmanager
 def postgres_storage(folder: Path) -> Iterator[Any]:
     """The `storage` of an instance on a Postgres server of its own; None where there is none."""
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    initdb = shutil.which(
-        "initdb", path=os.pathsep.join([os.environ["PATH"], *map(str, installed)])
-    )
-    if initdb is None or importlib.util.find_spec("dagster_postgres") is None:
-        print("without Postgres: that needs initdb (postgresql) and the package dagster-postgres")
+    program = initdb()
+    if program is None:
+        print("without Postgres: that needs initdb (postgresql)")
         yield None
         return
-    home = folder / "postgres"
-    home.mkdir()
-    as_user: Sequence[str] = ()
-    if os.geteuid() == 0:  # which Postgres refuses to be
-        shutil.chown(home, "postgres", "postgres")
-        as_user = ("runuser", "-u", "postgres", "--")
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*as_user, str(Path(initdb).with_name(program)), "-D", str(home / "data")]
-        subprocess.run([*command, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=home)
-
-    run("initdb", "-U", "postgres", "-A", "trust")
-    settings = f"-c port=54329 -c listen_addresses=127.0.0.1 -c unix_socket_directories={home}"
-    run("pg_ctl", "-w", "-l", str(home / "log"), "-o", settings, "start")
-    try:
+    with postgres(folder, program) as server:
         # the driver is named: dagster-postgres fails with the one that SQLAlchemy 2.1 prefers
-        url = "postgresql+psycopg2://postgres@127.0.0.1:54329/postgres"
+        url = f"postgresql+psycopg2://{USER}@{server.host}:{server.port}/{DATABASE}"
         yield {"postgres": {"postgres_url": url}}
-    finally:
-        run("pg_ctl", "-m", "fast", "stop")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from trace_clustering_dagster.checks import (
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
 from trace_clustering_dagster.interrupts import end_when_interrupted
 from trace_clustering_dagster.labeling.cache import AnswerCache
+from trace_clustering_dagster.memory import give_back_memory
 from trace_clustering_dagster.models import (
     ClusterLabels,
     DistanceMatrix,
@@ -63,6 +64,7 @@ def stage(
 
         @functools.wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            give_back_memory()
             start = time.perf_counter()
             result = ending(*args, **kwargs)
             seconds = round(time.perf_counter() - start, 3)

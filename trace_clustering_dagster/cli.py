@@ -3,7 +3,6 @@ were emitted, the report."""
 
 import datetime
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from upath import UPath
+
     from trace_clustering_dagster.clickhouse.client import ClickHouse
 
 
@@ -144,30 +145,48 @@ def report(team_id: int, day: datetime.datetime | None, in_browser: bool) -> Non
     """Print where the report of a team and day is stored, one HTML file."""
     from upath import UPath
 
-    from trace_clustering_dagster.io_managers import DEFAULT_STORAGE, STORAGE_VARIABLE
+    from trace_clustering_dagster.storage import (
+        STORAGE_VARIABLE,
+        is_local,
+        storage_from_environment,
+    )
 
-    storage = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
+    try:
+        storage = storage_from_environment()
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
     try:
         folder = UPath(storage).absolute() / "report"
-        stored = {path.parent.name: path for path in folder.glob(f"*/{team_id}.html")}
+        wanted = folder / f"{day:%Y-%m-%d}" / f"{team_id}.html" if day else None
+        stored = wanted is not None and wanted.exists()
+        path = wanted if stored else next(_reports(folder, team_id), None)
     except Exception as error:  # of the object store's library, as it likes
         message = f"{STORAGE_VARIABLE}={storage} cannot be read: {error}"
         raise click.ClickException(message) from None
-    latest = max(stored, default="")
-    wanted = f"{day:%Y-%m-%d}" if day else latest
-    if wanted not in stored:
+    if path is None or (wanted and not stored):
         raise click.ClickException(
-            f"no report of team {team_id} {f'for {wanted}' if day else 'yet'} in {folder}"
-            + (f"; the latest is of {latest}" if latest else "")
+            f"no report of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'} in {folder}"
+            + (f"; the latest is of {path.parent.name}" if path else "")
             + f". Make it with: {_command(team_id, day)}"
         )
-    path = stored[wanted]
     click.echo(path)
     if in_browser:
-        if path.protocol not in ("", "file"):
+        if not is_local(path):
             raise click.ClickException("it is not on this machine: download it, then open it")
         if click.launch(str(path)) != 0:
             raise click.ClickException("no browser was found: open the file above in one yourself")
+
+
+def _reports(folder: "UPath", team_id: int) -> Iterator["UPath"]:
+    """The team's reports, the newest first."""
+    try:
+        days = sorted(folder.iterdir(), key=lambda child: child.name, reverse=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    # a look at each day: what is in all of them, an object store lists by the thousand
+    for day in days:
+        if (path := day / f"{team_id}.html").exists():
+            yield path
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Wiring only: assets, automation, maintenance, resources, executor."""
 
-import os
-
 import dagster as dg
 
 from trace_clustering_dagster import assets, freshness, maintenance, retention
@@ -12,16 +10,13 @@ from trace_clustering_dagster.automation import (
     trace_clustering_failure,
 )
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster.io_managers import (
-    DEFAULT_STORAGE,
-    STORAGE_VARIABLE,
-    stage_io_managers,
-)
+from trace_clustering_dagster.io_managers import stage_io_managers
 from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.params import ClusteringParams
+from trace_clustering_dagster.storage import storage_from_environment
 
 clickhouse = ClickHouseResource.from_environment()
-storage = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
+storage = storage_from_environment()
 
 defs = dg.Definitions(
     assets=[*dg.load_assets_from_modules([assets]), freshness.teams],

@@ -33,14 +33,19 @@ from trace_clustering_dagster.models import (
     utc,
 )
 from trace_clustering_dagster.partitions import day_and_team
-from trace_clustering_dagster.storage import write_whole
+from trace_clustering_dagster.storage import (
+    DEFAULT_STORAGE,
+    is_local,
+    make_folder,
+    storage_errors,
+    storage_failure,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from upath import UPath
 
-STORAGE_VARIABLE = "TRACE_CLUSTERING_STORAGE"
-DEFAULT_STORAGE = ".dagster/assets"
 RETENTION_VARIABLE = "TRACE_CLUSTERING_RETENTION_DAYS"
 DEFAULT_RETENTION_DAYS = 14
 # Most of what a run stores. With `trace_ids` they can be made again.
@@ -86,6 +91,22 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         today = datetime.datetime.now(datetime.timezone.utc).date()
         return 0 < self.retention_days < (today - day).days
 
+    def make_directory(self, path: "UPath") -> None:
+        """The folder of a value that is about to be stored."""
+        make_folder(path)
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Store the value of a stage."""
+        try:
+            super().handle_output(context, obj)
+        except storage_errors() as error:
+            asset = context.asset_key.to_user_string()
+            folder = self.folder(asset)
+            problem = (
+                f"{asset} of partition {context.asset_partition_key} is not stored in {folder}"
+            )
+            raise storage_failure(problem, folder, error) from None
+
     @end_when_interrupted()
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: "UPath") -> None:
         """Write the file whole or not at all."""
@@ -113,6 +134,9 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             # pyarrow's errors for a damaged file are ValueErrors too
             problem = f"{asset} of partition {partition} at {path} cannot be read ({error})"
+        except storage_errors() as error:
+            problem = f"{asset} of partition {partition} cannot be read from {path}"
+            raise storage_failure(problem, path, error) from None
         raise dg.Failure(
             description=f"{problem}. Materialise the partition again: dagster asset materialize "
             f"-m trace_clustering_dagster --select '*' --partition '{partition}'",
@@ -369,13 +393,11 @@ class ReportIOManager(StageIOManager):
     extension: ClassVar[str | None] = ".html"
 
     def get_metadata(self, context: dg.OutputContext, obj: str) -> dict[str, dg.MetadataValue]:
-        """The file's size, and its address for a browser."""
+        """The file's size, and its address for a browser on this machine."""
         day, team_id = day_and_team(context.asset_partition_key)
         path = self.folder(context.asset_key.to_user_string()) / f"{day}/{team_id}{self.extension}"
-        return {
-            "size_bytes": dg.MetadataValue.int(len(obj.encode())),
-            "url": dg.MetadataValue.url(path.as_uri()),
-        }
+        size = {"size_bytes": dg.MetadataValue.int(len(obj.encode()))}
+        return size | ({"url": dg.MetadataValue.url(path.as_uri())} if is_local(path) else {})
 
     def write(self, value: str, file: BinaryIO) -> None:
         file.write(value.encode())

@@ -23,10 +23,14 @@ from trace_clustering_dagster.clickhouse.schema import (
     EVENTS_COLUMNS,
     is_accepted,
 )
-from trace_clustering_dagster.io_managers import DEFAULT_STORAGE, STORAGE_VARIABLE
 from trace_clustering_dagster.labeling.labels import NO_MODEL, is_model_configured
 from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster.storage import write_whole
+from trace_clustering_dagster.storage import (
+    DEFAULT_STORAGE,
+    STORAGE_VARIABLE,
+    make_folder,
+    write_whole,
+)
 
 # What may differ when an event is emitted again.
 _CHANGING_COLUMNS = {"properties", "created_at", "_timestamp"}
@@ -153,8 +157,7 @@ def _storage() -> Finding:
     shown = re.sub(r"//\S*@", "//", storage)
     try:
         folder = UPath(storage).absolute()
-        if folder.protocol in ("", "file"):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         path = folder / f"check-{uuid.uuid4().hex}"
         write_whole(path, b"can be removed")
         path.unlink()

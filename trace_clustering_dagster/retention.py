@@ -167,6 +167,7 @@ def _remove_if_older(path: "UPath", time: datetime.datetime) -> int | None:
     """Remove a regular file that was last modified before ``time``; its bytes, or None if it is no
     such file, or somebody else removed it."""
     try:
+        path.fs.invalidate_cache(path.path)  # an object store's listing may be older than the value
         entry = path.fs.info(path.path)
         if entry["type"] != "file" or entry.get("islink") or path.fs.modified(path.path) >= time:
             return None

@@ -1,17 +1,53 @@
-"""Write a file whole or not at all, on a local disk or in an object store."""
+"""Where the stages' values are kept: a folder, or an object store behind an fsspec URL."""
 
+import os
+import re
+import sys
 import uuid
 from typing import TYPE_CHECKING
+
+import dagster as dg
 
 if TYPE_CHECKING:
     from upath import UPath
 
+STORAGE_VARIABLE = "TRACE_CLUSTERING_STORAGE"
+DEFAULT_STORAGE = ".dagster/assets"
+
+
+def storage_from_environment() -> str:
+    """The folder or URL that the environment names; an empty variable counts as unset.
+
+    Raises:
+        ValueError: it is a URL without a bucket, or with a user in it.
+    """
+    storage = os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    if "://" in storage and not re.fullmatch(r"[a-z0-9]+://[^/@?#\s]+(/[^?#]*)?", storage):
+        # a mistyped URL may hold a secret: do not repeat it
+        raise ValueError(
+            f"{STORAGE_VARIABLE} is not the URL of an object store: use s3://bucket/prefix, or a "
+            "folder. Credentials belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return storage
+
+
+def is_local(path: "UPath") -> bool:
+    """Whether the path is on a disk of this machine."""
+    return path.protocol in ("", "file")
+
+
+def make_folder(path: "UPath") -> None:
+    """Make a folder on a disk. An object store has none, and s3fs would create its bucket."""
+    if is_local(path):
+        path.mkdir(parents=True, exist_ok=True)
+
 
 def write_whole(path: "UPath", data: bytes) -> None:
     """Store ``data`` at ``path``, whose folder exists; readers see the old file or the new one."""
-    if path.protocol not in ("", "file"):
-        # an object store shows an object when it is complete
-        path.write_bytes(data)
+    if not is_local(path):
+        # one request, or parts that the last one makes an object of: an open file would keep what
+        # an interrupted writer got to
+        path.fs.pipe_file(path.path, data)
         return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -19,3 +55,36 @@ def write_whole(path: "UPath", data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def storage_errors() -> tuple[type[Exception], ...]:
+    """What a disk and an object store's library raise, as far as that is loaded."""
+    libraries = {"botocore.exceptions": "BotoCoreError", "aiohttp": "ClientError"}
+    loaded = (getattr(sys.modules[m], name) for m, name in libraries.items() if m in sys.modules)
+    return (OSError, ImportError, *loaded)
+
+
+def storage_failure(problem: str, path: "UPath", error: Exception) -> dg.Failure:
+    """The one line for what a disk or an object store said, with retries where they can help."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    remedy, mended_by_retry = _remedy(path, error)
+    return dg.Failure(
+        description=f"{problem}: {said.splitlines()[0][:500]} -> {remedy}",
+        allow_retries=mended_by_retry,
+    )
+
+
+def _remedy(path: "UPath", error: Exception) -> tuple[str, bool]:
+    if isinstance(error, ImportError):
+        return "s3:// needs pip install 'trace-clustering-dagster[s3]'", False
+    if is_local(path):
+        return "is there room on the disk, and may the user of the runs use the folder?", True
+    if isinstance(error, FileNotFoundError):
+        return f"create the bucket, or name another in {STORAGE_VARIABLE}", False
+    if isinstance(error, PermissionError):
+        return (
+            "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of "
+            "the pod) and their rights to list, get, put and delete objects in the bucket",
+            False,
+        )
+    return "is the object store up, and are AWS_ENDPOINT_URL and the credentials right?", True

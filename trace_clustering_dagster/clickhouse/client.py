@@ -65,6 +65,9 @@ _SERVER_URL = re.compile(
     rf"(/({IDENTIFIER.pattern})?)?"
 )
 
+# Rows that chDB handles at a time: of 65,409, its default, the vectors alone are a gigabyte.
+_CHDB_BLOCK_ROWS = 256
+
 _chdb_lock = threading.Lock()
 
 
@@ -337,8 +340,15 @@ def _chdb_client() -> "Client":
         )
     import clickhouse_connect
 
+    # its allocator would keep for ten seconds, most of a run, what a query has used
+    os.environ.setdefault("JE_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
     return clickhouse_connect.get_client(
-        interface="chdb", settings={"max_execution_time": QUERY_TIMEOUT_SECONDS}
+        interface="chdb",
+        settings={
+            "max_execution_time": QUERY_TIMEOUT_SECONDS,
+            "max_block_size": _CHDB_BLOCK_ROWS,
+            "input_format_parquet_max_block_size": _CHDB_BLOCK_ROWS,
+        },
     )
 
 

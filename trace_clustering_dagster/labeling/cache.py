@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trace_clustering_dagster.storage import write_whole
+from trace_clustering_dagster.storage import make_folder, write_whole
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -36,7 +36,7 @@ class AnswerCache:
         """Keep the answer. If that fails the answer is paid for again one day, but not lost now."""
         try:
             path = self._path(request)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             write_whole(path, answer.encode("utf-8", "replace"))
         except Exception as error:
             _log.warning("answer not kept in %s (%s)", self.base_path, type(error).__name__)

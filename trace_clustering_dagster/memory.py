@@ -1,0 +1,21 @@
+"""The memory of a run: what one stage has used is free for all before the next one starts."""
+
+import ctypes
+import sys
+
+# of glibc's malloc.h
+_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 4 * 2**20
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system, and from now on that of large arrays at once.
+
+    By themselves the allocators keep it: a run would hold what its stages needed in turn, summed.
+    """
+    if "pyarrow" in sys.modules:
+        sys.modules["pyarrow"].default_memory_pool().release_unused()
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # it is glibc
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+        libc.malloc_trim(0)
