@@ -243,7 +243,7 @@ class ClickHouse:
     def _failure(self, error: Exception, code: int | None) -> dg.Failure:
         # of a lost connection, the cause: the rest is about attempts and query ids
         cause = getattr(error.__cause__, "reason", None) or error
-        reason = next(iter(str(cause).splitlines()), type(cause).__name__)[:500]
+        reason = _first_line(cause)
         remedy = _REMEDIES.get(code or 0)
         return dg.Failure(
             description=f"ClickHouse at {self._resource.url}: {reason} -> "
@@ -265,15 +265,21 @@ class _EmbeddedClickHouse(ClickHouse):
         import pyarrow.parquet as pq
 
         folder = self._folder / self._resource.events_table
-        folder.mkdir(exist_ok=True)
         table = pa.table({name: [_parquet_value(value)] for name, value in row.items()})
         # the views read *.parquet: nobody sees the file before it is whole
         temporary = folder / f".{row['uuid']}.{uuid.uuid4().hex}.tmp"
         try:
-            pq.write_table(table, temporary)
-            temporary.replace(folder / f"{row['uuid']}.parquet")
-        finally:
-            temporary.unlink(missing_ok=True)
+            folder.mkdir(exist_ok=True)
+            try:
+                pq.write_table(table, temporary)
+                temporary.replace(folder / f"{row['uuid']}.parquet")
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise dg.Failure(
+                description=f"the event cannot be written to {folder} ({_first_line(error)}): is "
+                "there space, and may this user write there?"
+            ) from None
 
     def rehearse_insert(self) -> None:
         folder = self._folder / self._resource.events_table
@@ -362,3 +368,7 @@ def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ..
 
 def _parquet_value(value: Any) -> Any:
     return str(value) if isinstance(value, uuid.UUID) else value
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:500]
