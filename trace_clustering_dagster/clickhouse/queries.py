@@ -214,8 +214,12 @@ def _half_md5(text: str) -> int:
 
 
 def insert_event(clickhouse: "ClickHouse", event: EmittedEvent) -> None:
-    """Write the event; one of the same run id is replaced."""
+    """Write the event; one of the same run id is replaced, even if the clock was set back since."""
     now = datetime.datetime.now(datetime.timezone.utc)
+    ((latest,),) = clickhouse.rows(
+        "event_version",
+        {"team_id": event.team_id, "timestamp": event.timestamp, "uuid": event.uuid},
+    )
     clickhouse.insert_event(
         {
             "uuid": uuid.UUID(event.uuid),
@@ -225,8 +229,10 @@ def insert_event(clickhouse: "ClickHouse", event: EmittedEvent) -> None:
             "team_id": event.team_id,
             "distinct_id": f"trace_clustering_{event.team_id}",
             "created_at": now,
-            # the version by which ReplacingMergeTree keeps the newest row
-            "_timestamp": now.replace(microsecond=0),
+            # the version by which ReplacingMergeTree keeps the newest row, in whole seconds
+            "_timestamp": datetime.datetime.fromtimestamp(
+                max(int(now.timestamp()), latest + 1), datetime.timezone.utc
+            ),
         }
     )
 
