@@ -324,9 +324,7 @@ class DistanceMatrixIOManager(_MatrixIOManager):
     def to_matrix(self, value: DistanceMatrix) -> "tuple[NDArray[np.float32], dict[str, Any]]":
         return value.distances, {"model_digest": value.model_digest}
 
-    def from_matrix(
-        self, matrix: "NDArray[np.float32]", rest: Mapping[str, Any]
-    ) -> DistanceMatrix:
+    def from_matrix(self, matrix: "NDArray[np.float32]", rest: Mapping[str, Any]) -> DistanceMatrix:
         return DistanceMatrix(distances=matrix, **rest)
 
 
@@ -472,4 +470,6 @@ def _checksum(matrix: "NDArray[Any]", rest: "NDArray[Any]") -> int:
 def _reason(error: Exception) -> str:
     """An error in one line; of a lookup, the text is only the key."""
     text = " ".join(str(error).split())[:500]
-    return f"{type(error).__name__} {text}" if isinstance(error, LookupError) else text or repr(error)
+    return (
+        f"{type(error).__name__} {text}" if isinstance(error, LookupError) else text or repr(error)
+    )

@@ -1,6 +1,7 @@
 """What the tests share: small warehouses, runs on them, a real ClickHouse server, real data."""
 
 import datetime
+import functools
 import json
 import os
 import shutil
@@ -265,13 +266,18 @@ def shared_copy(tmp_path: Path) -> Any:
     return copy
 
 
-@pytest.fixture(scope="session")
-def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real ClickHouse server: the npm package that carries it is unpacked by ``.ci/run``."""
+def need_server_library() -> None:
+    """Skip a test, or fail in CI, where there is no ClickHouse server to start."""
     if not SERVER_LIBRARY.exists():
         if os.environ.get("CI"):
             pytest.fail(f"no ClickHouse server library at {SERVER_LIBRARY}")
         pytest.skip(f"no ClickHouse server library at {SERVER_LIBRARY}: see .ci/run")
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real ClickHouse server: the npm package that carries it is unpacked by ``.ci/run``."""
+    need_server_library()
     server = Server(tmp_path_factory.mktemp("clickhouse"))
     try:
         server.start()
@@ -280,44 +286,50 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         server.kill()
 
 
+def deploy_on(
+    server: Server,
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]] = (),
+    database: str = "",
+    alter: Callable[[str], str] = str,
+) -> Deployment:
+    """A deployment from rows of the two tables, in a database of its own on the server, with the
+    tables that are printed for users. ``alter`` changes the statements that create them."""
+    database = database or f"test_{uuid.uuid4().hex[:12]}"
+    clickhouse = ClickHouseResource(url=server.url(database=database))
+    client = server.client()
+    client.command(f"DROP DATABASE IF EXISTS {database}")
+    client.command(f"CREATE DATABASE {database}")
+    for statement in alter(create_tables(clickhouse)).split(";\n")[:-1]:
+        client.command(statement)
+    for table, table_rows in (("posthog_document_embeddings", rows), ("events", events)):
+        if table_rows:
+            client.insert(
+                table,
+                [list(row.values()) for row in table_rows],
+                column_names=list(table_rows[0]),
+                database=database,
+                # all rows as given: what replaces others does so when parts are merged
+                settings={"optimize_on_insert": 0, "distributed_foreground_insert": 1},
+            )
+    client.close()
+    return Deployment(clickhouse, folder / f"assets-{database}")
+
+
 @pytest.fixture
 def deploy_server(
     clickhouse_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
-    """Like ``deploy``, in a database of its own on the server, with the tables that are printed for
-    users. ``alter`` changes the statements that create them."""
+    """Like ``deploy``, on the server."""
     monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD", SERVER_PASSWORD)
-
-    def make(
-        rows: Sequence[Mapping[str, Any]],
-        events: Sequence[Mapping[str, Any]] = (),
-        database: str = "",
-        alter: Callable[[str], str] = str,
-    ) -> Deployment:
-        database = database or f"test_{uuid.uuid4().hex[:12]}"
-        clickhouse = ClickHouseResource(url=clickhouse_server.url(database=database))
-        client = clickhouse_server.client()
-        client.command(f"DROP DATABASE IF EXISTS {database}")
-        client.command(f"CREATE DATABASE {database}")
-        for statement in alter(create_tables(clickhouse)).split(";\n")[:-1]:
-            client.command(statement)
-        for table, table_rows in (("posthog_document_embeddings", rows), ("events", events)):
-            if table_rows:
-                client.insert(
-                    table,
-                    [list(row.values()) for row in table_rows],
-                    column_names=list(table_rows[0]),
-                    database=database,
-                    # all rows as given: what replaces others does so when parts are merged
-                    settings={"optimize_on_insert": 0, "distributed_foreground_insert": 1},
-                )
-        client.close()
-        return Deployment(clickhouse, tmp_path / f"assets-{database}")
-
-    return make
+    return functools.partial(deploy_on, clickhouse_server, tmp_path)
 
 
 @pytest.fixture(params=["embedded", "server"])
 def make_deployment(request: pytest.FixtureRequest) -> Any:
     """``deploy``, then ``deploy_server``: what a test says holds of both."""
     return request.getfixturevalue("deploy" if request.param == "embedded" else "deploy_server")
+=======
+    return functools.partial(deploy_on, clickhouse_server, tmp_path / "assets-server")
+>>>>>>> 408fc15 (Faults under test: a server that is killed, connections that break, damaged values, full disks, clocks that jump)

@@ -45,13 +45,13 @@ class Fault:
 
 
 class Proxy(socketserver.ThreadingTCPServer):
-    """Passes on what is asked and answered, but for its ``fault``."""
+    """Passes on what is asked and answered, but for its ``faults``."""
 
     allow_reuse_address = True
     daemon_threads = True
 
     def __init__(self, upstream_port: int, port: int = 0) -> None:
-        self.fault: Fault | None = None
+        self.faults: list[Fault] = []
         self.upstream_port = upstream_port
         super().__init__(("127.0.0.1", port), _Connection)
         self.port: int = self.server_address[1]
@@ -74,8 +74,9 @@ class _Connection(socketserver.BaseRequestHandler):
         ):
             threading.Thread(target=self.answer, args=(upstream,), daemon=True).start()
             while data := self.request.recv(65536):
-                if self.server.fault and self.server.fault.befalls(data):
-                    self.fault, self.room = self.server.fault, self.server.fault.passes
+                fault = next((fault for fault in self.server.faults if fault.befalls(data)), None)
+                if fault:
+                    self.fault, self.room = fault, fault.passes
                     if self.room is None:
                         return self.go_wrong()
                 upstream.sendall(data)

@@ -170,8 +170,8 @@ class ClickHouse:
                 sql_text(sql), parameters=self._bind(parameters), settings=self._settings
             )
             if not result.result_rows and result.summary.get("query_id") == "":
-                # http.client takes headers that break off for all there are, of an empty answer;
-                # the server's end with its query id (behind the transfer encoding)
+                # Headers that break off are all there are to http.client, of an answer without a
+                # body: the query's id comes behind those that would have told of one.
                 raise OperationalError("the answer broke off")
             return [tuple(row) for row in result.result_rows]
 

@@ -31,8 +31,8 @@ from trace_clustering_dagster.versions import CLUSTERING_VERSION
 # Of more traces, so many are drawn: a browser can, and their hashes fit into one query.
 DRAWN_TRACES = 4096
 SHOWN_REPRESENTATIVES = 10
-# Characters, of three bytes on average at most: with these, 2,000 traces take less than 2 MB, in any
-# language and whatever has to be escaped.
+# Characters, of three bytes on average at most: with these, 2,000 traces take less than 2 MB,
+# whatever their language and whatever has to be escaped.
 MAX_TITLE, MAX_ID, MAX_TEXT = 120, 64, 200
 COLORS, SHAPES = 8, 8
 # A browser shows them as nothing, or not as text; UTF-8 has no surrogates.
