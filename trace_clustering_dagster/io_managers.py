@@ -464,7 +464,7 @@ def _json(value: Any) -> bytes:
 def _checksum(matrix: "NDArray[Any]", rest: "NDArray[Any]") -> int:
     import numpy as np
 
-    return zlib.crc32(rest, zlib.crc32(np.ascontiguousarray(matrix)))
+    return zlib.crc32(rest.data, zlib.crc32(np.ascontiguousarray(matrix).data))
 
 
 def _reason(error: Exception) -> str:

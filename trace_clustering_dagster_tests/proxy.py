@@ -57,9 +57,9 @@ class Proxy(socketserver.ThreadingTCPServer):
         self.port: int = self.server_address[1]
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    def __exit__(self, *exception: object) -> None:
+    def server_close(self) -> None:
         self.shutdown()
-        super().__exit__(*exception)
+        super().server_close()
 
 
 class _Connection(socketserver.BaseRequestHandler):
@@ -77,10 +77,9 @@ class _Connection(socketserver.BaseRequestHandler):
                 fault = next((fault for fault in self.server.faults if fault.befalls(data)), None)
                 if fault:
                     self.fault, self.room = fault, fault.passes
-                    if self.room is None:
-                        return self.go_wrong()
+                    if self.room is None and not self.go_wrong():
+                        return
                 upstream.sendall(data)
-        return None
 
     def answer(self, upstream: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -291,7 +291,7 @@ def test_run_that_is_killed_between_its_event_and_its_partition(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
 
-    def tick() -> dg.SensorResult | Any:
+    def tick() -> Any:
         with dg.build_sensor_context(
             deployment.instance,
             repository_def=defs.get_repository_def(),

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from trace_clustering_dagster.clustering.projection import principal_plane
 from trace_clustering_dagster.events import run_id
-from trace_clustering_dagster.labeling.evidence import clipped
 from trace_clustering_dagster.labeling.redaction import redact_summary
 from trace_clustering_dagster.models import (
     ClusterLabels,
@@ -188,7 +187,7 @@ def _clusters(
 def _shown(summary: TraceSummary, redact: bool) -> TraceSummary:
     """The summary as long as anybody reads it, redacted before it is cut: half a secret would not
     be found."""
-    whole = redact_summary(clipped(summary)) if redact else clipped(summary)
+    whole = redact_summary(summary) if redact else summary
     return TraceSummary(
         whole.trace_id,
         _cut(whole.title, MAX_TITLE),
