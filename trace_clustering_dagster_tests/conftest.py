@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
 
 from trace_clustering_dagster.assets import (
     distance_matrix,
@@ -38,6 +39,13 @@ from trace_clustering_dagster.io_managers import stage_io_managers
 from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster_tests.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
+
+# On a busy machine no example is quick for certain. In CI the examples are the same every time;
+# `pytest --hypothesis-profile long` looks for rare ones.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("long", deadline=None, max_examples=20_000)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 UTC = datetime.timezone.utc
 STAGES = [
@@ -330,6 +338,3 @@ def deploy_server(
 def make_deployment(request: pytest.FixtureRequest) -> Any:
     """``deploy``, then ``deploy_server``: what a test says holds of both."""
     return request.getfixturevalue("deploy" if request.param == "embedded" else "deploy_server")
-=======
-    return functools.partial(deploy_on, clickhouse_server, tmp_path / "assets-server")
->>>>>>> 408fc15 (Faults under test: a server that is killed, connections that break, damaged values, full disks, clocks that jump)

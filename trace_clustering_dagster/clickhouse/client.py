@@ -60,7 +60,8 @@ _REMEDIES = {
     516: f"check the user in {URL_VARIABLE} and {PASSWORD_VARIABLE}",
 }
 
-IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# longer names do not fit into a file system
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _SERVER_URL = re.compile(
     r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
     rf"(/({IDENTIFIER.pattern})?)?"
@@ -104,8 +105,8 @@ class ClickHouseResource(BaseModel):
         for table in (self.embeddings_table, self.events_table):
             if not IDENTIFIER.fullmatch(table):
                 raise ValueError(
-                    f"{table!r} is not a table name: use letters, digits and underscores, in "
-                    f"{EMBEDDINGS_TABLE_VARIABLE} and {EVENTS_TABLE_VARIABLE}"
+                    f"{table[:100]!r} is not a table name: use at most 200 letters, digits and "
+                    f"underscores, in {EMBEDDINGS_TABLE_VARIABLE} and {EVENTS_TABLE_VARIABLE}"
                 )
         server = _SERVER_URL.fullmatch(self.url)
         if not self.is_embedded and not (server and int(server["port"] or 1) in range(1, 65536)):

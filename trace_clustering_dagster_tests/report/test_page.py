@@ -76,7 +76,7 @@ text = st.text(st.characters(exclude_categories=[]), min_size=1, max_size=80) | 
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=max(60, settings().max_examples // 20))
 @given(title=text, description=text, bullet=text, trace=text)
 @example(*HOSTILE[:4])
 @example(*HOSTILE[4:8])
