@@ -314,8 +314,8 @@ class FittedModelIOManager(StageIOManager):
         # numpy.load would advise to unpickle what is no .npz
         with np.lib.npyio.NpzFile(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             rest = json.loads(stored["rest"].tobytes())
-            rest["trace_ids"] = tuple(rest["trace_ids"])
-            return FittedModel(**rest, **{name: stored[name] for name in self.arrays})
+            arrays: dict[str, Any] = {name: stored[name] for name in self.arrays}
+        return FittedModel(**rest | {"trace_ids": tuple(rest["trace_ids"])}, **arrays)
 
 
 class DistanceMatrixIOManager(_MatrixIOManager):
