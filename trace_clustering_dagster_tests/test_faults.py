@@ -386,13 +386,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     managers = stage_io_managers(str(deployment.storage), warehouse)
 
     def read(asset: str) -> Any:
-        context = dg.build_input_context(
+        with dg.build_input_context(
             asset_key=dg.AssetKey(asset),
             partition_key=KEY,
             asset_partitions_def=team_days,
             asset_partition_key_range=dg.PartitionKeyRange(KEY, KEY),
-        )
-        return managers[f"{asset}_io_manager"].load_from_path(context, UPath(paths[asset]))
+            instance=deployment.instance,
+        ) as context:
+            return managers[f"{asset}_io_manager"].load_from_path(context, UPath(paths[asset]))
 
     return read, paths
 

@@ -114,6 +114,30 @@ def test_hostile_texts_go_through_the_whole_graph(
     assert all(c.isprintable() or c == "\n" for c in shown.output)
 
 
+@pytest.mark.parametrize(
+    "properties",
+    [
+        "{}",
+        "no JSON",
+        "null",
+        '{"$ai_clusters": ' + "[" * 5_000 + "]" * 5_000 + "}",
+        '{"\\u001b[31m\\n": 1}',
+    ],
+)
+def test_events_of_others_are_told_in_one_line(
+    properties: str, deploy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = summary_row("t") | {"event": "$ai_trace_clusters", "properties": properties}
+    deployment = deploy([embedding_row("t", [1.0])], [foreign])
+    monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_URL", deployment.clickhouse.url)
+    for options in ([], ["--json"], ["--days", "3"]):
+        shown = CliRunner().invoke(main, ["clusters", "--team", "1", *options])
+        assert shown.exit_code == 1
+        assert shown.output.startswith("Error: an event $ai_trace_clusters of this team is none ")
+        assert shown.output.count("\n") == 1
+        assert shown.output.strip().isprintable()
+
+
 @pytest.mark.parametrize("home", ["deploy", "deploy_server"])
 def test_of_texts_without_end_no_more_is_fetched_than_anybody_reads(
     home: str, request: pytest.FixtureRequest
