@@ -10,7 +10,7 @@ demo ui screenshots: export TRACE_CLUSTERING_STORAGE = .dagster/assets
 # the instance of ./dagster.yaml, so that the UI shows what the demo did
 demo ui screenshots: export DAGSTER_HOME = $(CURDIR)
 
-.PHONY: demo ui screenshots test lint benchmarks clean
+.PHONY: demo ui screenshots test lint audit benchmarks clean
 
 demo: $(INSTALLED)
 	@$(BIN)/trace-clustering demo-data .dagster/warehouse
@@ -39,6 +39,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# known vulnerabilities of what constraints.txt pins; needs the advisories of osv.dev
+audit:
+	@.ci/audit
 
 # the pictures of the README, of what the demo made; needs chromium and chromedriver
 screenshots: demo

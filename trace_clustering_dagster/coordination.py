@@ -152,8 +152,10 @@ def next_step(
     last = max(attempts, key=lambda run: (run.attempt, run.ended or now))
     if last.attempt >= settings.max_attempts:
         return Decision(Outcome.GAVE_UP, f"see run {runs[-1].run_id}")
-    due = (last.ended or now) + pause_after(last.attempt, settings)
-    if due > now:
+    pause = pause_after(last.attempt, settings)
+    due = (last.ended or now) + pause
+    # an end further ahead is of a clock that was set back since: it would be waited for
+    if now < due <= now + 2 * pause:
         return Decision(Outcome.RETRY, f"attempt {last.attempt + 1} from {due:%H:%M:%S} UTC on")
     return Decision(Outcome.REQUESTED, f"attempt {last.attempt + 1}", last.attempt + 1)
 

@@ -8,7 +8,7 @@ import datetime
 import hashlib
 import io
 import json
-import zipfile
+import zlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
@@ -43,7 +43,9 @@ from trace_clustering_dagster.storage import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
     from upath import UPath
 
 RETENTION_VARIABLE = "TRACE_CLUSTERING_RETENTION_DAYS"
@@ -124,6 +126,8 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         asset, partition = context.asset_key.to_user_string(), context.asset_partition_key
         try:
             return self.read(path)
+        except dg.Failure:
+            raise
         except FileNotFoundError:
             problem = f"{asset} of partition {partition} is not stored at {path}"
             if self.is_expired(day_and_team(partition)[0]):
@@ -131,12 +135,15 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
                     f"; {asset} is removed {self.retention_days} days after its day or its last "
                     f"materialisation ({RETENTION_VARIABLE})"
                 )
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            # pyarrow's errors for a damaged file are ValueErrors too
-            problem = f"{asset} of partition {partition} at {path} cannot be read ({error})"
         except storage_errors() as error:
             problem = f"{asset} of partition {partition} cannot be read from {path}"
             raise storage_failure(problem, path, error) from None
+        except Exception as error:
+            # numpy, zipfile, pyarrow and json each have errors of their own for a damaged file
+            problem = (
+                f"{asset} of partition {partition} at {path} cannot be read: it is damaged, or no "
+                f"value of {asset} ({_reason(error)})"
+            )
         raise dg.Failure(
             description=f"{problem}. Materialise the partition again: dagster asset materialize "
             f"-m trace_clustering_dagster --select '*' --partition '{partition}'",
@@ -163,12 +170,17 @@ class _TableIOManager(StageIOManager):
 
         columns, rest = self.to_table(value)
         table = pa.table(columns).replace_schema_metadata({"trace_clustering": json.dumps(rest)})
-        pq.write_table(table, file)
+        pq.write_table(table, file, write_page_checksum=True)
 
     def read(self, path: "UPath") -> Any:
         import pyarrow.parquet as pq
 
-        table = pq.read_table(io.BytesIO(path.read_bytes()))
+        stored = path.read_bytes()
+        try:
+            table = pq.read_table(io.BytesIO(stored), page_checksum_verification=True)
+        except OSError as error:
+            # pyarrow's word for some damage; no retry mends it
+            raise ValueError(str(error)) from None
         return self.from_table(table, json.loads(table.schema.metadata[b"trace_clustering"]))
 
 
@@ -193,33 +205,54 @@ class TraceIdsIOManager(_TableIOManager):
         return TraceSample(**{**rest, **window, "trace_ids": trace_ids})
 
 
-class EmbeddingsIOManager(StageIOManager):
-    """A ``.npy`` file: the matrix, which ``numpy.load`` reads, and after it the trace ids.
+class _MatrixIOManager(StageIOManager):
+    """A ``.npy`` file: a matrix, which ``numpy.load`` reads, after it the rest as JSON, and a
+    checksum of both, as numpy keeps none.
 
-    One file, so that vectors and ids cannot come from different writes; the ids as UTF-8 JSON,
-    because numpy's strings lose trailing NULs and are as wide as the longest.
+    One file, so that they cannot come from different writes; JSON, because numpy's strings lose
+    trailing NULs and are as wide as the longest.
     """
 
     extension: ClassVar[str | None] = ".npy"
 
-    def write(self, value: TraceEmbeddings, file: BinaryIO) -> None:
+    @abstractmethod
+    def to_matrix(self, value: Any) -> "tuple[NDArray[np.float32], dict[str, Any]]":
+        """The matrix, and the JSON-able rest."""
+
+    @abstractmethod
+    def from_matrix(self, matrix: "NDArray[np.float32]", rest: Mapping[str, Any]) -> Any:
+        """The inverse."""
+
+    def write(self, value: Any, file: BinaryIO) -> None:
         import numpy as np
 
-        np.save(file, value.matrix, allow_pickle=False)
-        rest = as_dict(value)
-        del rest["matrix"]
-        np.save(file, np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8), allow_pickle=False)
+        matrix, fields = self.to_matrix(value)
+        rest = np.frombuffer(json.dumps(fields).encode(), dtype=np.uint8)
+        for array in (matrix, rest, np.array(_checksum(matrix, rest))):
+            np.save(file, array, allow_pickle=False)
 
-    def read(self, path: "UPath") -> TraceEmbeddings:
+    def read(self, path: "UPath") -> Any:
         import numpy as np
 
         with path.open("rb") as file:
-            matrix = np.load(file, allow_pickle=False)
-            rest = np.load(file, allow_pickle=False)
-        fields = json.loads(rest.tobytes())
-        return TraceEmbeddings(
-            **{**fields, "trace_ids": tuple(fields["trace_ids"]), "matrix": matrix}
-        )
+            matrix, rest, checksum = (np.lib.format.read_array(file) for _ in range(3))
+        if checksum != _checksum(matrix, rest):
+            raise ValueError("its checksum is another")
+        return self.from_matrix(matrix, json.loads(rest.tobytes()))
+
+
+class EmbeddingsIOManager(_MatrixIOManager):
+    """``.npy``: one vector a trace; the trace ids after them."""
+
+    def to_matrix(self, value: TraceEmbeddings) -> "tuple[NDArray[np.float32], dict[str, Any]]":
+        rest = as_dict(value)
+        return rest.pop("matrix"), rest
+
+    def from_matrix(
+        self, matrix: "NDArray[np.float32]", rest: Mapping[str, Any]
+    ) -> TraceEmbeddings:
+        trace_ids = tuple(rest["trace_ids"])
+        return TraceEmbeddings(**{**rest, "trace_ids": trace_ids, "matrix": matrix})
 
 
 class KSweepScoresIOManager(_TableIOManager):
@@ -285,29 +318,21 @@ class FittedModelIOManager(StageIOManager):
     def read(self, path: "UPath") -> FittedModel:
         import numpy as np
 
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+        # numpy.load would advise to unpickle what is no .npz
+        with np.lib.npyio.NpzFile(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             rest = json.loads(stored["rest"].tobytes())
-            rest["trace_ids"] = tuple(rest["trace_ids"])
-            return FittedModel(**rest, **{name: stored[name] for name in self.arrays})
+            arrays: dict[str, Any] = {name: stored[name] for name in self.arrays}
+        return FittedModel(**rest | {"trace_ids": tuple(rest["trace_ids"])}, **arrays)
 
 
-class DistanceMatrixIOManager(StageIOManager):
-    """A ``.npy`` file: the matrix, which ``numpy.load`` reads, and after it the model's digest."""
+class DistanceMatrixIOManager(_MatrixIOManager):
+    """``.npy``: traces x clusters; the model's digest after it."""
 
-    extension: ClassVar[str | None] = ".npy"
+    def to_matrix(self, value: DistanceMatrix) -> "tuple[NDArray[np.float32], dict[str, Any]]":
+        return value.distances, {"model_digest": value.model_digest}
 
-    def write(self, value: DistanceMatrix, file: BinaryIO) -> None:
-        import numpy as np
-
-        np.save(file, value.distances, allow_pickle=False)
-        np.save(file, np.array(value.model_digest), allow_pickle=False)
-
-    def read(self, path: "UPath") -> DistanceMatrix:
-        import numpy as np
-
-        with path.open("rb") as file:
-            distances = np.load(file, allow_pickle=False)
-            return DistanceMatrix(distances, str(np.load(file, allow_pickle=False)))
+    def from_matrix(self, matrix: "NDArray[np.float32]", rest: Mapping[str, Any]) -> DistanceMatrix:
+        return DistanceMatrix(distances=matrix, **rest)
 
 
 class RepresentativesIOManager(_TableIOManager):
@@ -403,7 +428,10 @@ class ReportIOManager(StageIOManager):
         file.write(value.encode())
 
     def read(self, path: "UPath") -> str:
-        return path.read_text("utf-8")
+        page = path.read_text("utf-8")
+        if not page.endswith("</html>"):
+            raise ValueError("the page has no end")
+        return page
 
 
 STAGE_IO_MANAGERS: Mapping[str, type[StageIOManager]] = {
@@ -436,3 +464,17 @@ def stage_io_managers(
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=2).encode()
+
+
+def _checksum(matrix: "NDArray[Any]", rest: "NDArray[Any]") -> int:
+    import numpy as np
+
+    return zlib.crc32(rest.data, zlib.crc32(np.ascontiguousarray(matrix).data))
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line; of a lookup, the text is only the key."""
+    text = " ".join(str(error).split())[:500]
+    return (
+        f"{type(error).__name__} {text}" if isinstance(error, LookupError) else text or repr(error)
+    )

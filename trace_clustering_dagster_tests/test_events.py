@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trace_clustering_dagster.clustering.distances import euclidean_distances
@@ -20,6 +20,7 @@ from trace_clustering_dagster.models import (
     FittedModel,
     TraceSample,
 )
+from trace_clustering_dagster_tests.conftest import embedding_row
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 WINDOW_END = datetime.datetime(2026, 2, 1, tzinfo=datetime.timezone.utc)
@@ -165,3 +166,34 @@ def test_contradictory_events_are_refused(path: tuple[Any, ...], value: Any) -> 
     inner[path[-1]] = value
     with pytest.raises(pydantic.ValidationError):
         TraceClusters.model_validate(properties)
+
+
+def test_clickhouse_reads_the_event_as_it_was_written(deploy: Any) -> None:
+    """Its JSON functions, as whoever reads the clusters uses them, on any event."""
+    rows = deploy([embedding_row("t", [1.0])]).clickhouse.connect()
+
+    @settings(max_examples=40)
+    @given(stage_values())
+    def read_back(values: tuple[TraceSample, FittedModel, Any, ClusterLabels]) -> None:
+        event = build_event(*values)
+        written = strict_json(event)
+        ((valid, team_id, run_id, score, clusters, title, first),) = rows._client.query(
+            "SELECT isValidJSON(p), JSONExtractInt(p, '$ai_team_id'), "
+            "JSONExtractString(p, '$ai_clustering_run_id'), "
+            "JSONExtract(p, '$ai_silhouette_score', 'Nullable(Float64)'), "
+            "JSONExtractRaw(p, '$ai_clusters'), "
+            "JSONExtractString(p, '$ai_clusters', 1, 'title'), "
+            "JSONExtractString(p, '$ai_clusters', 1, 'trace_ids', 1) "
+            "FROM (SELECT {properties:String} AS p)",
+            parameters={"properties": event.properties},
+        ).result_rows
+        assert valid
+        assert (team_id, run_id) == (written["$ai_team_id"], written["$ai_clustering_run_id"])
+        assert score == pytest.approx(written["$ai_silhouette_score"])
+        assert (title, first) == (
+            written["$ai_clusters"][0]["title"],
+            written["$ai_clusters"][0]["trace_ids"][0],
+        )
+        assert len(json.loads(clusters)) == written["$ai_optimal_k"]
+
+    read_back()

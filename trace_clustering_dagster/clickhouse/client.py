@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import re
 import tempfile
@@ -59,7 +60,8 @@ _REMEDIES = {
     516: f"check the user in {URL_VARIABLE} and {PASSWORD_VARIABLE}",
 }
 
-IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# longer names do not fit into a file system
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _SERVER_URL = re.compile(
     r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
     rf"(/({IDENTIFIER.pattern})?)?"
@@ -69,6 +71,9 @@ _SERVER_URL = re.compile(
 _CHDB_BLOCK_ROWS = 256
 
 _chdb_lock = threading.Lock()
+
+# It logs, with a traceback, what it raises as well.
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 
 class ClickHouseResource(BaseModel):
@@ -103,8 +108,8 @@ class ClickHouseResource(BaseModel):
         for table in (self.embeddings_table, self.events_table):
             if not IDENTIFIER.fullmatch(table):
                 raise ValueError(
-                    f"{table!r} is not a table name: use letters, digits and underscores, in "
-                    f"{EMBEDDINGS_TABLE_VARIABLE} and {EVENTS_TABLE_VARIABLE}"
+                    f"{table[:100]!r} is not a table name: use at most 200 letters, digits and "
+                    f"underscores, in {EMBEDDINGS_TABLE_VARIABLE} and {EVENTS_TABLE_VARIABLE}"
                 )
         server = _SERVER_URL.fullmatch(self.url)
         if not self.is_embedded and not (server and int(server["port"] or 1) in range(1, 65536)):
@@ -162,10 +167,16 @@ class ClickHouse:
 
     def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows of ``clickhouse/sql/<sql>.sql`` with bound parameters."""
+        from clickhouse_connect.driver.exceptions import OperationalError
+
         with self._one_line_failures():
             result = self._client.query(
                 sql_text(sql), parameters=self._bind(parameters), settings=self._settings
             )
+            if not result.result_rows and result.summary.get("query_id") == "":
+                # Headers that break off are all there are to http.client, of an answer without a
+                # body: the query's id comes behind those that would have told of one.
+                raise OperationalError("the answer broke off")
             return [tuple(row) for row in result.result_rows]
 
     def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
@@ -246,7 +257,7 @@ class ClickHouse:
     def _failure(self, error: Exception, code: int | None) -> dg.Failure:
         # of a lost connection, the cause: the rest is about attempts and query ids
         cause = getattr(error.__cause__, "reason", None) or error
-        reason = next(iter(str(cause).splitlines()), type(cause).__name__)[:500]
+        reason = _first_line(cause)
         remedy = _REMEDIES.get(code or 0)
         return dg.Failure(
             description=f"ClickHouse at {self._resource.url}: {reason} -> "
@@ -268,15 +279,21 @@ class _EmbeddedClickHouse(ClickHouse):
         import pyarrow.parquet as pq
 
         folder = self._folder / self._resource.events_table
-        folder.mkdir(exist_ok=True)
         table = pa.table({name: [_parquet_value(value)] for name, value in row.items()})
         # the views read *.parquet: nobody sees the file before it is whole
         temporary = folder / f".{row['uuid']}.{uuid.uuid4().hex}.tmp"
         try:
-            pq.write_table(table, temporary)
-            temporary.replace(folder / f"{row['uuid']}.parquet")
-        finally:
-            temporary.unlink(missing_ok=True)
+            folder.mkdir(exist_ok=True)
+            try:
+                pq.write_table(table, temporary)
+                temporary.replace(folder / f"{row['uuid']}.parquet")
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise dg.Failure(
+                description=f"the event cannot be written to {folder} ({_first_line(error)}): is "
+                "there space, and may this user write there?"
+            ) from None
 
     def rehearse_insert(self) -> None:
         folder = self._folder / self._resource.events_table
@@ -372,3 +389,7 @@ def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ..
 
 def _parquet_value(value: Any) -> Any:
     return str(value) if isinstance(value, uuid.UUID) else value
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:500]

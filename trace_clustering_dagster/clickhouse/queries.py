@@ -1,11 +1,15 @@
 """What the program asks ClickHouse, as functions of the domain; the SQL stands in ``sql/``."""
 
+import contextlib
 import datetime
 import hashlib
+import itertools
 import json
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic_core import from_json
 
 from trace_clustering_dagster.models import EmittedEvent, TraceEmbeddings, TraceSample, TraceSummary
 from trace_clustering_dagster.progress import Progress
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
 
 # A summary event is dated by its emission, which may lie outside its trace's window.
 SUMMARY_MARGIN = datetime.timedelta(days=7)
+# No label and no reader needs more of a trace: characters of a text, texts of a list.
+MAX_CHARACTERS, MAX_ITEMS = 1000, 10
+# As much of its JSON: escaped characters are longer, and an item has more than its text.
+_MAX_JSON = 2 * MAX_CHARACTERS
 CLUSTERS_EVENT = "$ai_trace_clusters"
 _MAX_UINT64 = 2**64 - 1
 
@@ -164,6 +172,8 @@ def fetch_summaries(
             "window_start": window[0] - SUMMARY_MARGIN,
             "window_end": window[1] + SUMMARY_MARGIN,
             "trace_id_hashes": [_half_md5(trace_id) for trace_id in sorted(wanted)],
+            "max_text": _MAX_JSON,
+            "max_list": _MAX_JSON * MAX_ITEMS,
         },
     )
     return {row[0]: parse_summary(*row) for row in rows if row[0] in wanted}
@@ -172,14 +182,15 @@ def fetch_summaries(
 def parse_summary(
     trace_id: str, title: str, flow_diagram: str, bullets: str, interesting_notes: str
 ) -> TraceSummary:
-    """A summary from its properties' raw JSON; what cannot be read is empty.
+    """A summary from its properties' raw JSON, which may be cut off; what cannot be read is empty,
+    and no text is longer than anybody reads.
 
     Bullets and notes are arrays of ``{text, line_refs}`` or such an array as JSON text.
     """
     return TraceSummary(
         trace_id=trace_id,
         title=" ".join(_text(_json(title)).split()),
-        flow_diagram=_text(_json(flow_diagram)).strip(),
+        flow_diagram=_text(_json(flow_diagram)),
         bullets=_items(bullets),
         interesting_notes=_items(interesting_notes),
     )
@@ -192,19 +203,23 @@ def _items(raw: str) -> tuple[str, ...]:
     if not isinstance(items, list):
         return ()
     texts = (item.get("text") if isinstance(item, Mapping) else item for item in items)
-    return tuple(text for text in (_text(text).strip() for text in texts) if text)
+    return tuple(itertools.islice(filter(None, map(_text, texts)), MAX_ITEMS))
 
 
 def _json(raw: str) -> Any:
     try:
         return json.loads(raw) if raw else None
     except (ValueError, RecursionError):
+        with contextlib.suppress(ValueError):
+            return from_json(raw, allow_partial="trailing-strings")
         return None
 
 
 def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        return ""
     # a lone surrogate escape is legal in JSON but cannot be encoded again
-    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
+    return value.strip()[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
 
 
 def _half_md5(text: str) -> int:
@@ -214,8 +229,12 @@ def _half_md5(text: str) -> int:
 
 
 def insert_event(clickhouse: "ClickHouse", event: EmittedEvent) -> None:
-    """Write the event; one of the same run id is replaced."""
+    """Write the event; one of the same run id is replaced, even if the clock was set back since."""
     now = datetime.datetime.now(datetime.timezone.utc)
+    ((latest,),) = clickhouse.rows(
+        "event_version",
+        {"team_id": event.team_id, "timestamp": event.timestamp, "uuid": event.uuid},
+    )
     clickhouse.insert_event(
         {
             "uuid": uuid.UUID(event.uuid),
@@ -225,8 +244,10 @@ def insert_event(clickhouse: "ClickHouse", event: EmittedEvent) -> None:
             "team_id": event.team_id,
             "distinct_id": f"trace_clustering_{event.team_id}",
             "created_at": now,
-            # the version by which ReplacingMergeTree keeps the newest row
-            "_timestamp": now.replace(microsecond=0),
+            # the version by which ReplacingMergeTree keeps the newest row, in whole seconds
+            "_timestamp": datetime.datetime.fromtimestamp(
+                max(int(now.timestamp()), latest + 1), datetime.timezone.utc
+            ),
         }
     )
 

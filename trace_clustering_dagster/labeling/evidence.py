@@ -1,7 +1,6 @@
 """Which traces speak for a cluster: those that its label is made from, and those kept aside to see
 whether the label fits."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +15,6 @@ from trace_clustering_dagster.models import FittedModel, Representatives, TraceS
 CONTRAST = 3
 MEMBERS = 20
 HELD_OUT = 10
-# No label needs more of a trace, and its texts go through many patterns.
-MAX_CHARACTERS, MAX_ITEMS = 1000, 10
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,7 @@ def gather_evidence(
         held_out.append([t for t in unseen if t in aside])
         members.append(_spread([t for t in unseen if t not in aside], MEMBERS))
 
-    fetched = fetch(sorted(shown.union(*held_out, *members)))
-    summaries = {trace_id: clipped(summary) for trace_id, summary in fetched.items()}
+    summaries = fetch(sorted(shown.union(*held_out, *members)))
     if redact:
         summaries = {trace_id: redact_summary(s) for trace_id, s in summaries.items()}
     nearest = representatives.by_cluster()
@@ -105,16 +101,3 @@ def _spread(trace_ids: Sequence[str], count: int) -> list[str]:
     """At most ``count`` of them, evenly spaced."""
     rows = np.linspace(0, len(trace_ids) - 1, min(count, len(trace_ids))).astype(int)
     return [trace_ids[row] for row in rows]
-
-
-def clipped(summary: TraceSummary) -> TraceSummary:
-    """The summary without what is beyond a reader's, or a label's, need."""
-    return dataclasses.replace(
-        summary,
-        title=summary.title[:MAX_CHARACTERS],
-        flow_diagram=summary.flow_diagram[:MAX_CHARACTERS],
-        bullets=tuple(text[:MAX_CHARACTERS] for text in summary.bullets[:MAX_ITEMS]),
-        interesting_notes=tuple(
-            text[:MAX_CHARACTERS] for text in summary.interesting_notes[:MAX_ITEMS]
-        ),
-    )

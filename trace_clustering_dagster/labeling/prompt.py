@@ -79,7 +79,7 @@ def estimated_tokens(messages: Messages) -> int:
 def batches(clusters: Sequence[Evidence], total: int, max_tokens: int) -> list[list[Evidence]]:
     """Split the clusters, in order, into as few requests as fit ``max_tokens`` each.
 
-    A cluster that does not fit by itself is shown with fewer traces.
+    A cluster that does not fit by itself is shown with less.
     """
     fixed = estimated_tokens(label_messages([], total)) + _TOKENS_OF_A_TITLE * len(clusters)
 
@@ -91,14 +91,33 @@ def batches(clusters: Sequence[Evidence], total: int, max_tokens: int) -> list[l
     room = 0
     for cluster in clusters:
         shown = cluster
-        while fixed + tokens(shown) > max_tokens and len(shown.nearest) > 1:
-            shown = dataclasses.replace(shown, nearest=shown.nearest[:-1])
+        while fixed + tokens(shown) > max_tokens and (less := _with_less(shown)):
+            shown = less
         if not split or tokens(shown) > room:
             split.append([])
             room = max_tokens - fixed
         split[-1].append(shown)
         room -= tokens(shown)
     return split
+
+
+def _with_less(cluster: Evidence) -> Evidence | None:
+    """The cluster with one trace less, without its contrast, or with less of its only trace; None
+    when its title alone is left. Traces that are withheld take no room and stay."""
+    nearest = list(cluster.nearest)
+    rows = [row for row, summary in enumerate(nearest) if not instructs_its_reader(summary)]
+    if len(rows) > 1:
+        del nearest[rows[-1]]
+        return dataclasses.replace(cluster, nearest=tuple(nearest))
+    if cluster.contrast:
+        return dataclasses.replace(cluster, contrast=())
+    nothing: dict[str, Any] = {"interesting_notes": (), "bullets": (), "flow_diagram": ""}
+    for row in rows:
+        for name, empty in nothing.items():
+            if getattr(nearest[row], name):
+                nearest[row] = dataclasses.replace(nearest[row], **{name: empty})
+                return dataclasses.replace(cluster, nearest=tuple(nearest))
+    return None
 
 
 def label_messages(

@@ -4,6 +4,7 @@ import base64
 import functools
 import hashlib
 import importlib.metadata
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 
 from trace_clustering_dagster.clustering.projection import principal_plane
 from trace_clustering_dagster.events import run_id
-from trace_clustering_dagster.labeling.evidence import clipped
 from trace_clustering_dagster.labeling.redaction import redact_summary
 from trace_clustering_dagster.models import (
     ClusterLabels,
@@ -30,11 +30,16 @@ from trace_clustering_dagster.versions import CLUSTERING_VERSION
 # Of more traces, so many are drawn: a browser can, and their hashes fit into one query.
 DRAWN_TRACES = 4096
 SHOWN_REPRESENTATIVES = 10
-# With these, 2,000 traces take less than 2 MB in any language.
-MAX_TITLE, MAX_ID, MAX_TEXT = 120, 100, 240
+# Characters, of three bytes on average at most: with these, 2,000 traces take less than 2 MB,
+# whatever their language and whatever has to be escaped.
+MAX_TITLE, MAX_ID, MAX_TEXT = 120, 64, 200
 COLORS, SHAPES = 8, 8
 # A browser shows them as nothing, or not as text; UTF-8 has no surrogates.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+# What could end a script element, or make it go on behind its end.
+_MARKUP = re.compile("<(?=/|!--|script)", re.IGNORECASE)
 
 
 def drawn_rows(model: FittedModel) -> NDArray[np.intp]:
@@ -182,7 +187,7 @@ def _clusters(
 def _shown(summary: TraceSummary, redact: bool) -> TraceSummary:
     """The summary as long as anybody reads it, redacted before it is cut: half a secret would not
     be found."""
-    whole = redact_summary(clipped(summary)) if redact else clipped(summary)
+    whole = redact_summary(summary) if redact else summary
     return TraceSummary(
         whole.trace_id,
         _cut(whole.title, MAX_TITLE),
@@ -204,7 +209,17 @@ def _number(value: np.floating[Any]) -> float | None:
 
 
 def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    text = _UNSHOWABLE.sub("�", text)
+    cut = text[:length].encode()[: 3 * length].decode(errors="ignore")
+    return text if cut == text else cut[:-1] + "…"
+
+
+def _embedded(data: Any) -> Any:
+    """JSON for a script element. ``<`` is escaped where it has to be: it takes six bytes then."""
+    import markupsafe
+
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return markupsafe.Markup(_MARKUP.sub(r"\\u003c", text))  # noqa: S704 - nothing ends it
 
 
 @functools.cache
@@ -218,8 +233,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # letters as they are: \uXXXX would make six bytes of every one
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    environment.filters["embedded"] = _embedded
     return environment.get_template("report.html")
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster.clickhouse.queries import parse_summary
+from trace_clustering_dagster.clickhouse.queries import MAX_CHARACTERS, MAX_ITEMS, parse_summary
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     failure_messages,
@@ -154,6 +154,11 @@ def test_missing_warehouse_says_how_to_make_one(tmp_path: Path) -> None:
         ),
         ({"events_table": "events; DROP TABLE x"}, "is not a table name"),
         ({"embeddings_table": "../elsewhere"}, "is not a table name"),
+        *(
+            ({"events_table": name}, "is not a table name")
+            for name in ("events\n", "événements", "ｅvents", "evеnts", "1st", "a.b", "`a`", "")
+        ),
+        ({"events_table": "x" * 5000}, "'xxx[x]{97}' is not a table name"),
     ],
 )
 def test_configuration_is_checked_before_any_work(values: dict[str, str], message: str) -> None:
@@ -187,28 +192,65 @@ def test_two_processes_write_to_one_embedded_warehouse(deploy: Any) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.text() | st.just("text"), inner)
+        | inner.map(json.dumps)
+    ),
     max_leaves=5,
 )
 
 
-@given(parts=st.lists(st.one_of(st.text(), json_values.map(json.dumps)), min_size=4, max_size=4))
-def test_any_summary_can_be_read_and_written_as_utf8(parts: list[str]) -> None:
-    summary = parse_summary("id", *parts)
+@st.composite
+def raw_json(draw: st.DrawFn) -> str:
+    """Any text, or JSON in its escaped and its plain form, whole or cut off."""
+    if draw(st.booleans()):
+        return draw(st.text())
+    raw = json.dumps(draw(json_values), ensure_ascii=draw(st.booleans()))
+    return raw[: draw(st.none() | st.integers(0, len(raw)))]
+
+
+@given(parts=st.lists(raw_json(), min_size=4, max_size=4), times=st.sampled_from([1, 300]))
+def test_any_summary_is_read_as_bounded_text(parts: list[str], times: int) -> None:
+    title, flow_diagram, bullets, notes = (part * times for part in parts)
+    summary = parse_summary("id", title, flow_diagram, bullets, notes)
+    assert max(len(summary.bullets), len(summary.interesting_notes)) <= MAX_ITEMS
     for text in (summary.title, summary.flow_diagram, *summary.bullets, *summary.interesting_notes):
         text.encode("utf-8")
+        assert len(text) <= MAX_CHARACTERS
+
+
+@given(text=st.text(min_size=1), cut=st.integers(0, 200))
+def test_what_is_left_of_a_text_that_is_cut_off_is_read(text: str, cut: int) -> None:
+    raw = json.dumps([{"text": "first"}, {"text": text}], ensure_ascii=False)
+    (first, *rest) = parse_summary("id", "", "", raw[: max(20, cut)], "").bullets
+    assert first == "first"
+    for kept in rest:
+        assert text.strip().encode("utf-8", "replace").decode().startswith(kept)
 
 
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(str.strip)))
 def test_both_shapes_of_bullets_read_the_same(texts: list[str]) -> None:
     items = [{"text": text, "line_refs": "L1"} for text in texts]
     native, quoted = json.dumps(items), json.dumps(json.dumps(items))
-    expected = tuple(text for text in texts if text)
+    expected = tuple(text for text in texts if text)[:MAX_ITEMS]
     for raw in (native, quoted):
         assert parse_summary("id", "", "", raw, "").bullets == expected
 
 
-def test_deeply_nested_json_is_no_summary() -> None:
-    bomb = "[" * 100_000 + "]" * 100_000
-    assert parse_summary("id", '"title"', "", bomb, json.dumps(bomb)).bullets == ()
+@pytest.mark.parametrize(
+    ("bomb", "texts"),
+    [
+        ("[" * 100_000 + "]" * 100_000, 0),
+        ("[" * 100_000, 0),
+        ("9" * 100_000, 0),
+        ("[" + "1," * 100_000 + "1]", 0),
+        ("[" + '"x",' * 100_000 + '"x"]', MAX_ITEMS),
+        ('[{"text": "x", "text": "y"}, NaN, Infinity, "\\ud800"]', 2),
+    ],
+)
+def test_json_bombs_are_no_more_than_their_texts(bomb: str, texts: int) -> None:
+    summary = parse_summary("id", bomb, bomb, bomb, json.dumps(bomb))
+    assert (summary.title, summary.flow_diagram) == ("", "")
+    assert len(summary.bullets) == len(summary.interesting_notes) == texts

@@ -76,7 +76,7 @@ text = st.text(st.characters(exclude_categories=[]), min_size=1, max_size=80) | 
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=max(60, settings().max_examples // 20))
 @given(title=text, description=text, bullet=text, trace=text)
 @example(*HOSTILE[:4])
 @example(*HOSTILE[4:8])
@@ -107,8 +107,9 @@ def test_any_text_is_shown_as_text(title: str, description: str, bullet: str, tr
     ):
         assert shown(expected) in page.texts[element], element
     whole = f"0 {trace} {title}"
-    cut = whole if len(whole) <= build.MAX_TITLE else whole[: build.MAX_TITLE - 1] + "…"
-    assert shown(page.data["traces"][0][1]) == shown(cut)
+    *kept, last = page.data["traces"][0][1]
+    assert shown(whole).startswith("".join(kept))
+    assert last in ("…", shown(whole)[-1])
 
 
 def test_page_says_what_was_clustered_and_how() -> None:
@@ -169,14 +170,14 @@ def test_same_values_give_the_same_page() -> None:
     assert build_report(**run_values()) == build_report(**run_values())
 
 
-@pytest.mark.parametrize("letter", ["x", "語", "a<", "\U0001f600"])
+@pytest.mark.parametrize("letter", ["語", "<", "</", "<!--", "&", '"', "\x01", "\U0001f600"])
 def test_two_thousand_traces_take_less_than_two_megabytes(letter: str) -> None:
     long = letter * 250
     values = run_values(
         groups=6,
         size=334,
-        trace_id=lambda i: f"{i:036}",
-        summary=lambda i: TraceSummary(i, long, long, (long,) * 8, (long,) * 4),
+        trace_id=lambda i: f"{i:06}{long}",
+        summary=lambda i: TraceSummary(i, long, long, (long,) * 10, (long,) * 10),
         label=lambda i: ClusterLabel(i, f"Title {i}", long, "model"),
     )
     size = len(build_report(**values, redact=False).encode())

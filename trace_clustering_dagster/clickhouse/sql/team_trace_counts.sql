@@ -1,6 +1,6 @@
 -- Every team with embeddings in the window, and how many traces a run of it would be eligible to
 -- sample: those of its most frequent (model_name, dimension). Reads no vector, only its length.
--- Team ids that are not positive are no partitions.
+-- Team ids that are not positive 64-bit integers are no partitions.
 SELECT
     team_id,
     maxIf(
@@ -16,7 +16,7 @@ FROM (
     FROM {database:Identifier}.{embeddings_table:Identifier}
     WHERE
         {{embeddings_filter}}
-        AND team_id > 0
+        AND team_id BETWEEN 1 AND 9223372036854775807
         AND isValidUTF8(document_id)
     GROUP BY team_id, model_name, dimension
 )

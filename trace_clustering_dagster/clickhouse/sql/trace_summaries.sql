@@ -1,11 +1,12 @@
 -- The latest summary of each trace. Traces are found by a hash of their id: ids may be of any
 -- length and a bound value may not (128 KiB over HTTP). The caller compares the ids themselves.
+-- Of texts without end, no more is fetched than anybody reads.
 SELECT
     JSONExtractString(properties, '$ai_trace_id') AS trace_id,
-    JSONExtractRaw(properties, '$ai_summary_title') AS title,
-    JSONExtractRaw(properties, '$ai_summary_flow_diagram') AS flow_diagram,
-    JSONExtractRaw(properties, '$ai_summary_bullets') AS bullets,
-    JSONExtractRaw(properties, '$ai_summary_interesting_notes') AS interesting_notes
+    leftUTF8(JSONExtractRaw(properties, '$ai_summary_title'), {max_text:UInt64}) AS title,
+    leftUTF8(JSONExtractRaw(properties, '$ai_summary_flow_diagram'), {max_text:UInt64}) AS flow_diagram,
+    leftUTF8(JSONExtractRaw(properties, '$ai_summary_bullets'), {max_list:UInt64}) AS bullets,
+    leftUTF8(JSONExtractRaw(properties, '$ai_summary_interesting_notes'), {max_list:UInt64}) AS interesting_notes
 FROM {database:Identifier}.{events_table:Identifier}
 WHERE
     team_id = {team_id:Int64}

@@ -1,0 +1,8 @@
+-- The version of an emitted event in whole seconds since 1970; 0 if there is none.
+SELECT toUnixTimestamp(max(_timestamp))
+FROM {database:Identifier}.{events_table:Identifier}
+WHERE
+    team_id = {team_id:Int64}
+    AND event = '$ai_trace_clusters'
+    AND timestamp = {timestamp:DateTime64(6, 'UTC')}
+    AND uuid = {uuid:UUID}
