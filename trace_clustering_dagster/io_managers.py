@@ -105,7 +105,7 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
             asset = context.asset_key.to_user_string()
             folder = self.folder(asset)
             problem = (
-                f"{asset} of partition {context.asset_partition_key} is not stored in {folder}"
+                f"{asset} of partition {context.asset_partition_key} cannot be stored in {folder}"
             )
             raise storage_failure(problem, folder, error) from None
 

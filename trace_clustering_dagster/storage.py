@@ -78,7 +78,7 @@ def _remedy(path: "UPath", error: Exception) -> tuple[str, bool]:
     if isinstance(error, ImportError):
         return "s3:// needs pip install 'trace-clustering-dagster[s3]'", False
     if is_local(path):
-        return "is there room on the disk, and may the user of the runs use the folder?", True
+        return "is there space, and may this user write there?", True
     if isinstance(error, FileNotFoundError):
         return f"create the bucket, or name another in {STORAGE_VARIABLE}", False
     if isinstance(error, PermissionError):

@@ -143,7 +143,9 @@ def test_lasting_failure_is_one_line(
     store.faults = for_writes_of("trace_ids", fault)
     result = stored.run(select="trace_ids", raise_on_error=False)
     (message,) = failure_messages(result)
-    problem = f"trace_ids of partition {DAY}|1 is not stored in {stored.storage}/trace_ids: {said} "
+    problem = (
+        f"trace_ids of partition {DAY}|1 cannot be stored in {stored.storage}/trace_ids: {said} "
+    )
     assert message.startswith(problem)
     assert "\n" not in message
     assert "AWS_ENDPOINT_URL" in message or "AWS_ACCESS_KEY_ID" in message

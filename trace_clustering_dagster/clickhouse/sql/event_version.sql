@@ -5,4 +5,4 @@ WHERE
     team_id = {team_id:Int64}
     AND event = '$ai_trace_clusters'
     AND timestamp = {timestamp:DateTime64(6, 'UTC')}
-    AND uuid = {uuid:UUID}
+    AND toString(uuid) = toString({uuid:UUID})
