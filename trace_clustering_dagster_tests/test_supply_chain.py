@@ -37,6 +37,7 @@ LICENCES = {
     "ISC",
     "MIT",
     "MIT License",
+    "MIT-0",
     "MPL-2.0",
     "Mozilla Public License 2.0 (MPL 2.0)",
     "PSF-2.0",
