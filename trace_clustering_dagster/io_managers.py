@@ -418,11 +418,13 @@ class ReportIOManager(StageIOManager):
     extension: ClassVar[str | None] = ".html"
 
     def get_metadata(self, context: dg.OutputContext, obj: str) -> dict[str, dg.MetadataValue]:
-        """The file's size, and its address for a browser on this machine."""
+        """The file's size, and what opens it: no browser follows a link of the UI to a file."""
         day, team_id = day_and_team(context.asset_partition_key)
-        path = self.folder(context.asset_key.to_user_string()) / f"{day}/{team_id}{self.extension}"
         size = {"size_bytes": dg.MetadataValue.int(len(obj.encode()))}
-        return size | ({"url": dg.MetadataValue.url(path.as_uri())} if is_local(path) else {})
+        if not is_local(self._base_path):
+            return size
+        command = f"trace-clustering report --team {team_id} --date {day} --open"
+        return size | {"open_with": dg.MetadataValue.text(command)}
 
     def write(self, value: str, file: BinaryIO) -> None:
         file.write(value.encode())

@@ -49,7 +49,7 @@ def test_run_stores_a_page_with_every_title(deployment: Deployment) -> None:
     assert recorded.pop("seconds") > 0
     assert recorded == {
         "path": str(stored),
-        "url": stored.as_uri(),
+        "open_with": f"trace-clustering report --team 1 --date {DAY} --open",
         "size_bytes": stored.stat().st_size,
     }
 
