@@ -15,6 +15,7 @@ from trace_clustering_dagster.clickhouse.queries import (
     MAX_ITEMS,
     count_team_traces,
     fetch_summaries,
+    sample_traces,
 )
 from trace_clustering_dagster.events import TraceClusters
 from trace_clustering_dagster.params import ClusteringParams
@@ -177,6 +178,23 @@ def test_bytes_that_are_no_text_are_no_summary(
     assert deployment.run().success
     for cluster in deployment.event()["$ai_clusters"]:
         assert cluster["title"].startswith("Title of ")
+
+
+def test_model_whose_name_is_no_text_is_not_chosen(
+    deploy_server: Any, clickhouse_server: Server
+) -> None:
+    deployment = deploy_server(separated_rows())
+    database = deployment.clickhouse.url.rsplit("/", 1)[1]
+    clickhouse_server.client(database=database).command(
+        "INSERT INTO posthog_document_embeddings SELECT * REPLACE (unhex('ff00fe') AS model_name, "
+        "document_id || toString(arrayJoin([1, 2])) AS document_id) "
+        "FROM posthog_document_embeddings"
+    )
+    connection, day, params = deployment.clickhouse.connect(), NOON.date(), ClusteringParams()
+    sample = sample_traces(connection, 1, day, params)
+    assert (sample.model_name, sample.total) == ("test-model", 60)
+    assert sample.left_out == {"other model or dimension": 120}
+    assert count_team_traces(connection, day, params) == {1: 60}
 
 
 NO_TEAMS = ["0", "-1", "1.5", "01", "1e3", " 1", "１", str(10**30), "1|2", "", "1\n", "../1", "+1"]

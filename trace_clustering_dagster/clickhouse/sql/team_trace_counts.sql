@@ -5,7 +5,9 @@ SELECT
     team_id,
     maxIf(
         traces,
-        dimension > 0 AND ({model_name:String} = '' OR model_name = {model_name:String})
+        dimension > 0
+        AND isValidUTF8(model_name)
+        AND ({model_name:String} = '' OR model_name = {model_name:String})
     ) AS eligible
 FROM (
     SELECT
