@@ -420,7 +420,7 @@ class ReportIOManager(StageIOManager):
     def get_metadata(self, context: dg.OutputContext, obj: str) -> dict[str, dg.MetadataValue]:
         """The file's size, and what opens it: no browser follows a link of the UI to a file."""
         day, team_id = day_and_team(context.asset_partition_key)
-        size = {"size_bytes": dg.MetadataValue.int(len(obj.encode()))}
+        size: dict[str, dg.MetadataValue] = {"size_bytes": dg.MetadataValue.int(len(obj.encode()))}
         if not is_local(self._base_path):
             return size
         command = f"trace-clustering report --team {team_id} --date {day} --open"
