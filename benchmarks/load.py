@@ -14,7 +14,6 @@ import datetime
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from typing import Any
 import dagster as dg
 
 from benchmarks.report import machine, table, write_section
-from benchmarks.throughput import COMMANDS, LOCATION, UNFINISHED, make_instance
+from benchmarks.throughput import UNFINISHED, make_instance, running_daemon
 from benchmarks.warehouse import warehouse_tables
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import create_tables
@@ -46,9 +45,7 @@ def main() -> None:
     day = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        server = Server(folder)
-        try:
-            server.start()
+        with Server(folder) as server:
             fill(server, day, teams, rows, dimension)
             home = folder / "home"
             sqlite = {"sqlite": {"base_dir": str(folder / "sqlite")}}
@@ -61,8 +58,6 @@ def main() -> None:
             }
             seconds, memory = run_day(home, environment, teams, server)
             check(home, server, teams, rows)
-        finally:
-            server.kill()
     text = table(
         ("process", "MB, first quarter", "MB, last quarter", "MB, most"),
         [[name, *(f"{megabytes:,.0f}" for megabytes in of)] for name, of in memory.items()],
@@ -107,33 +102,22 @@ def run_day(
     looks: dict[str, list[float]] = collections.defaultdict(list)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.all_instigator_state()  # makes the tables: two processes that do so at once fail
-    with (home / "daemon.log").open("w") as log:
-        daemon = subprocess.Popen(
-            [COMMANDS / "dagster-daemon", "run", "-m", LOCATION],
-            env=environment,
-            cwd=home,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        start = time.monotonic()
-        with dg.DagsterInstance.from_config(str(home)) as instance:
-            while (
-                instance.get_runs_count() < teams
-                or instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED)) > 0
-            ):
-                if daemon.poll() is not None or time.monotonic() - start > DEADLINE_SECONDS:
-                    raise SystemExit((home / "daemon.log").read_text()[-2000:])
-                for process, megabytes in resident(daemon.pid).items():
-                    looks[process].append(megabytes)
-                looks["ClickHouse"].append(_resident(server.pid))
-                time.sleep(1)
+    start = time.monotonic()
+    with (
+        running_daemon(home, environment) as daemon,
+        dg.DagsterInstance.from_config(str(home)) as instance,
+    ):
+        while (
+            instance.get_runs_count() < teams
+            or instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED)) > 0
+        ):
+            if daemon.poll() is not None or time.monotonic() - start > DEADLINE_SECONDS:
+                raise SystemExit((home / "daemon.log").read_text()[-2000:])
+            for process, megabytes in resident(daemon.pid).items():
+                looks[process].append(megabytes)
+            looks["ClickHouse"].append(_resident(server.pid))
+            time.sleep(1)
         seconds = time.monotonic() - start
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(daemon.pid, signal.SIGINT)
-        daemon.wait()
     quarters = {}
     for process, seen in looks.items():
         part = max(1, len(seen) // 4)

@@ -138,8 +138,9 @@ def queue_runs(home: Path, environment: Mapping[str, str], teams: int) -> None:
     )
 
 
-def run_queue(home: Path, environment: Mapping[str, str]) -> float:
-    """Start the daemon and wait for the last run; the CPU seconds of all processes."""
+@contextlib.contextmanager
+def running_daemon(home: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon on the instance; nothing is left of it, nor of the runs that it started."""
     with (home / "daemon.log").open("w") as log:
         daemon = subprocess.Popen(
             [COMMANDS / "dagster-daemon", "run", "-m", LOCATION],
@@ -150,17 +151,25 @@ def run_queue(home: Path, environment: Mapping[str, str]) -> float:
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        with dg.DagsterInstance.from_config(str(home)) as instance:
-            while instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED)):
-                if daemon.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit((home / "daemon.log").read_text()[-2000:])
-                time.sleep(1)
-        return session_cpu_seconds(daemon.pid)
+        yield daemon
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(daemon.pid, signal.SIGINT)
         daemon.wait()
+
+
+def run_queue(home: Path, environment: Mapping[str, str]) -> float:
+    """Start the daemon and wait for the last run; the CPU seconds of all processes."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    with (
+        running_daemon(home, environment) as daemon,
+        dg.DagsterInstance.from_config(str(home)) as instance,
+    ):
+        while instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED)):
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit((home / "daemon.log").read_text()[-2000:])
+            time.sleep(1)
+        return session_cpu_seconds(daemon.pid)
 
 
 def session_cpu_seconds(session: int) -> float:

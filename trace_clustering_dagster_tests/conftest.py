@@ -286,12 +286,8 @@ def need_server_library() -> None:
 def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real ClickHouse server: the npm package that carries it is unpacked by ``.ci/run``."""
     need_server_library()
-    server = Server(tmp_path_factory.mktemp("clickhouse"))
-    try:
-        server.start()
+    with Server(tmp_path_factory.mktemp("clickhouse")) as server:
         yield server
-    finally:
-        server.kill()
 
 
 def deploy_on(

@@ -119,6 +119,7 @@ class Server:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ping", timeout=5).close()
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
                 said = (self._folder / "log").read_text()[-2000:]
                 raise RuntimeError(f"ClickHouse did not start: {said}")
             time.sleep(0.05)  # between two looks at the condition
@@ -134,6 +135,13 @@ class Server:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def __enter__(self) -> "Server":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def url(self, user: str = "writer", database: str = "default") -> str:
         return f"http://{user}@127.0.0.1:{self.port}/{database}"

@@ -79,12 +79,8 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of these tests alone: they kill it."""
     need_server_library()
-    server = Server(tmp_path_factory.mktemp("clickhouse"))
-    try:
-        server.start()
+    with Server(tmp_path_factory.mktemp("clickhouse")) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture
