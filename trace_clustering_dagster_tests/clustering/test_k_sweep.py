@@ -16,6 +16,7 @@ from trace_clustering_dagster.clustering.k_sweep import KScore, KSweep, sweep_k
 from trace_clustering_dagster_tests.clustering.datasets import anisotropic, overlapping
 
 FEW_VALUES = st.sampled_from([-2.0, -1.0, 0.0, 1.0, 3.0])
+SUBNORMAL = float(np.finfo(np.float32).smallest_subnormal)
 ANY_VALUES = st.floats(-1e3, 1e3, width=32)
 
 
@@ -38,7 +39,8 @@ def assert_valid(embeddings: NDArray[Any], sweep: KSweep) -> None:
         assert score.sizes.min() >= 1, "an empty cluster"
         assert_canonical(score)
         means = np.stack([rows[score.labels == cluster].mean(axis=0) for cluster in range(k)])
-        np.testing.assert_allclose(score.centroids, means, rtol=1e-5, atol=1e-6 * scale)
+        atol = max(1e-6 * scale, SUBNORMAL)
+        np.testing.assert_allclose(score.centroids, means, rtol=1e-5, atol=atol)
         inertia = ((rows - means[score.labels]) ** 2).sum()
         variance = ((rows - rows.mean(axis=0)) ** 2).sum()
         assert score.inertia == pytest.approx(inertia, rel=1e-3, abs=1e-9 * variance)
