@@ -55,6 +55,7 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.load
 
 clean:
 	rm -rf .venv .dagster

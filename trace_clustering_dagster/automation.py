@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+from dagster._utils.schedules import is_valid_cron_string
 
 from trace_clustering_dagster.assets import emitted_event, report
 from trace_clustering_dagster.automation_settings import AutomationSettings
@@ -156,10 +157,25 @@ def trace_clustering_coordinator(
     )
 
 
+def cron_schedule() -> str:
+    """When the schedule runs, as the environment says it.
+
+    Raises:
+        ValueError: it is no cron schedule.
+    """
+    text = os.environ.get(CRON_VARIABLE) or DEFAULT_CRON
+    if not is_valid_cron_string(text):
+        raise ValueError(
+            f"{CRON_VARIABLE}={text[:100]} is no cron schedule: use five fields, such as "
+            f"{DEFAULT_CRON}"
+        )
+    return text
+
+
 @dg.schedule(
     name=SCHEDULE,
     job=trace_clustering,
-    cron_schedule=os.environ.get(CRON_VARIABLE) or DEFAULT_CRON,
+    cron_schedule=cron_schedule(),
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description="The alternative to the coordinator: requests yesterday's run of every registered "

@@ -104,7 +104,7 @@ def clusters(team_id: int, day: datetime.datetime | None, days: int | None, as_j
         events = read_events(connection, team_id, between=between)
         if not events:
             raise click.ClickException(_why_nothing(connection, clickhouse.url, team_id, day))
-        newest = _checked(events[0])
+        newest = _checked(events[0], team_id)
         shown = newest if days is None else _compared(connection, newest, days)
         if as_json:
             click.echo(json.dumps(shown))
@@ -114,22 +114,25 @@ def clusters(team_id: int, day: datetime.datetime | None, days: int | None, as_j
             _print_days(shown)
 
 
-def _checked(event: str) -> Mapping[str, Any]:
+def _checked(event: str, team_id: int) -> Mapping[str, Any]:
     """The properties of an event: whoever may write to the table may have written it."""
     from pydantic import ValidationError
 
     from trace_clustering_dagster.events import TraceClusters
 
+    told = ""
     try:
-        TraceClusters.model_validate_json(event)
+        if TraceClusters.model_validate_json(event).team_id != team_id:
+            told = "$ai_team_id: of another team"
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(map(str, wrong["loc"])) or "properties"
         told = " ".join(_printable(f"{field[:100]}: {wrong['msg'][:200]}").split())
+    if told:
         raise click.ClickException(
             f"an event $ai_trace_clusters of this team is none of this program's ({told}): see who "
             "else writes to the events table, or choose another --date"
-        ) from None
+        )
     properties: Mapping[str, Any] = json.loads(event)
     return properties
 
@@ -143,7 +146,7 @@ def _compared(connection: "ClickHouse", newest: Mapping[str, Any], days: int) ->
     end = midnight + datetime.timedelta(days=1)
     between = (end - datetime.timedelta(days=days - 1), end)
     events = read_events(connection, team_id, between=between, limit=days)
-    compared = compare_days([_checked(event) for event in events])
+    compared = compare_days([_checked(event, team_id) for event in events])
     if len(compared["days"]) == 1:
         raise click.ClickException(
             f"nothing to compare: of the {days} days up to {last}, only {last} has clusters of "

@@ -2,11 +2,11 @@
 
 import datetime
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from trace_clustering_dagster.clustering.representatives import nearest_members
 from trace_clustering_dagster.models import (
@@ -58,15 +58,25 @@ class Cluster(_Strict):
         return self
 
 
+def _utc_time(text: str) -> str:
+    """RFC 3339 with ``Z``, of a year that has others around it."""
+    time = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    _require(text.endswith("Z") and 1970 <= time.year < 2200, "the time is UTC, with Z")
+    return text
+
+
+UtcTime = Annotated[str, AfterValidator(_utc_time)]
+
+
 class TraceClusters(_Strict):
     """Properties of a ``$ai_trace_clusters`` event. Times are RFC 3339 in UTC with ``Z``."""
 
     clustering_version: str = Field(alias="$ai_clustering_version")
     clustering_run_id: str = Field(alias="$ai_clustering_run_id")
     team_id: int = Field(alias="$ai_team_id", ge=1)
-    timestamp: str = Field(alias="$ai_timestamp")
-    window_start: str = Field(alias="$ai_window_start")
-    window_end: str = Field(alias="$ai_window_end")
+    timestamp: UtcTime = Field(alias="$ai_timestamp")
+    window_start: UtcTime = Field(alias="$ai_window_start")
+    window_end: UtcTime = Field(alias="$ai_window_end")
     total_traces_analyzed: int = Field(alias="$ai_total_traces_analyzed", ge=1)
     sampled_traces_count: int = Field(alias="$ai_sampled_traces_count", ge=1)
     optimal_k: int = Field(alias="$ai_optimal_k", ge=1)

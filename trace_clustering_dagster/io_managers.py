@@ -405,6 +405,7 @@ class EmittedEventIOManager(StageIOManager):
                 self.clickhouse.connect(f"emitted_event {receipt['run_id']}"),
                 receipt["team_id"],
                 between=(time, time),
+                uuid=receipt["uuid"],
             )
             if not events:
                 raise ValueError(f"event {receipt['run_id']} is no longer in ClickHouse")

@@ -1,5 +1,6 @@
 """Every asset is partitioned by UTC day and by team: partition keys look like ``2026-01-31|7``."""
 
+import contextlib
 import datetime
 import logging
 import os
@@ -8,6 +9,8 @@ import re
 import dagster as dg
 
 TEAMS = "team"
+START_DATE_VARIABLE = "TRACE_CLUSTERING_START_DATE"
+DEFAULT_START_DATE = "2025-01-01"
 
 
 class TeamPartitionsDefinition(dg.DynamicPartitionsDefinition):
@@ -46,9 +49,22 @@ class TeamDayPartitionsDefinition(dg.MultiPartitionsDefinition):
         return known
 
 
-days = dg.DailyPartitionsDefinition(
-    start_date=os.environ.get("TRACE_CLUSTERING_START_DATE", "2025-01-01")
-)
+def start_date() -> str:
+    """The day that the environment names.
+
+    Raises:
+        ValueError: it is no day.
+    """
+    text = os.environ.get(START_DATE_VARIABLE) or DEFAULT_START_DATE
+    with contextlib.suppress(ValueError):
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text) and datetime.date.fromisoformat(text):
+            return text
+    raise ValueError(
+        f"{START_DATE_VARIABLE}={text[:100]} is no day: use one such as {DEFAULT_START_DATE}"
+    )
+
+
+days = dg.DailyPartitionsDefinition(start_date=start_date())
 teams = TeamPartitionsDefinition(name=TEAMS)
 team_days = TeamDayPartitionsDefinition({"date": days, "team": teams})
 

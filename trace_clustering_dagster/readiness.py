@@ -1,7 +1,6 @@
 """Is a deployment ready to run? One finding for each thing that a run needs."""
 
 import datetime
-import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import ValidationError
 
+from trace_clustering_dagster.automation_settings import AutomationSettings
 from trace_clustering_dagster.clickhouse.client import ClickHouse, ClickHouseResource
 from trace_clustering_dagster.clickhouse.queries import (
     count_team_traces,
@@ -26,9 +26,9 @@ from trace_clustering_dagster.clickhouse.schema import (
 from trace_clustering_dagster.labeling.labels import NO_MODEL, is_model_configured
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster.storage import (
-    DEFAULT_STORAGE,
-    STORAGE_VARIABLE,
     make_folder,
+    storage_failure,
+    storage_from_environment,
     write_whole,
 )
 
@@ -52,6 +52,7 @@ def findings() -> Iterator[Finding]:
     yield from _clickhouse()
     yield _storage()
     yield _label_model()
+    yield _settings()
 
 
 def _clickhouse() -> Iterator[Finding]:
@@ -152,21 +153,20 @@ def _traces(connection: ClickHouse) -> Finding:
 def _storage() -> Finding:
     from upath import UPath
 
-    storage = os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
-    # credentials do not belong in it, but may be there
-    shown = re.sub(r"//\S*@", "//", storage)
     try:
-        folder = UPath(storage).absolute()
-        make_folder(folder)
-        path = folder / f"check-{uuid.uuid4().hex}"
+        storage = storage_from_environment()
+    except ValueError as error:
+        return Finding("failed", "storage", str(error))
+    path = UPath(storage).absolute() / f"check-{uuid.uuid4().hex}"
+    try:
+        make_folder(path.parent)
         write_whole(path, b"can be removed")
+        path.read_bytes()
         path.unlink()
     except Exception as error:  # of the object store's library, as it likes
-        said = getattr(error, "strerror", None) or str(error)
-        reason = next(iter(said.splitlines()), type(error).__name__)[:500]
-        remedy = f"name a folder or bucket in {STORAGE_VARIABLE} that may be written to"
-        return Finding("failed", "storage", f"{shown}: {reason} -> {remedy}")
-    return Finding("ok", "storage", f"{shown} can be written to")
+        failure = storage_failure(storage, path, error)
+        return Finding("failed", "storage", failure.description or "")
+    return Finding("ok", "storage", f"{storage} can be written to and read from")
 
 
 def _label_model() -> Finding:
@@ -186,3 +186,17 @@ def _label_model() -> Finding:
         return Finding("failed", "label model", text)
     text = f"{ClusteringParams().label_model} at {host}; no request was sent"
     return Finding("ok", "label model", text)
+
+
+def _settings() -> Finding:
+    try:
+        # wrong ones are told as soon as the code is imported
+        from trace_clustering_dagster.automation import cron_schedule
+        from trace_clustering_dagster.partitions import start_date
+        from trace_clustering_dagster.retention import days
+
+        for read in (start_date, days, cron_schedule, AutomationSettings.from_environment):
+            read()
+    except ValueError as error:
+        return Finding("failed", "settings", str(error))
+    return Finding("ok", "settings", "dates, retention and automation can be read")

@@ -75,10 +75,11 @@ def storage_failure(problem: str, path: "UPath", error: Exception) -> dg.Failure
 
 
 def _remedy(path: "UPath", error: Exception) -> tuple[str, bool]:
-    if isinstance(error, ImportError):
-        return "s3:// needs pip install 'trace-clustering-dagster[s3]'", False
     if is_local(path):
-        return "is there space, and may this user write there?", True
+        return "is there space, and may this user read and write there?", True
+    if isinstance(error, ImportError):
+        s3 = "pip install 'trace-clustering-dagster[s3]'"
+        return s3 if path.protocol == "s3" else "install what that names", False
     if isinstance(error, FileNotFoundError):
         return f"create the bucket, or name another in {STORAGE_VARIABLE}", False
     if isinstance(error, PermissionError):

@@ -10,10 +10,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+# of the npm package; .ci/run unpacks it
+SERVER_VERSION = "26.7.3-stable.1"
 SERVER_LIBRARY = Path(
     os.environ.get(
         "CLICKHOUSE_TEST_LIBRARY",
-        Path.home() / ".cache" / "trace_clustering_dagster" / "package" / "libchdb.so",
+        Path.home() / f".cache/trace_clustering_dagster/clickhouse-{SERVER_VERSION}"
+        "/package/libchdb.so",
     )
 )
 _SERVE = """

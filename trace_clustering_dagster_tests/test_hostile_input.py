@@ -139,6 +139,33 @@ def test_events_of_others_are_told_in_one_line(
         assert shown.output.strip().isprintable()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"$ai_window_start": "x"},
+        {"$ai_window_end": "0001-01-01T00:00:00Z"},
+        {"$ai_timestamp": "2026-02-01T00:00:00+02:00"},
+        {"$ai_team_id": 2},
+    ],
+)
+def test_forged_event_shows_nothing_of_another_team_and_is_told_in_one_line(
+    change: dict[str, Any], deploy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = separated_rows()
+    real = deploy(rows)
+    real.run()
+    forged = {"event": "$ai_trace_clusters", "properties": json.dumps(real.event() | change)}
+    secret = summary_row("trace-000", {"$ai_summary_title": "Of team 2"}, team_id=2)
+    deployment = deploy(rows, [secret, summary_row("t") | forged])
+    monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_URL", deployment.clickhouse.url)
+    for options in ([], ["--json"], ["--days", "3"]):
+        shown = CliRunner().invoke(main, ["clusters", "--team", "1", *options])
+        assert shown.exit_code == 1
+        assert shown.output.startswith("Error: an event $ai_trace_clusters of this team is none ")
+        assert next(iter(change)) in shown.output
+        assert shown.output.count("\n") == 1
+
+
 @pytest.mark.parametrize("home", ["deploy", "deploy_server"])
 def test_of_texts_without_end_no_more_is_fetched_than_anybody_reads(
     home: str, request: pytest.FixtureRequest

@@ -13,16 +13,16 @@ from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
 def test_run_of_2000_traces_stays_within_its_memory(
-    clickhouse_server: Server, tmp_path: Path
+    clickhouse_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployment = deploy_on(clickhouse_server, tmp_path, [])
     client = clickhouse_server.client(database=deployment.clickhouse.database)
     for name, content in warehouse_tables(2_000, DIMENSION).items():
         client.insert_arrow(name, content)
     client.close()
+    monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD", SERVER_PASSWORD)
     environment = {
         "TRACE_CLUSTERING_CLICKHOUSE_URL": deployment.clickhouse.url,
-        "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD": SERVER_PASSWORD,
         "TRACE_CLUSTERING_STORAGE": str(tmp_path / "assets"),
     }
     # without the embedded engine, of whose pages a kernel maps more at one time than at another

@@ -20,11 +20,13 @@ from trace_clustering_dagster_tests.conftest import (
 )
 from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
 
-YESTERDAY = datetime.datetime.combine(
-    datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1),
-    datetime.time(12),
-    datetime.timezone.utc,
-)
+
+def yesterday() -> datetime.datetime:
+    """Noon."""
+    day = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
+    return datetime.datetime.combine(day, datetime.time(12), datetime.timezone.utc)
+
+
 TABLES = ("table posthog_document_embeddings", "table events")
 Findings = dict[str, tuple[str, str]]
 Check = Callable[..., tuple[int, Findings]]
@@ -62,13 +64,14 @@ def with_status(found: Findings, status: str) -> set[str]:
 
 def test_ready_deployment_is_ok_in_every_line(make_deployment: Any, check: Check) -> None:
     rows = [*separated_rows(), *separated_rows(2, size=2), embedding_row("", [], team_id=3)]
-    deployment = make_deployment([row | {"timestamp": YESTERDAY} for row in rows])
+    noon = yesterday()
+    deployment = make_deployment([row | {"timestamp": noon} for row in rows])
     code, found = check(deployment)
     assert code == 0
     assert with_status(found, "ok") == set(found)
     assert set(found) >= {"ClickHouse", *TABLES, "inserting events", "storage", "label model"}
     assert found["traces"][1] == (
-        f"in the 7 days up to {YESTERDAY.date()}, 1 of 3 teams have 20 or more eligible traces, "
+        f"in the 7 days up to {noon.date()}, 1 of 3 teams have 20 or more eligible traces, "
         "60 in all"
     )
     assert deployment.events() == [], "it wrote no row"
@@ -147,7 +150,7 @@ def test_types_that_do_as_well_are_accepted(
         ("properties String, -- JSON", "properties Nullable(String),"),
         ("timestamp DateTime64(6, 'UTC')", "timestamp DateTime('Asia/Kolkata')"),
         ("distinct_id String", "distinct_id LowCardinality(Nullable(String))"),
-        ("created_at DateTime64(6, 'UTC')", "created_at Nullable(DateTime)"),
+        ("created_at DateTime64(6, 'UTC')", "created_at DateTime"),
         ("_timestamp DateTime, -- of", "_timestamp DateTime64(3), -- of"),
         (
             "cityHash64(distinct_id), cityHash64(uuid))",
@@ -172,6 +175,7 @@ def test_other_types_are_refused_by_name(deploy_server: Any, check: Check) -> No
         ("team_id Int64", "team_id String"),
         ("properties String, -- JSON", "properties JSON,"),
         ("uuid UUID", "uuid UInt128"),
+        ("created_at DateTime64(6, 'UTC')", "created_at Nullable(DateTime)"),
     )
     code, found = check(deploy_server([], alter=other_types))
     assert code == 1
@@ -184,7 +188,8 @@ def test_other_types_are_refused_by_name(deploy_server: Any, check: Check) -> No
     assert found[TABLES[1]] == (
         "failed",
         "uuid is UInt128, needed is UUID; properties is JSON, needed is String; team_id is String, "
-        "needed is Int64 -> see `trace-clustering schema`",
+        "needed is Int64; created_at is Nullable(DateTime), needed is DateTime64(6, 'UTC') -> see "
+        "`trace-clustering schema`",
     )
 
 
@@ -244,10 +249,27 @@ def test_engine_of_what_is_behind_a_table_counts(
 
 
 def test_no_eligible_team_is_warned_of(make_deployment: Any, check: Check) -> None:
-    code, found = check(make_deployment([embedding_row("t", [1.0], timestamp=YESTERDAY)]))
+    code, found = check(make_deployment([embedding_row("t", [1.0], timestamp=yesterday())]))
     assert (code, found["traces"][0]) == (0, "warning")
     assert "0 of 1 teams have 20 or more" in found["traces"][1]
     assert "product=llm-analytics" in found["traces"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("START_DATE", "foo", "TRACE_CLUSTERING_START_DATE=foo is no day"),
+        ("RETENTION_DAYS", "abc", "TRACE_CLUSTERING_RETENTION_DAYS=abc is no number of days"),
+        ("CRON", "often", "TRACE_CLUSTERING_CRON=often is no cron schedule"),
+        ("SETTLE_MINUTES", "-5", "TRACE_CLUSTERING_SETTLE_MINUTES=-5: "),
+    ],
+)
+def test_settings_that_cannot_be_read(
+    deploy: Any, check: Check, name: str, value: str, text: str
+) -> None:
+    code, found = check(deploy(separated_rows()), **{f"TRACE_CLUSTERING_{name}": value})
+    assert (code, found["settings"][0]) == (1, "failed")
+    assert text in found["settings"][1]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +288,7 @@ def test_unreachable_clickhouse_does_not_hide_the_rest(
     _, found = check(
         **{f"TRACE_CLUSTERING_CLICKHOUSE_{name}": value for name, value in given.items()}
     )
-    assert set(found) == {"ClickHouse", "storage", "label model"}
+    assert set(found) == {"ClickHouse", "storage", "label model", "settings"}
     assert with_status(found, "failed") == {"ClickHouse"}
     assert text in found["ClickHouse"][1]
     assert "hunter2" not in str(found)
@@ -285,8 +307,8 @@ def test_folder_that_cannot_be_written_to(deploy: Any, check: Check, tmp_path: P
     )
     assert found["storage"] == (
         "failed",
-        f"{in_the_way / 'assets'}: Not a directory -> name a folder or bucket in "
-        "TRACE_CLUSTERING_STORAGE that may be written to",
+        f"{in_the_way / 'assets'}: Not a directory -> is there space, and may this user read and "
+        "write there?",
     )
     assert found["inserting events"][0] == "failed"
     assert str(warehouse / "results") in found["inserting events"][1]

@@ -27,6 +27,8 @@ SUMMARY_MARGIN = datetime.timedelta(days=7)
 MAX_CHARACTERS, MAX_ITEMS = 1000, 10
 # As much of its JSON: escaped characters are longer, and an item has more than its text.
 _MAX_JSON = 2 * MAX_CHARACTERS
+# Their hashes take half of what a server accepts as one value, 128 KiB.
+_IDS_A_QUERY = 3_000
 CLUSTERS_EVENT = "$ai_trace_clusters"
 _MAX_UINT64 = 2**64 - 1
 
@@ -162,21 +164,23 @@ def fetch_summaries(
     trace_ids: Iterable[str],
 ) -> dict[str, TraceSummary]:
     """The latest summaries of the given traces, by trace id; a trace without one is missing."""
-    wanted = set(trace_ids)
-    if not wanted:
-        return {}
-    rows = clickhouse.rows(
-        "trace_summaries",
-        {
-            "team_id": team_id,
-            "window_start": window[0] - SUMMARY_MARGIN,
-            "window_end": window[1] + SUMMARY_MARGIN,
-            "trace_id_hashes": [_half_md5(trace_id) for trace_id in sorted(wanted)],
-            "max_text": _MAX_JSON,
-            "max_list": _MAX_JSON * MAX_ITEMS,
-        },
-    )
-    return {row[0]: parse_summary(*row) for row in rows if row[0] in wanted}
+    wanted = sorted(set(trace_ids))
+    summaries: dict[str, TraceSummary] = {}
+    for start in range(0, len(wanted), _IDS_A_QUERY):
+        ids = set(wanted[start : start + _IDS_A_QUERY])
+        rows = clickhouse.rows(
+            "trace_summaries",
+            {
+                "team_id": team_id,
+                "window_start": window[0] - SUMMARY_MARGIN,
+                "window_end": window[1] + SUMMARY_MARGIN,
+                "trace_id_hashes": sorted(map(_half_md5, ids)),
+                "max_text": _MAX_JSON,
+                "max_list": _MAX_JSON * MAX_ITEMS,
+            },
+        )
+        summaries |= {row[0]: parse_summary(*row) for row in rows if row[0] in ids}
+    return summaries
 
 
 def parse_summary(
@@ -258,14 +262,22 @@ def read_events(
     *,
     between: tuple[datetime.datetime, datetime.datetime],
     limit: int = 1,
+    uuid: str = "",
 ) -> list[str]:
     """Properties, as JSON text, of a team's emitted events, the newest window first.
 
-    Only those whose window ends within ``between``, both ends included.
+    Only those whose window ends within ``between``, both ends included; of these, only the one
+    that has the uuid, if one is given.
     """
     rows = clickhouse.rows(
         "cluster_events",
-        {"team_id": team_id, "from": between[0], "until": between[1], "limit": limit},
+        {
+            "team_id": team_id,
+            "from": between[0],
+            "until": between[1],
+            "limit": limit,
+            "uuid": uuid,
+        },
     )
     return [properties for (properties,) in rows]
 

@@ -31,7 +31,7 @@ EVENTS_COLUMNS = {
 }
 
 # Types that give the same results as the one named first. A date without a time would move traces
-# to another window, and a FixedString's padding would be part of an id.
+# to another window, a time that is NULL is in none, and a FixedString's padding is part of an id.
 _ACCEPTED = {
     "Int64": r"U?Int\d+",
     "String": r"String|Enum(8|16)\(.*\)",
@@ -43,7 +43,8 @@ _ACCEPTED = {
 
 def is_accepted(type_: str, needed: str) -> bool:
     """Whether a column of ``type_`` does for one that should be ``needed``."""
-    while wrapped := re.fullmatch(r"(?:LowCardinality|Nullable)\((.*)\)", type_):
+    wrappers = "LowCardinality" if needed.startswith("DateTime") else "LowCardinality|Nullable"
+    while wrapped := re.fullmatch(rf"(?:{wrappers})\((.*)\)", type_):
         type_ = wrapped[1]
     accepted = next(types for family, types in _ACCEPTED.items() if needed.startswith(family))
     return bool(re.fullmatch(accepted, type_))

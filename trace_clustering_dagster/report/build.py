@@ -27,7 +27,7 @@ from trace_clustering_dagster.models import (
 from trace_clustering_dagster.report import charts
 from trace_clustering_dagster.versions import CLUSTERING_VERSION
 
-# Of more traces, so many are drawn: a browser can, and their hashes fit into one query.
+# Of more traces, so many are drawn: a browser can.
 DRAWN_TRACES = 4096
 SHOWN_REPRESENTATIVES = 10
 # Characters, of three bytes on average at most: with these, 2,000 traces take less than 2 MB,

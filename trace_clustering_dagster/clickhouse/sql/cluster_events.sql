@@ -1,5 +1,5 @@
 -- Emitted clusterings of a team, the newest window first; of a row that was replaced but not
--- merged yet, the successor.
+-- merged yet, the successor. With a uuid, only the event that has it.
 SELECT properties
 FROM {database:Identifier}.{events_table:Identifier}
 WHERE
@@ -7,6 +7,7 @@ WHERE
     AND event = '$ai_trace_clusters'
     AND timestamp >= {from:DateTime64(6, 'UTC')}
     AND timestamp <= {until:DateTime64(6, 'UTC')}
+    AND ({uuid:String} = '' OR toString(uuid) = {uuid:String})
 ORDER BY timestamp DESC, _timestamp DESC, created_at DESC
 LIMIT 1 BY uuid
 LIMIT {limit:UInt64}

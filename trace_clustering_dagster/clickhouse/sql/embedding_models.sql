@@ -8,6 +8,6 @@ SELECT
 FROM {database:Identifier}.{embeddings_table:Identifier}
 WHERE
     {{window_filter}}
-    AND isValidUTF8(model_name)
+    AND isValidUTF8(toString(model_name))
 GROUP BY model_name, dimension
 ORDER BY traces DESC, model_name, dimension

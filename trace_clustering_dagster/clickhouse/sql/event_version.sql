@@ -1,5 +1,5 @@
 -- The version of an emitted event in whole seconds since 1970; 0 if there is none.
-SELECT toUnixTimestamp(max(_timestamp))
+SELECT ifNull(toUnixTimestamp(max(_timestamp)), 0)
 FROM {database:Identifier}.{events_table:Identifier}
 WHERE
     team_id = {team_id:Int64}

@@ -6,7 +6,7 @@ SELECT
     maxIf(
         traces,
         dimension > 0
-        AND isValidUTF8(model_name)
+        AND isValidUTF8(toString(model_name))
         AND ({model_name:String} = '' OR model_name = {model_name:String})
     ) AS eligible
 FROM (
