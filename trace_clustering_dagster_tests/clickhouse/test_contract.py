@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +30,7 @@ from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster_tests.conftest import (
     ALL_TIME,
     NOON,
+    STAGES,
     UTC,
     Deployment,
     embedding_row,
@@ -483,3 +485,21 @@ def test_emitted_event_is_the_same_in_every_column(both: Any, clickhouse_server:
     embedded, server = (stored_event(d, clickhouse_server) for d in deployments)
     assert embedded == server
     assert embedded["timestamp"] == MIDNIGHT
+
+
+def test_summaries_of_more_traces_than_fit_into_one_value(make_deployment: Any) -> None:
+    deployment = make_deployment([], [summary_row("last", {"$ai_summary_title": "found"})])
+    wanted = [*(f"trace-{number}" for number in range(10_000)), "last"]
+    near = (NOON, NOON + datetime.timedelta(hours=1))
+    found = fetch_summaries(deployment.clickhouse.connect(), 1, near, wanted)
+    assert {trace_id: summary.title for trace_id, summary in found.items()} == {"last": "found"}
+
+
+def test_event_of_another_with_the_same_time_is_not_read_back(make_deployment: Any) -> None:
+    end = datetime.datetime(2026, 2, 1, tzinfo=datetime.timezone.utc)
+    other = summary_row("t", timestamp=end) | {"event": "$ai_trace_clusters", "properties": "{}"}
+    deployment = make_deployment(separated_rows(), [other])
+    emitted = deployment.run().output_for_node("emitted_event")
+    defs = dg.Definitions(STAGES, resources=deployment.resources())
+    loaded: Any = defs.load_asset_value("emitted_event", partition_key="2026-01-31|1")
+    assert loaded.properties == emitted.properties
