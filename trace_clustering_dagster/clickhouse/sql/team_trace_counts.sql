@@ -12,14 +12,14 @@ SELECT
 FROM (
     SELECT
         team_id,
-        model_name,
+        {{model_name}} AS model_name,
         length(embedding) AS dimension,
-        uniqExact(document_id) AS traces
+        uniqExact({{trace_id}}) AS traces
     FROM {database:Identifier}.{embeddings_table:Identifier}
     WHERE
         {{embeddings_filter}}
         AND team_id BETWEEN 1 AND 9223372036854775807
-        AND isValidUTF8(document_id)
+        AND isValidUTF8({{trace_id}})
     GROUP BY team_id, model_name, dimension
 )
 GROUP BY team_id
