@@ -231,6 +231,22 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     return {key: value.value for key, value in materialization.metadata.items()}
 
 
+def markdown_of(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What of a run the UI renders as Markdown: it loads the images and links the links."""
+    materializations = result.get_asset_materialization_events()
+    checks = result.get_asset_check_evaluations()
+    shown = [check.description for check in checks]
+    shown += [event.materialization.description for event in materializations]
+    for metadata in (
+        *(event.materialization.metadata for event in materializations),
+        *(check.metadata for check in checks),
+    ):
+        for value in metadata.values():
+            if isinstance(value, dg.MarkdownMetadataValue):
+                shown.append(value.md_str)
+    return [text for text in shown if text]
+
+
 def failure_messages(result: dg.ExecuteInProcessResult) -> list[str]:
     """What each failed step says."""
     messages = []
