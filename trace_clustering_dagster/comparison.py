@@ -17,15 +17,21 @@ def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             the first counts.
 
     Returns:
-        ``days``, the oldest first, and ``topics``. A topic has the ``title`` of its newest
-        cluster; ``clusters`` by day, with the share of the day's sampled traces; and ``change``:
-        "new" if the first day lacks it, "gone" if the last does, otherwise the difference of the
-        two shares.
+        ``days``, the oldest first, ``left_out``, the days that were clustered in another way than
+        the newest, with what differs there (see `differences`), and ``topics``. A topic has the
+        ``title`` of its newest cluster; ``clusters`` by day, with the share of the day's sampled
+        traces; and ``change``: "new" if the first day lacks it, "gone" if the last does, otherwise
+        the difference of the two shares.
     """
     by_day: dict[str, Mapping[str, Any]] = {}
     for event in events:
         by_day.setdefault(partition_day(event).isoformat(), event)
-    days = list(by_day)  # the newest first
+    left_out = {
+        day: different
+        for day, event in by_day.items()
+        if (different := differences(events[0], event))
+    }
+    days = [day for day in by_day if day not in left_out]  # the newest first
     clusters = [by_day[day]["$ai_clusters"] for day in days]
     topics = []
     for topic in follow_topics(
@@ -45,10 +51,40 @@ def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         else:
             change = shown[days[0]]["share"] - shown[days[-1]]["share"]
         topics.append({"title": shown[newest]["title"], "change": change, "clusters": shown})
-    return {"team_id": events[0]["$ai_team_id"], "days": days[::-1], "topics": topics}
+    return {
+        "team_id": events[0]["$ai_team_id"],
+        "days": days[::-1],
+        "left_out": dict(sorted(left_out.items())),
+        "topics": topics,
+    }
+
+
+def differences(newest: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an event that differ from those of the newest, and the length of its
+    window in days if that does.
+
+    Of events that carry no parameters (version 0.1), only the windows are compared.
+    """
+    params, expected = (e.get("$ai_clustering_params") or {} for e in (event, newest))
+    different = {
+        name: params[name]
+        for name in sorted(params.keys() & expected.keys() - {"lookback_days", "min_traces"})
+        if params[name] != expected[name]
+    }
+    days = _window_days(event)
+    return different | ({} if days == _window_days(newest) else {"window_days": days})
+
+
+def _window_days(event: Mapping[str, Any]) -> float:
+    start, end = (_time(event[f"$ai_window_{name}"]) for name in ("start", "end"))
+    return (end - start) / datetime.timedelta(days=1)
+
+
+def _time(text: str) -> datetime.datetime:
+    # fromisoformat reads a trailing Z only from Python 3.11 on
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def partition_day(event: Mapping[str, Any]) -> datetime.date:
     """The last UTC day of the event's window."""
-    end = datetime.datetime.fromisoformat(event["$ai_window_end"].replace("Z", "+00:00"))
-    return (end - datetime.timedelta(microseconds=1)).date()
+    return (_time(event["$ai_window_end"]) - datetime.timedelta(microseconds=1)).date()

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json
 
-from trace_clustering_dagster.models import EmittedEvent, TraceEmbeddings, TraceSample, TraceSummary
+from trace_clustering_dagster.models import (
+    EmittedEvent,
+    TraceEmbeddings,
+    TraceSample,
+    TraceSummary,
+    distinct_id,
+)
 from trace_clustering_dagster.progress import Progress
 
 if TYPE_CHECKING:
@@ -246,7 +252,7 @@ def insert_event(clickhouse: "ClickHouse", event: EmittedEvent) -> None:
             "properties": event.properties,
             "timestamp": event.timestamp,
             "team_id": event.team_id,
-            "distinct_id": f"trace_clustering_{event.team_id}",
+            "distinct_id": event.distinct_id,
             "created_at": now,
             # the version by which ReplacingMergeTree keeps the newest row, in whole seconds
             "_timestamp": datetime.datetime.fromtimestamp(
@@ -263,16 +269,19 @@ def read_events(
     between: tuple[datetime.datetime, datetime.datetime],
     limit: int = 1,
     uuid: str = "",
+    exploration: str = "",
 ) -> list[str]:
     """Properties, as JSON text, of a team's emitted events, the newest window first.
 
     Only those whose window ends within ``between``, both ends included; of these, only the one
-    that has the uuid, if one is given.
+    that has the uuid, if one is given. With an ``exploration``, those of runs that explored with
+    the parameters that it names; without, those of the partitions' own runs.
     """
     rows = clickhouse.rows(
         "cluster_events",
         {
             "team_id": team_id,
+            "distinct_id": distinct_id(team_id, exploration),
             "from": between[0],
             "until": between[1],
             "limit": limit,
