@@ -33,6 +33,6 @@ defs = dg.Definitions(
         for asset in dg.load_assets_from_modules([assets])
         if isinstance(asset, dg.AssetsDefinition)
     ],
-    resources={"constants": LabelsIOManager(base_path=DEFAULT_STORAGE)},
+    resources={"constants": LabelsIOManager(DEFAULT_STORAGE)},
     executor=dg.in_process_executor,
 )

@@ -296,10 +296,12 @@ def emitted_event(
     distance_matrix: DistanceMatrix,
     labels: ClusterLabels,
     clickhouse: dg.ResourceParam[ClickHouseResource],
+    exploration: dg.ResourceParam[str],
 ) -> dg.MaterializeResult[EmittedEvent]:
     """The `$ai_trace_clusters` event, a row in ClickHouse's events table.
 
-    Its uuid is derived from the team and the window's end, so emitting again replaces it.
+    Its uuid is derived from the team and the window's end, so emitting again replaces it. A run
+    that explores emits an event of its own beside it.
     """
     from trace_clustering_dagster.clickhouse.queries import read_events
     from trace_clustering_dagster.display import event_metadata
@@ -312,12 +314,15 @@ def emitted_event(
     if fitted_model.skipped:
         end = trace_ids.window_end
         earlier = read_events(
-            clickhouse.connect(log_comment(context)), trace_ids.team_id, between=(end, end)
+            clickhouse.connect(log_comment(context)),
+            trace_ids.team_id,
+            between=(end, end),
+            exploration=exploration,
         )
         remains = "; the event of an earlier run for this window remains" if earlier else ""
-        event = skipped_event(trace_ids, fitted_model.skipped + remains)
+        event = skipped_event(trace_ids, fitted_model.skipped + remains, exploration)
     else:
-        event = build_event(trace_ids, fitted_model, distance_matrix.distances, labels)
+        event = build_event(trace_ids, fitted_model, distance_matrix.distances, labels, exploration)
     context.log.info(event.skipped or f"event {event.run_id} with {fitted_model.k} clusters")
     return dg.MaterializeResult(
         value=event,
@@ -337,6 +342,7 @@ def report(
     labels: ClusterLabels,
     params: ClusteringParams,
     clickhouse: dg.ResourceParam[ClickHouseResource],
+    exploration: dg.ResourceParam[str],
 ) -> dg.MaterializeResult[str]:
     """One HTML page for those who read the clusters: `trace-clustering report` opens it.
 
@@ -366,6 +372,7 @@ def report(
         summaries,
         redact=params.redact,
         show_text=params.emit_examples,
+        exploration=exploration,
     )
     context.log.info(f"a page of {len(page) / 1e6:.1f} million characters, {len(summaries)} titles")
     return dg.MaterializeResult(value=page)

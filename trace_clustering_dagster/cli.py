@@ -3,6 +3,7 @@ were emitted, the report."""
 
 import datetime
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,25 @@ if TYPE_CHECKING:
     from upath import UPath
 
     from trace_clustering_dagster.clickhouse.client import ClickHouse
+
+
+_NAMED_BY = "the tag trace_clustering/explores of a run that explored names it"
+
+
+def _exploration(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    if value and not re.fullmatch("[0-9a-f]{12}", value):
+        raise click.BadParameter(f"{value[:100]!r} is none: use the 12 digits of the run's tag")
+    return value
+
+
+_explore = click.option(
+    "--explore",
+    "exploration",
+    default="",
+    metavar="DIGITS",
+    callback=_exploration,
+    help="Of runs that explored with the parameters that these digits name.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,7 +105,10 @@ def check() -> None:
     help="Show how sizes moved over so many days, up to that day.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def clusters(team_id: int, day: datetime.datetime | None, days: int | None, as_json: bool) -> None:
+@_explore
+def clusters(
+    team_id: int, day: datetime.datetime | None, days: int | None, as_json: bool, exploration: str
+) -> None:
     """Print the clusters that were emitted for a team, read back from ClickHouse."""
     from trace_clustering_dagster.clickhouse.client import ClickHouseResource
     from trace_clustering_dagster.clickhouse.queries import read_events
@@ -101,11 +124,16 @@ def clusters(team_id: int, day: datetime.datetime | None, days: int | None, as_j
         if day is not None:
             end = day.replace(tzinfo=utc) + datetime.timedelta(days=1)
             between = (end, end)
-        events = read_events(connection, team_id, between=between)
+        events = read_events(connection, team_id, between=between, exploration=exploration)
+        if not events and exploration:
+            raise click.ClickException(
+                f"no clusters of team {team_id} of the exploration {exploration}"
+                f"{f' for {day:%Y-%m-%d}' if day else ''}: {_NAMED_BY}"
+            )
         if not events:
             raise click.ClickException(_why_nothing(connection, clickhouse.url, team_id, day))
         newest = _checked(events[0], team_id)
-        shown = newest if days is None else _compared(connection, newest, days)
+        shown = newest if days is None else _compared(connection, newest, days, exploration)
         if as_json:
             click.echo(json.dumps(shown))
         elif days is None:
@@ -137,7 +165,9 @@ def _checked(event: str, team_id: int) -> Mapping[str, Any]:
     return properties
 
 
-def _compared(connection: "ClickHouse", newest: Mapping[str, Any], days: int) -> Mapping[str, Any]:
+def _compared(
+    connection: "ClickHouse", newest: Mapping[str, Any], days: int, exploration: str
+) -> Mapping[str, Any]:
     from trace_clustering_dagster.clickhouse.queries import read_events
     from trace_clustering_dagster.comparison import compare_days, partition_day
 
@@ -145,12 +175,13 @@ def _compared(connection: "ClickHouse", newest: Mapping[str, Any], days: int) ->
     midnight = datetime.datetime.combine(last, datetime.time(), datetime.timezone.utc)
     end = midnight + datetime.timedelta(days=1)
     between = (end - datetime.timedelta(days=days - 1), end)
-    events = read_events(connection, team_id, between=between, limit=days)
+    events = read_events(connection, team_id, between=between, limit=days, exploration=exploration)
     compared = compare_days([_checked(event, team_id) for event in events])
     if len(compared["days"]) == 1:
+        others = "".join(f"; {line}" for line in _left_out_days(compared))
         raise click.ClickException(
             f"nothing to compare: of the {days} days up to {last}, only {last} has clusters of "
-            f"team {team_id}. Run other days, or leave --days out"
+            f"team {team_id} with its parameters{others}. Run other days, or leave --days out"
         )
     return compared
 
@@ -164,11 +195,13 @@ def _compared(connection: "ClickHouse", newest: Mapping[str, Any], days: int) ->
     help="Day of the partition (UTC). Default: the latest there is.",
 )
 @click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
-def report(team_id: int, day: datetime.datetime | None, in_browser: bool) -> None:
+@_explore
+def report(team_id: int, day: datetime.datetime | None, in_browser: bool, exploration: str) -> None:
     """Print where the report of a team and day is stored, one HTML file."""
     from upath import UPath
 
     from trace_clustering_dagster.storage import (
+        EXPLORE_FOLDER,
         STORAGE_VARIABLE,
         is_local,
         storage_from_environment,
@@ -179,7 +212,8 @@ def report(team_id: int, day: datetime.datetime | None, in_browser: bool) -> Non
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     try:
-        folder = UPath(storage).absolute() / "report"
+        base = UPath(storage).absolute()
+        folder = (base / EXPLORE_FOLDER / exploration if exploration else base) / "report"
         wanted = folder / f"{day:%Y-%m-%d}" / f"{team_id}.html" if day else None
         stored = wanted is not None and wanted.exists()
         path = wanted if stored else next(_reports(folder, team_id), None)
@@ -190,7 +224,7 @@ def report(team_id: int, day: datetime.datetime | None, in_browser: bool) -> Non
         raise click.ClickException(
             f"no report of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'} in {folder}"
             + (f"; the latest is of {path.parent.name}" if path else "")
-            + f". Make it with: {_command(team_id, day)}"
+            + (f": {_NAMED_BY}" if exploration else f". Make it with: {_command(team_id, day)}")
         )
     click.echo(path)
     if in_browser:
@@ -320,6 +354,19 @@ def _print_days(compared: Mapping[str, Any]) -> None:
         )
     )
     console.print(table)
+    for line in _left_out_days(compared):
+        console.print(Text(_printable(line)))
+
+
+def _left_out_days(compared: Mapping[str, Any]) -> Iterator[str]:
+    """Which days are not compared, and what differs there: a line for each."""
+    for day, differences in compared["left_out"].items():
+        told = ", ".join(f"{name} {_short(value)}" for name, value in differences.items())
+        yield f"{day} is left out, it was clustered in another way: {told}"
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _printable(text: str) -> str:

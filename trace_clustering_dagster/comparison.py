@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from trace_clustering_dagster.clustering.topics import follow_topics
+from trace_clustering_dagster.params import NEWER_NAMES
 
 
 def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -17,15 +18,21 @@ def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             the first counts.
 
     Returns:
-        ``days``, the oldest first, and ``topics``. A topic has the ``title`` of its newest
-        cluster; ``clusters`` by day, with the share of the day's sampled traces; and ``change``:
-        "new" if the first day lacks it, "gone" if the last does, otherwise the difference of the
-        two shares.
+        ``days``, the oldest first, ``left_out``, the days that were clustered in another way than
+        the newest, with what differs there (see `differences`), and ``topics``. A topic has the
+        ``title`` of its newest cluster; ``clusters`` by day, with the share of the day's sampled
+        traces; and ``change``: "new" if the first day lacks it, "gone" if the last does, otherwise
+        the difference of the two shares.
     """
     by_day: dict[str, Mapping[str, Any]] = {}
     for event in events:
         by_day.setdefault(partition_day(event).isoformat(), event)
-    days = list(by_day)  # the newest first
+    left_out = {
+        day: different
+        for day, event in by_day.items()
+        if (different := differences(events[0], event))
+    }
+    days = [day for day in by_day if day not in left_out]  # the newest first
     clusters = [by_day[day]["$ai_clusters"] for day in days]
     topics = []
     for topic in follow_topics(
@@ -45,10 +52,49 @@ def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         else:
             change = shown[days[0]]["share"] - shown[days[-1]]["share"]
         topics.append({"title": shown[newest]["title"], "change": change, "clusters": shown})
-    return {"team_id": events[0]["$ai_team_id"], "days": days[::-1], "topics": topics}
+    return {
+        "team_id": events[0]["$ai_team_id"],
+        "days": days[::-1],
+        "left_out": dict(sorted(left_out.items())),
+        "topics": topics,
+    }
+
+
+def differences(newest: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of an event that differ from those of the newest, and the length of its
+    window in days if that does.
+
+    Of events that carry no parameters (version 0.1), only the windows are compared.
+    """
+    params, expected = (e.get("$ai_clustering_params") or {} for e in (event, newest))
+    different = {
+        name: params[name]
+        for name in sorted(params.keys() & expected.keys() - {"lookback_days", "min_traces"})
+        if _without_newer_names(params[name]) != _without_newer_names(expected[name])
+    }
+    days = _window_days(event)
+    return different | ({} if days == _window_days(newest) else {"window_days": days})
+
+
+def _without_newer_names(value: Any) -> Any:
+    """A sample records the newer names of PostHog's layout only where a row has them: the day on
+    which the first of them appears is clustered in no other way."""
+    if isinstance(value, list):
+        value = [name for name in value if name not in NEWER_NAMES]
+        return value[0] if len(value) == 1 else value
+    return value
+
+
+def _window_days(event: Mapping[str, Any]) -> float:
+    start, end = (_time(event[f"$ai_window_{name}"]) for name in ("start", "end"))
+    return (end - start) / datetime.timedelta(days=1)
+
+
+def _time(text: str) -> datetime.datetime:
+    # fromisoformat reads a trailing Z only from Python 3.11 on
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def partition_day(event: Mapping[str, Any]) -> datetime.date:
     """The last UTC day of the event's window."""
-    end = datetime.datetime.fromisoformat(event["$ai_window_end"].replace("Z", "+00:00"))
-    return (end - datetime.timedelta(microseconds=1)).date()
+    return (_time(event["$ai_window_end"]) - datetime.timedelta(microseconds=1)).date()

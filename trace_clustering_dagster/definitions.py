@@ -10,6 +10,7 @@ from trace_clustering_dagster.automation import (
     trace_clustering_failure,
 )
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.exploration import exploration_of
 from trace_clustering_dagster.io_managers import stage_io_managers
 from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.params import ClusteringParams
@@ -17,6 +18,7 @@ from trace_clustering_dagster.storage import storage_from_environment
 
 clickhouse = ClickHouseResource.from_environment()
 storage = storage_from_environment()
+params = ClusteringParams.from_environment()
 
 defs = dg.Definitions(
     assets=[*dg.load_assets_from_modules([assets]), freshness.teams],
@@ -25,7 +27,8 @@ defs = dg.Definitions(
     sensors=[trace_clustering_coordinator, trace_clustering_failure],
     schedules=[daily_trace_clustering, maintenance.daily_retention, maintenance.daily_freshness],
     resources={
-        "params": ClusteringParams(),
+        "params": params,
+        "exploration": exploration_of(params),
         "clickhouse": clickhouse,
         "label_answers": AnswerCache(storage),
         **stage_io_managers(storage, clickhouse, retention.days()),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from trace_clustering_dagster.clustering.representatives import nearest_members
 from trace_clustering_dagster.models import (
@@ -82,6 +82,8 @@ class TraceClusters(_Strict):
     optimal_k: int = Field(alias="$ai_optimal_k", ge=1)
     silhouette_score: float | None = Field(alias="$ai_silhouette_score", ge=-1, le=1)
     inertia: float = Field(alias="$ai_inertia", ge=0)
+    # events of version 0.1 have none
+    clustering_params: dict[str, JsonValue] = Field(alias="$ai_clustering_params", default={})
     clusters: list[Cluster] = Field(alias="$ai_clusters")
 
     @model_validator(mode="after")
@@ -94,9 +96,11 @@ class TraceClusters(_Strict):
         return self
 
 
-def run_id(sample: TraceSample) -> str:
-    """Such as ``team_7_2026-02-01T00:00:00Z``: the team and the window's end."""
-    return f"team_{sample.team_id}_{utc(sample.window_end)}"
+def run_id(sample: TraceSample, exploration: str = "") -> str:
+    """Such as ``team_7_2026-02-01T00:00:00Z``: the team and the window's end; of a run that
+    explores, ``team_7_2026-02-01T00:00:00Z_explore_0123456789ab``."""
+    own = f"team_{sample.team_id}_{utc(sample.window_end)}"
+    return f"{own}_explore_{exploration}" if exploration else own
 
 
 def build_event(
@@ -104,6 +108,7 @@ def build_event(
     model: FittedModel,
     distances: NDArray[np.float32],
     labels: ClusterLabels,
+    exploration: str = "",
 ) -> EmittedEvent:
     """Build the event of a run, validated.
 
@@ -112,6 +117,7 @@ def build_event(
         model: The fit; ``model.k >= 1``.
         distances: (n, k), rows as in ``model``.
         labels: One label a cluster.
+        exploration: What names the parameters of a run that explores.
 
     Raises:
         ValueError: the values contradict each other (pydantic names the field and the value).
@@ -139,7 +145,7 @@ def build_event(
     properties = TraceClusters.model_validate(
         {
             "$ai_clustering_version": CLUSTERING_VERSION,
-            "$ai_clustering_run_id": run_id(sample),
+            "$ai_clustering_run_id": run_id(sample, exploration),
             "$ai_team_id": sample.team_id,
             "$ai_timestamp": utc(sample.window_end),
             "$ai_window_start": utc(sample.window_start),
@@ -149,21 +155,25 @@ def build_event(
             "$ai_optimal_k": model.k,
             "$ai_silhouette_score": model.silhouette,
             "$ai_inertia": model.inertia,
+            "$ai_clustering_params": {**model.parameters, "model_name": sample.model_name},
             "$ai_clusters": clusters,
         }
     )
-    return _event(sample, properties=properties.model_dump_json(by_alias=True))
+    return _event(sample, exploration, properties=properties.model_dump_json(by_alias=True))
 
 
-def skipped_event(sample: TraceSample, reason: str) -> EmittedEvent:
+def skipped_event(sample: TraceSample, reason: str, exploration: str = "") -> EmittedEvent:
     """The outcome of a run that has nothing to emit."""
-    return _event(sample, skipped=reason)
+    return _event(sample, exploration, skipped=reason)
 
 
-def _event(sample: TraceSample, properties: str = "", skipped: str = "") -> EmittedEvent:
+def _event(
+    sample: TraceSample, exploration: str, properties: str = "", skipped: str = ""
+) -> EmittedEvent:
+    name = run_id(sample, exploration)
     return EmittedEvent(
-        run_id=run_id(sample),
-        uuid=str(uuid.uuid5(_NAMESPACE, run_id(sample))),
+        run_id=name,
+        uuid=str(uuid.uuid5(_NAMESPACE, name)),
         team_id=sample.team_id,
         timestamp=sample.window_end.astimezone(datetime.timezone.utc),
         properties=properties,

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
 
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
 from trace_clustering_dagster.interrupts import end_when_interrupted
@@ -34,7 +33,7 @@ from trace_clustering_dagster.models import (
 )
 from trace_clustering_dagster.partitions import day_and_team
 from trace_clustering_dagster.storage import (
-    DEFAULT_STORAGE,
+    EXPLORE_FOLDER,
     is_local,
     make_folder,
     storage_errors,
@@ -54,26 +53,26 @@ DEFAULT_RETENTION_DAYS = 14
 BULKY_STAGES = ("embeddings", "k_sweep_scores", "distance_matrix")
 
 
-class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
+class StageIOManager(dg.UPathIOManager):
     """Stores a stage's value as one file for each partition.
 
-    Subclasses say how a value is written to a binary file and read from one.
+    Subclasses say how a value is written to a binary file and read from one. Nothing of it is
+    configurable in a run: a run's config must not move what the deployment stores.
     """
 
-    base_path: str = Field(
-        default=DEFAULT_STORAGE,
-        description="Folder, or an fsspec URL such as s3://bucket/prefix, for all stages.",
-    )
-    retention_days: int = Field(
-        default=0, description="Older values are removed (see retention.py); 0 keeps them all."
-    )
-
-    _base_path: Any = PrivateAttr()
-
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+    def __init__(self, storage: str, *, exploration: str = "", retention_days: int = 0) -> None:
+        """
+        Args:
+            storage: Folder, or an fsspec URL such as ``s3://bucket/prefix``, for all stages.
+            exploration: Of a run that explores: its values lie apart.
+            retention_days: Older values are removed (see ``retention.py``); 0 keeps them all.
+        """
         from upath import UPath
 
-        self._base_path = UPath(self.base_path).absolute()
+        base = UPath(storage).absolute()
+        super().__init__(base / EXPLORE_FOLDER / exploration if exploration else base)
+        self.exploration = exploration
+        self.retention_days = retention_days
 
     @abstractmethod
     def write(self, value: Any, file: BinaryIO) -> None:
@@ -120,12 +119,20 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         context.step_context.set_data_version(context.asset_key, version)
         write_whole(path, buffer.getvalue())
 
+    def contradiction(self, value: Any, day: datetime.date, team_id: int) -> str:
+        """Why a stored value is none of its partition's; "" if it is one, as far as it shows."""
+        return ""
+
     @end_when_interrupted()
     def load_from_path(self, context: dg.InputContext, path: "UPath") -> Any:
         """Read the file, or fail for good with the command that makes it."""
         asset, partition = context.asset_key.to_user_string(), context.asset_partition_key
         try:
-            return self.read(path)
+            value = self.read(path)
+            contradiction = self.contradiction(value, *day_and_team(partition))
+            if not contradiction:
+                return value
+            problem = f"{path} holds no {asset} of partition {partition}: {contradiction}"
         except dg.Failure:
             raise
         except FileNotFoundError:
@@ -144,8 +151,11 @@ class StageIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
                 f"{asset} of partition {partition} at {path} cannot be read: it is damaged, or no "
                 f"value of {asset} ({_reason(error)})"
             )
+        again = "Materialize the partition again"
+        if self.exploration:
+            again = "This run explores: materialize the whole partition with the same config"
         raise dg.Failure(
-            description=f"{problem}. Materialise the partition again: dagster asset materialize "
+            description=f"{problem}. {again}: dagster asset materialize "
             f"-m trace_clustering_dagster --select '*' --partition '{partition}'",
             allow_retries=False,
         )
@@ -186,6 +196,15 @@ class _TableIOManager(StageIOManager):
 
 class TraceIdsIOManager(_TableIOManager):
     """Parquet: one row a sampled trace; window, counts and parameters in the metadata."""
+
+    def contradiction(self, value: TraceSample, day: datetime.date, team_id: int) -> str:
+        """Stages name nothing else that they belong to: by this one, no team gets another's."""
+        if value.team_id != team_id:
+            return f"it is of team {value.team_id}"
+        end = utc(value.window_end)
+        if not self.exploration and end != f"{day + datetime.timedelta(days=1)}T00:00:00Z":
+            return f"its window ends at {end}"
+        return ""
 
     def to_table(self, value: TraceSample) -> tuple[dict[str, Any], dict[str, Any]]:
         import pyarrow as pa
@@ -381,7 +400,9 @@ class EmittedEventIOManager(StageIOManager):
 
     extension: ClassVar[str | None] = ".json"
 
-    clickhouse: dg.ResourceDependency[ClickHouseResource]
+    def __init__(self, storage: str, clickhouse: ClickHouseResource, exploration: str = "") -> None:
+        super().__init__(storage, exploration=exploration)
+        self._clickhouse = clickhouse
 
     @end_when_interrupted()
     def dump_to_path(self, context: dg.OutputContext, obj: EmittedEvent, path: "UPath") -> None:
@@ -389,7 +410,7 @@ class EmittedEventIOManager(StageIOManager):
         from trace_clustering_dagster.clickhouse.queries import insert_event
 
         if obj.properties:
-            insert_event(self.clickhouse.connect(log_comment(context)), obj)
+            insert_event(self._clickhouse.connect(log_comment(context)), obj)
         super().dump_to_path(context, obj, path)
 
     def write(self, value: EmittedEvent, file: BinaryIO) -> None:
@@ -402,10 +423,11 @@ class EmittedEventIOManager(StageIOManager):
         time = datetime.datetime.fromisoformat(receipt["timestamp"].replace("Z", "+00:00"))
         if not receipt["skipped"]:
             events = read_events(
-                self.clickhouse.connect(f"emitted_event {receipt['run_id']}"),
+                self._clickhouse.connect(f"emitted_event {receipt['run_id']}"),
                 receipt["team_id"],
                 between=(time, time),
                 uuid=receipt["uuid"],
+                exploration=self.exploration,
             )
             if not events:
                 raise ValueError(f"event {receipt['run_id']} is no longer in ClickHouse")
@@ -451,18 +473,25 @@ STAGE_IO_MANAGERS: Mapping[str, type[StageIOManager]] = {
 
 
 def stage_io_managers(
-    base_path: str, clickhouse: ClickHouseResource, retention_days: int = DEFAULT_RETENTION_DAYS
-) -> dict[str, StageIOManager]:
+    storage: str, clickhouse: ClickHouseResource, retention_days: int = DEFAULT_RETENTION_DAYS
+) -> dict[str, dg.IOManagerDefinition]:
     """The IO managers of the stages by resource key, ``<asset>_io_manager``."""
-    managers = {}
-    for asset, make in STAGE_IO_MANAGERS.items():
-        fields: dict[str, Any] = {"base_path": base_path}
-        if asset in BULKY_STAGES:
-            fields["retention_days"] = retention_days
-        if make is EmittedEventIOManager:
-            fields["clickhouse"] = clickhouse
-        managers[f"{asset}_io_manager"] = make(**fields)
-    return managers
+
+    def definition(asset: str, make: type[StageIOManager]) -> dg.IOManagerDefinition:
+        # an empty schema refuses any config; without one Dagster takes any, and ignores it
+        @dg.io_manager({}, description=make.__doc__, required_resource_keys={"exploration"})
+        def io_manager(context: dg.InitResourceContext) -> StageIOManager:
+            exploration: str = context.resources.exploration
+            if make is EmittedEventIOManager:
+                return EmittedEventIOManager(storage, clickhouse, exploration)
+            days = retention_days if asset in BULKY_STAGES else 0
+            return make(storage, exploration=exploration, retention_days=days)
+
+        return io_manager
+
+    return {
+        f"{asset}_io_manager": definition(asset, make) for asset, make in STAGE_IO_MANAGERS.items()
+    }
 
 
 def _json(value: Any) -> bytes:

@@ -318,7 +318,8 @@ class EmittedEvent:
     """The outcome of a run (the value of ``emitted_event``).
 
     Attributes:
-        run_id: Such as ``team_7_2026-02-01T00:00:00Z``.
+        run_id: Such as ``team_7_2026-02-01T00:00:00Z``, or, of a run that explores,
+            ``team_7_2026-02-01T00:00:00Z_explore_0123456789ab``.
         uuid: The event's uuid, derived from the run id: emitting again replaces.
         team_id, timestamp: Of the event; the timestamp is the window's end.
         properties: The event's properties as strict JSON; "" if nothing was emitted.
@@ -334,6 +335,17 @@ class EmittedEvent:
 
     def __post_init__(self) -> None:
         _require(bool(self.properties) != bool(self.skipped), "either an event or a reason")
+
+    @property
+    def distinct_id(self) -> str:
+        """Of the row; that of a run that explores is another, so that readers can tell."""
+        return distinct_id(self.team_id, self.run_id.partition("_explore_")[2])
+
+
+def distinct_id(team_id: int, exploration: str = "") -> str:
+    """The distinct id of a team's events, or of those that a run made which explores."""
+    own = f"trace_clustering_{team_id}"
+    return f"{own}_explore_{exploration}" if exploration else own
 
 
 def too_few_traces(sample: TraceSample, embeddings: TraceEmbeddings, min_traces: int) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 STORAGE_VARIABLE = "TRACE_CLUSTERING_STORAGE"
 DEFAULT_STORAGE = ".dagster/assets"
+# Where the values of runs that explore lie, in a folder for each set of parameters.
+EXPLORE_FOLDER = "explore"
 
 
 def storage_from_environment() -> str:

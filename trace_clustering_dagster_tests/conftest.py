@@ -35,6 +35,7 @@ from trace_clustering_dagster.assets import (
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import create_tables
 from trace_clustering_dagster.clickhouse.queries import read_events
+from trace_clustering_dagster.exploration import EXPLORES_TAG, exploration_of
 from trace_clustering_dagster.io_managers import stage_io_managers
 from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.params import ClusteringParams
@@ -178,37 +179,54 @@ class Deployment:
         *,
         select: str | None = None,
         raise_on_error: bool = True,
+        config: Mapping[str, Any] | None = None,
         **params: Any,
     ) -> dg.ExecuteInProcessResult:
-        """Materialise all stages, or one of them from stored upstreams."""
+        """Materialize all stages, or one of them from stored upstreams.
+
+        Args:
+            config: Of this run alone, over ``params``, which are the deployment's.
+        """
+        run_config = {"resources": {"params": {"config": dict(config)}}} if config else {}
         return dg.materialize(
             STAGES,
             selection=select,
             partition_key=partition,
             instance=self.instance,
             raise_on_error=raise_on_error,
+            run_config=run_config,
             resources=self.resources(**params),
         )
 
     def resources(self, **params: Any) -> dict[str, Any]:
         """What the stages need, by resource key."""
+        own = ClusteringParams(**params)
         return {
-            "params": ClusteringParams(**params),
+            "params": own,
+            "exploration": exploration_of(own),
             "clickhouse": self.clickhouse,
             "label_answers": AnswerCache(str(self.storage)),
             **stage_io_managers(str(self.storage), self.clickhouse, self.retention_days),
         }
 
-    def events(self, team_id: int = 1) -> Sequence[Mapping[str, Any]]:
+    def events(self, team_id: int = 1, exploration: str = "") -> Sequence[Mapping[str, Any]]:
         """The emitted events' properties as their readers see them, newest window first."""
         connection = self.clickhouse.connect()
-        events = read_events(connection, team_id, between=ALL_TIME, limit=100)
+        events = read_events(
+            connection, team_id, between=ALL_TIME, limit=100, exploration=exploration
+        )
         return [json.loads(event) for event in events]
 
-    def event(self, team_id: int = 1) -> Mapping[str, Any]:
+    def event(self, team_id: int = 1, exploration: str = "") -> Mapping[str, Any]:
         """The one emitted event."""
-        (event,) = self.events(team_id)
+        (event,) = self.events(team_id, exploration)
         return event
+
+    def exploration(self, result: dg.ExecuteInProcessResult) -> str:
+        """What the tag of a run says that it explores; "" without one."""
+        run = self.instance.get_run_by_id(result.run_id)
+        assert run
+        return run.tags.get(EXPLORES_TAG, "")
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ def test_event_has_the_documented_fields_and_the_true_clusters(deploy: Any) -> N
         "$ai_optimal_k",
         "$ai_silhouette_score",
         "$ai_inertia",
+        "$ai_clustering_params",
         "$ai_clusters",
     ]
     assert event["$ai_clustering_version"] == "v1"
@@ -239,12 +240,13 @@ def test_explicit_window_overrides_the_partitions(deploy: Any) -> None:
         for i, vector in enumerate(separated_vectors(size=40))
     ]
     deployment = deploy(rows)
-    result = deployment.run(
-        window_start="2026-01-29T14:00:00+02:00", window_end="2026-01-31T00:00:00Z"
-    )
-    event = deployment.event()
+    window = {"window_start": "2026-01-29T14:00:00+02:00", "window_end": "2026-01-31T00:00:00Z"}
+    result = deployment.run(config=window)
+    exploration = deployment.exploration(result)
+    event = deployment.event(exploration=exploration)
     assert event["$ai_window_start"] == "2026-01-29T12:00:00Z"
-    assert event["$ai_clustering_run_id"] == "team_1_2026-01-31T00:00:00Z"
+    run_id = f"team_1_2026-01-31T00:00:00Z_explore_{exploration}"
+    assert event["$ai_clustering_run_id"] == run_id
     assert event["$ai_total_traces_analyzed"] == 36
     assert json.loads(result.output_for_node("emitted_event").properties) == event
 

@@ -103,6 +103,8 @@ def test_wrong_configuration_is_refused_before_any_work(
     assert done.returncode != 0
     assert message in done.stderr
     assert not Path(environment["TRACE_CLUSTERING_STORAGE"]).exists()
+    if "=" in message:
+        assert f"Failure: {message}" in done.stderr, "what docs/debugging.md says to look for"
 
 
 def test_one_override_reaches_all_stages(
@@ -111,7 +113,52 @@ def test_one_override_reaches_all_stages(
     run_config = {"resources": {"params": {"config": {"lookback_days": 14, "min_k": 2}}}}
     done = materialize(environment, f"{DAY}|1", "--config-json", json.dumps(run_config))
     assert done.returncode == 0, done.stderr
-    assert deployment.event()["$ai_window_start"] == "2026-01-18T00:00:00Z"
+    (digits,) = {path.name for path in (deployment.storage / "explore").iterdir()}
+    event = deployment.event(exploration=digits)
+    assert event["$ai_window_start"] == "2026-01-18T00:00:00Z"
+    assert event["$ai_clustering_params"]["min_k"] == 2
+    assert f"explore/{digits}" in done.stderr, "the log says where the values are"
+
+
+def test_parameters_of_the_deployment_are_those_of_every_run(
+    deployment: Deployment, environment: dict[str, str]
+) -> None:
+    environment |= {"TRACE_CLUSTERING_PARAMS": '{"max_k": 4, "lookback_days": 14}'}
+    assert materialize(environment).returncode == 0
+    own = deployment.event()
+    assert own["$ai_clustering_params"]["max_k"] == 4
+    assert own["$ai_window_start"] == "2026-01-18T00:00:00Z"
+    run_config = {"resources": {"params": {"config": {"max_k": 5}}}}
+    assert not materialize(
+        environment, f"{DAY}|1", "--config-json", json.dumps(run_config)
+    ).returncode
+    (digits,) = {path.name for path in (deployment.storage / "explore").iterdir()}
+    explored = deployment.event(exploration=digits)["$ai_clustering_params"]
+    assert (explored["max_k"], explored["lookback_days"]) == (5, 14)
+    assert deployment.event() == own
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{max_k: 3}", "TRACE_CLUSTERING_PARAMS is not JSON"),
+        ("[3]", "TRACE_CLUSTERING_PARAMS=[3] is not a JSON object"),
+        ('{"max_kk": 3}', "TRACE_CLUSTERING_PARAMS: there is no parameter max_kk: use max_k"),
+        ('{"max_k": 1}', "TRACE_CLUSTERING_PARAMS: max_k=1 is too small: use 2 or more"),
+        ('{"engine": "slow"}', "engine=slow is unknown: use 'fast' or 'scikit-learn'"),
+        (
+            '{"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:00:00Z"}',
+            "window_start and window_end would give every day the same window",
+        ),
+    ],
+)
+def test_wrong_parameters_of_the_deployment_are_named(
+    environment: dict[str, str], text: str, message: str
+) -> None:
+    done = materialize(environment | {"TRACE_CLUSTERING_PARAMS": text})
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not Path(environment["TRACE_CLUSTERING_STORAGE"]).exists()
 
 
 def test_password_in_the_url_is_refused_and_not_repeated(environment: dict[str, str]) -> None:

@@ -394,7 +394,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
             asset_partition_key_range=dg.PartitionKeyRange(KEY, KEY),
             instance=deployment.instance,
         ) as context:
-            return managers[f"{asset}_io_manager"].load_from_path(context, UPath(paths[asset]))
+            with dg.build_init_resource_context(resources={"exploration": ""}) as init:
+                manager: Any = managers[f"{asset}_io_manager"](init)
+            return manager.load_from_path(context, UPath(paths[asset]))
 
     return read, paths
 

@@ -59,7 +59,7 @@ def test_any_trace_id_survives_beside_its_vector(
 ) -> None:
     file = tmp_path_factory.mktemp("npy") / "1.npy"
     matrix = np.arange(3 * len(ids), dtype=np.float32).reshape(len(ids), 3)
-    manager = EmbeddingsIOManager(base_path=str(file.parent))
+    manager = EmbeddingsIOManager(str(file.parent))
     with file.open("wb") as opened:
         manager.write(TraceEmbeddings(tuple(ids), matrix, {"reason": 1}, "digest"), opened)
     read = manager.read(file)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def test_any_trace_id_survives_in_a_table(
     file = tmp_path_factory.mktemp("parquet") / "1.parquet"
     traces = (Representative(0, rank, trace_id, 0.5) for rank, trace_id in enumerate(ids))
     value = Representatives(tuple(traces), "digest")
-    manager = RepresentativesIOManager(base_path=str(file.parent))
+    manager = RepresentativesIOManager(str(file.parent))
     with file.open("wb") as opened:
         manager.write(value, opened)
     assert manager.read(file) == value  # type: ignore[arg-type]

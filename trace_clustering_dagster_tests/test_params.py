@@ -4,7 +4,7 @@ import datetime
 import re
 from typing import Any
 
-import pydantic
+import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"seed": -1}, "seed=-1 is too small: use 0 or more"),
     ({"seed": 2**32}, "seed=4294967296 is too large: use 4294967295 or less"),
     ({"lookback_days": 10**7}, "lookback_days=10000000 is too large: use 3650 or less"),
-    ({"engine": "slow"}, "engine=slow is unknown: use fast or scikit-learn"),
+    ({"engine": "slow"}, "engine=slow is unknown: use 'fast' or 'scikit-learn'"),
     ({"renderings": []}, "renderings=[] selects no trace: name at least one rendering"),
     (
         {"window_start": "2026-01-01T00:00:00Z"},
@@ -48,13 +48,26 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"window_start": "2025-01-01T00:00:00", "window_end": "2026-01-01T00:00:00Z"},
         "window_start=2025-01-01T00:00:00 has no UTC offset: use RFC 3339",
     ),
-    ({"min_k": "many"}, "min_k"),
+    ({"min_k": "many"}, "min_k=many is not usable"),
+    ({"max_k": 100_000}, "max_k=100000 is too large: use 200 or less"),
+    ({"n_init": 10**9}, "n_init=1000000000 is too large: use 100 or less"),
+    ({"representatives": 10**9}, "representatives=1000000000 is too large: use 100 or less"),
+    ({"label_timeout_seconds": float("nan")}, "label_timeout_seconds=nan is not finite"),
+    ({"label_timeout_seconds": float("inf")}, "label_timeout_seconds=inf is not finite"),
+    (
+        {"prompt_token_price": float("inf"), "completion_token_price": 1.0},
+        "prompt_token_price=inf is not finite",
+    ),
+    (
+        {"window_start": "0001-01-01T00:00:00+05:00", "window_end": "2026-01-01T00:00:00Z"},
+        "window_start=0001-01-01T00:00:00+05:00 is not between 1970 and 2200",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("values", "message"), REFUSED)
 def test_unusable_values_are_named_with_a_remedy(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(pydantic.ValidationError, match=re.escape(message)):
+    with pytest.raises(dg.Failure, match=re.escape(message)):
         ClusteringParams(**values)
 
 
@@ -83,3 +96,47 @@ def test_explicit_window_is_the_same_instants_in_utc(
     params = ClusteringParams(window_start=begin.isoformat(), window_end=end.isoformat())
     assert params.window(datetime.date(2026, 1, 1)) == (begin, end)
     assert params.window(datetime.date(2026, 1, 1))[0].utcoffset() == datetime.timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "explores"),
+    [
+        ({}, False),
+        ({"label_model": "other", "representatives": 3, "redact": False, "min_traces": 5}, False),
+        ({"max_k": 6, "lookback_days": 7}, False),
+        ({"window_start": "2026-01-25T00:00:00Z", "window_end": "2026-02-01T00:00:00Z"}, False),
+        (
+            {"window_start": "2026-01-25T01:00:00+01:00", "window_end": "2026-02-01T00:00:00Z"},
+            False,
+        ),
+        ({"window_start": "2026-01-25T00:00:00Z", "window_end": "2026-01-31T00:00:00Z"}, True),
+        ({"lookback_days": 1}, True),
+        ({"max_samples": 10}, True),
+        ({"seed": 1}, True),
+        ({"min_k": 2}, True),
+        ({"max_k": 7}, True),
+        ({"n_init": 11}, True),
+        ({"engine": "scikit-learn"}, True),
+        ({"product": "other"}, True),
+        ({"document_type": "other"}, True),
+        ({"renderings": ["llma_trace_minimal", "llma_trace_detailed"]}, True),
+        ({"model_name": "m"}, True),
+    ],
+)
+def test_a_run_explores_if_it_clusters_other_traces_or_in_another_way(
+    overrides: dict[str, Any], explores: bool
+) -> None:
+    deployment, day = ClusteringParams(), datetime.date(2026, 1, 31)
+    digits = deployment.overridden_by(overrides).explores(deployment, day)
+    assert bool(digits) == explores
+    assert digits == deployment.overridden_by(overrides).explores(deployment, day)
+    if explores and "window_start" not in overrides:
+        assert digits == deployment.overridden_by(overrides).explores(
+            deployment, day + datetime.timedelta(days=1)
+        ), "the same parameters have the same name on every day"
+
+
+def test_other_parameters_have_other_names() -> None:
+    deployment, day = ClusteringParams(), datetime.date(2026, 1, 31)
+    names = {ClusteringParams(max_k=k).explores(deployment, day) for k in range(7, 30)}
+    assert len(names) == 23

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json
 
-from trace_clustering_dagster.models import EmittedEvent, TraceEmbeddings, TraceSample, TraceSummary
+from trace_clustering_dagster.models import (
+    EmittedEvent,
+    TraceEmbeddings,
+    TraceSample,
+    TraceSummary,
+    distinct_id,
+)
 from trace_clustering_dagster.params import NEWER_NAMES, listed
 from trace_clustering_dagster.progress import Progress
 
@@ -61,17 +67,20 @@ def sample_traces(
         if dimension > 0 and params.model_name in (None, name)
     ]
     model_name, dimension = candidates[0] if candidates else (params.model_name or "", 0)
+    document_types = _recorded(params.document_types, names)
+    renderings = _recorded(params.renderings, names)
     ((total, other_model, empty, not_text, sampled),) = clickhouse.rows(
         "trace_sample",
         {
             **filters,
+            "document_types": document_types,
+            "renderings": renderings,
             "model_name": model_name,
             "dimension": dimension,
             "seed": params.seed,
             "max_samples": params.max_samples or _NO_LIMIT,
         },
     )
-    document_types = _recorded(params.document_types, names)
     return TraceSample(
         team_id=team_id,
         window_start=start,
@@ -94,7 +103,7 @@ def sample_traces(
             "seed": params.seed,
             "product": params.product,
             "document_type": document_types[0] if len(document_types) == 1 else document_types,
-            "renderings": _recorded(params.renderings, names),
+            "renderings": renderings,
         },
     )
 
@@ -250,7 +259,7 @@ def insert_event(clickhouse: "ClickHouse", event: EmittedEvent) -> None:
             "properties": event.properties,
             "timestamp": event.timestamp,
             "team_id": event.team_id,
-            "distinct_id": f"trace_clustering_{event.team_id}",
+            "distinct_id": event.distinct_id,
             "created_at": now,
             # the version by which ReplacingMergeTree keeps the newest row, in whole seconds
             "_timestamp": datetime.datetime.fromtimestamp(
@@ -267,16 +276,19 @@ def read_events(
     between: tuple[datetime.datetime, datetime.datetime],
     limit: int = 1,
     uuid: str = "",
+    exploration: str = "",
 ) -> list[str]:
     """Properties, as JSON text, of a team's emitted events, the newest window first.
 
     Only those whose window ends within ``between``, both ends included; of these, only the one
-    that has the uuid, if one is given.
+    that has the uuid, if one is given. With an ``exploration``, those of runs that explored with
+    the parameters that it names; without, those of the partitions' own runs.
     """
     rows = clickhouse.rows(
         "cluster_events",
         {
             "team_id": team_id,
+            "distinct_id": distinct_id(team_id, exploration),
             "from": between[0],
             "until": between[1],
             "limit": limit,

@@ -68,6 +68,7 @@ def build_report(
     *,
     redact: bool = True,
     show_text: bool = True,
+    exploration: str = "",
 ) -> str:
     """The report as one HTML page.
 
@@ -78,12 +79,15 @@ def build_report(
         summaries: By trace id, those of `shown_trace_ids`; missing ones are shown by their ids.
         redact: Replace what identifies people and opens doors in the summaries.
         show_text: Whether text of traces may be shown; without, titles made from it are not either.
+        exploration: What names the parameters of a run that explores: the page says that it is
+            none of the partition's own.
     """
     page: dict[str, Any] = {
         "sample": sample,
         "model": model,
         "labels": labels,
-        "run_id": run_id(sample),
+        "run_id": run_id(sample, exploration),
+        "exploration": exploration,
         "left_out": _left_out(sample, embeddings),
         "parameters": dict(model.parameters),
         "versions": {

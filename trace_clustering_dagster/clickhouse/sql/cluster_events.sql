@@ -5,6 +5,7 @@ FROM {database:Identifier}.{events_table:Identifier}
 WHERE
     team_id = {team_id:Int64}
     AND event = '$ai_trace_clusters'
+    AND distinct_id = {distinct_id:String}
     AND timestamp >= {from:DateTime64(6, 'UTC')}
     AND timestamp <= {until:DateTime64(6, 'UTC')}
     AND ({uuid:String} = '' OR toString(uuid) = {uuid:String})

@@ -1,0 +1,194 @@
+"""Runs that explore: what they leave alone, and where their own results are."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+
+from trace_clustering_dagster.cli import main
+from trace_clustering_dagster_tests.conftest import (
+    DAY,
+    NOON,
+    Deployment,
+    embedding_row,
+    failure_messages,
+    separated_rows,
+    separated_vectors,
+    summary_row,
+)
+
+EXPLORATIONS: list[dict[str, Any]] = [
+    {"min_k": 2, "max_k": 2},
+    {"window_start": "2026-01-30T00:00:00Z", "window_end": "2026-02-01T00:00:00Z"},
+    {"renderings": ["llma_trace_minimal"]},
+]
+
+
+@pytest.fixture
+def deployment(make_deployment: Any) -> Deployment:
+    minimal = [
+        embedding_row(f"minimal-{i}", vector, rendering="llma_trace_minimal")
+        for i, vector in enumerate(separated_vectors(groups=2, seed=1))
+    ]
+    rows = separated_rows() + minimal
+    made: Deployment = make_deployment(rows, [summary_row(row["document_id"]) for row in rows])
+    return made
+
+
+def stored(deployment: Deployment) -> dict[str, str]:
+    """Digests of all files of the partitions' own runs."""
+    return {
+        path.relative_to(deployment.storage).as_posix(): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
+        for path in sorted(deployment.storage.rglob("*"))
+        if path.is_file() and "explore" not in path.relative_to(deployment.storage).parts
+    }
+
+
+def command(deployment: Deployment, *arguments: str) -> str:
+    environment = {
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": deployment.clickhouse.url,
+        "TRACE_CLUSTERING_STORAGE": str(deployment.storage),
+    }
+    return CliRunner().invoke(main, arguments, env=environment).output
+
+
+@pytest.mark.parametrize("config", EXPLORATIONS)
+def test_exploring_before_and_after_changes_nothing_of_the_partitions_own(
+    deployment: Deployment, config: dict[str, Any]
+) -> None:
+    deployment.run(config=config)
+    assert stored(deployment) == {}
+    assert deployment.events() == []
+    assert "no clusters of team 1 yet" in command(deployment, "clusters", "--team", "1")
+
+    deployment.run()
+    files, event = stored(deployment), deployment.event()
+    shown = command(deployment, "clusters", "--team", "1")
+    assert len(files) == 9
+
+    result = deployment.run(config=config)
+    exploration = deployment.exploration(result)
+    assert stored(deployment) == files
+    assert deployment.event() == event
+    assert command(deployment, "clusters", "--team", "1") == shown
+    report = Path(command(deployment, "report", "--team", "1").strip())
+    assert report == deployment.storage / "report" / DAY / "1.html"
+
+    own = deployment.event(exploration=exploration)
+    assert own["$ai_clustering_run_id"].endswith(f"_explore_{exploration}")
+    assert own["$ai_clustering_params"] | config == own["$ai_clustering_params"] | config
+    asked = command(deployment, "clusters", "--team", "1", "--explore", exploration, "--json")
+    assert json.loads(asked) == own
+    explored = command(deployment, "report", "--team", "1", "--explore", exploration).strip()
+    assert Path(explored) == (
+        deployment.storage / "explore" / exploration / "report" / DAY / "1.html"
+    )
+    assert exploration in Path(explored).read_text()
+    assert exploration not in report.read_text()
+
+
+def test_runs_with_the_deployments_own_parameters_do_not_explore(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    own = deployment.run()
+    files = stored(deployment)
+    window = {"window_start": "2026-01-25T00:00:00Z", "window_end": "2026-02-01T00:00:00Z"}
+    for config in ({"max_k": 6}, {"label_model": "another", "representatives": 7}, window):
+        result = deployment.run(config=config)
+        assert deployment.exploration(result) == ""
+    assert deployment.exploration(own) == ""
+    assert stored(deployment).keys() == files.keys()
+    assert not (deployment.storage / "explore").exists()
+
+
+def test_a_stage_of_an_exploration_reads_the_values_of_that_exploration(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    config = {"min_k": 2, "max_k": 2}
+    alone = deployment.run(select="fitted_model", config=config, raise_on_error=False)
+    assert not alone.success
+    assert "This run explores: materialize the whole partition" in failure_messages(alone)[0]
+
+    deployment.run(config=config)
+    again = deployment.run(select="fitted_model", config=config)
+    assert again.output_for_node("fitted_model").k == 2
+
+
+def test_skipped_exploration_leaves_the_event(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    event = deployment.event()
+    result = deployment.run(config={"product": "another"})
+    emitted = result.output_for_node("emitted_event")
+    assert emitted.skipped
+    assert "remains" not in emitted.skipped
+    assert deployment.event() == event
+
+
+def test_values_are_loaded_as_the_partitions_own(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    deployment.run(config={"min_k": 2, "max_k": 2})
+    from trace_clustering_dagster_tests.conftest import STAGES
+
+    defs = dg.Definitions(STAGES, resources=deployment.resources())
+    key = dg.MultiPartitionKey({"date": DAY, "team": "1"})
+    model = defs.load_asset_value("fitted_model", partition_key=key, instance=deployment.instance)
+    assert model.k == 3  # type: ignore[attr-defined]
+
+
+def test_days_are_compared_with_their_like(deploy: Any) -> None:
+    rows = [row | {"timestamp": NOON.replace(day=29)} for row in separated_rows()]
+    deployment = deploy(rows)
+    for day, params in (("2026-01-29", {"max_k": 10}), ("2026-01-30", {}), (DAY, {})):
+        deployment.run(f"{day}|1", **params)
+    shown = command(deployment, "clusters", "--team", "1", "--days", "3")
+    assert "2026-01-29 is left out, it was clustered in another way: max_k 10" in shown
+    as_json = command(deployment, "clusters", "--team", "1", "--days", "3", "--json")
+    compared = json.loads(as_json)
+    assert compared["days"] == ["2026-01-30", DAY]
+    assert compared["left_out"] == {"2026-01-29": {"max_k": 10}}
+
+    deployment.run(f"{DAY}|1", lookback_days=3)
+    alone = command(deployment, "clusters", "--team", "1", "--days", "3")
+    assert "only 2026-01-31 has clusters of team 1 with its parameters" in alone
+    assert "window_days 7" in alone
+
+
+def test_a_value_of_another_team_or_day_is_refused(deploy: Any) -> None:
+    deployment = deploy(separated_rows() + separated_rows(team_id=2))
+    for partition in (f"{DAY}|1", f"{DAY}|2", "2026-01-30|1"):
+        deployment.run(partition)
+    folder = deployment.storage / "trace_ids"
+    own = (folder / DAY / "1.parquet").read_bytes()
+    for other, why in ((f"{DAY}/2", "of team 2"), ("2026-01-30/1", "its window ends at")):
+        (folder / DAY / "1.parquet").write_bytes((folder / f"{other}.parquet").read_bytes())
+        result = deployment.run(select="emitted_event", raise_on_error=False)
+        assert f"holds no trace_ids of partition {DAY}|1: it" in failure_messages(result)[0]
+        assert why in failure_messages(result)[0]
+    (folder / DAY / "1.parquet").write_bytes(own)
+    assert deployment.run(select="emitted_event").success
+
+
+def test_a_runs_config_moves_nothing_that_is_stored(deploy: Any, tmp_path: Path) -> None:
+    from trace_clustering_dagster_tests.conftest import STAGES
+
+    deployment = deploy(separated_rows())
+    elsewhere = str(tmp_path / "elsewhere")
+    for name in ("base_path", "storage", "retention_days"):
+        config = {"resources": {"labels_io_manager": {"config": {name: elsewhere}}}}
+        with pytest.raises(dg.DagsterInvalidConfigError):
+            dg.materialize(
+                STAGES,
+                partition_key=f"{DAY}|1",
+                instance=deployment.instance,
+                resources=deployment.resources(),
+                run_config=config,
+            )
+    assert not Path(elsewhere).exists()
+    assert not deployment.storage.exists()
