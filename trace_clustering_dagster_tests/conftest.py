@@ -229,6 +229,13 @@ class Deployment:
         return run.tags.get(EXPLORES_TAG, "")
 
 
+def as_user(deployment: Deployment, user: str, now: str = "writer") -> Deployment:
+    """The deployment, from now on as another of the server's users."""
+    url = deployment.clickhouse.url.replace(f"{now}@", f"{user}@")
+    deployment.clickhouse = deployment.clickhouse.model_copy(update={"url": url})
+    return deployment
+
+
 @pytest.fixture
 def deploy(tmp_path: Path) -> Any:
     """A function that makes a deployment from rows of the two tables."""

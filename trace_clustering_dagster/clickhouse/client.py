@@ -57,7 +57,7 @@ _REMEDIES = {
     192: f"name another user in {URL_VARIABLE}",
     194: f"set {PASSWORD_VARIABLE}",
     386: _COLUMNS,
-    497: "grant the user SELECT on both tables and INSERT on the events table",
+    497: "grant it to the user: `trace-clustering schema --grants USER` prints all that it needs",
     516: f"check the user in {URL_VARIABLE} and {PASSWORD_VARIABLE}",
 }
 
@@ -232,6 +232,11 @@ class ClickHouse:
                 sql_text("rehearse_insert"), parameters=self._bind({}), settings=self._settings
             )
 
+    def run(self, statement: str) -> None:
+        """Run a statement that has no result."""
+        with self._one_line_failures():
+            self._client.command(statement, settings=self._settings)
+
     def _open(self) -> tuple["Client", str]:
         import clickhouse_connect
 
@@ -325,9 +330,12 @@ class _EmbeddedClickHouse(ClickHouse):
 
     def rehearse_insert(self) -> None:
         folder = self._folder / self._resource.events_table
+        is_new = not folder.exists()
         try:
             folder.mkdir(exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
+            if is_new:
+                folder.rmdir()
         except OSError as error:
             raise dg.Failure(
                 description=f"{folder} cannot be written to: {error.strerror} -> make it writable, "
