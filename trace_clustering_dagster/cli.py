@@ -126,7 +126,8 @@ def check() -> None:
 
     failed = False
     for finding in findings():
-        click.echo(f"{finding.status:8} {_printable(f'{finding.subject}: {finding.text}')}")
+        told = " ".join(_printable(f"{finding.subject}: {finding.text}").split())
+        click.echo(f"{finding.status:8} {told}")
         failed |= finding.status == "failed"
     if failed:
         raise click.exceptions.Exit(1)

@@ -38,13 +38,21 @@ class TeamDayPartitionsDefinition(dg.MultiPartitionsDefinition):
     def has_partition_key(self, partition_key: str) -> bool:
         """Whether ``partition_key`` is ``DAY|TEAM``, with a UTC day that is over."""
         known = super().has_partition_key(partition_key)
-        if not known:
+        last = days.get_last_partition_key()
+        if not known and last:
             logging.getLogger(__name__).warning(
                 "%s is no partition: a key is DAY|TEAM, such as %s|1, where DAY is a UTC day "
                 "that is over, from %s on, and TEAM a positive integer",
                 partition_key,
-                days.get_last_partition_key(),
+                last,
                 days.get_first_partition_key(),
+            )
+        elif not known:
+            logging.getLogger(__name__).warning(
+                "%s is no partition: there is none before %s, the day that %s names, has ended",
+                partition_key,
+                start_date(),
+                START_DATE_VARIABLE,
             )
         return known
 

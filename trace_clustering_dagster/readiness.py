@@ -1,6 +1,9 @@
 """Is a deployment ready to run? One finding for each thing that a run needs."""
 
+import contextlib
 import datetime
+import ipaddress
+import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +14,18 @@ import dagster as dg
 from pydantic import ValidationError
 
 from trace_clustering_dagster.automation_settings import AutomationSettings
-from trace_clustering_dagster.clickhouse.client import ClickHouse, ClickHouseResource
+from trace_clustering_dagster.clickhouse.client import (
+    EMBEDDINGS_MODEL_VARIABLE,
+    PASSWORD_VARIABLE,
+    URL_VARIABLE,
+    ClickHouse,
+    ClickHouseResource,
+)
 from trace_clustering_dagster.clickhouse.queries import (
+    EmbeddingsKind,
     count_team_traces,
     embeddings_columns,
+    embeddings_overview,
     events_columns,
     table_engine,
 )
@@ -24,14 +35,18 @@ from trace_clustering_dagster.clickhouse.schema import (
     is_accepted,
 )
 from trace_clustering_dagster.labeling.labels import NO_MODEL, is_model_configured
-from trace_clustering_dagster.params import ClusteringParams
+from trace_clustering_dagster.params import PARAMS_VARIABLE, ClusteringParams
 from trace_clustering_dagster.storage import (
+    STORAGE_VARIABLE,
+    is_local,
     make_folder,
     storage_failure,
     storage_from_environment,
     write_whole,
 )
 
+# Kinds of rows that are named where none is eligible.
+_KINDS = 5
 # What may differ when an event is emitted again.
 _CHANGING_COLUMNS = {"properties", "created_at", "_timestamp"}
 
@@ -49,13 +64,30 @@ def findings() -> Iterator[Finding]:
 
     Writes no row to ClickHouse and sends no request to the label model.
     """
-    yield from _clickhouse()
+    params = None
+    try:
+        params = ClusteringParams.from_environment()
+        yield Finding("ok", "parameters", _changed(params))
+    except ValueError as error:
+        yield Finding("failed", "parameters", str(error))
+    yield from _clickhouse(params)
     yield _storage()
-    yield _label_model()
+    if params:
+        yield _label_model(params)
     yield _settings()
 
 
-def _clickhouse() -> Iterator[Finding]:
+def _changed(params: ClusteringParams) -> str:
+    defaults = ClusteringParams()
+    changed = [
+        f"{name}={getattr(params, name)}"
+        for name in ClusteringParams.model_fields
+        if getattr(params, name) != getattr(defaults, name)
+    ]
+    return f"{', '.join(changed)} of {PARAMS_VARIABLE}" if changed else "the package's defaults"
+
+
+def _clickhouse(params: ClusteringParams | None) -> Iterator[Finding]:
     try:
         clickhouse = ClickHouseResource.from_environment()
         connection = clickhouse.connect("trace-clustering check")
@@ -66,7 +98,7 @@ def _clickhouse() -> Iterator[Finding]:
     except dg.Failure as failure:
         yield Finding("failed", "ClickHouse", failure.description or "")
         return
-    yield Finding("ok", "ClickHouse", f"{clickhouse.url} answers")
+    yield _answers(clickhouse)
 
     def look(subject: str, at: Callable[[], Finding]) -> Finding:
         try:
@@ -75,9 +107,7 @@ def _clickhouse() -> Iterator[Finding]:
             return Finding("failed", subject, failure.description or "")
 
     subject = f"table {clickhouse.embeddings_table}"
-    embeddings = look(
-        subject, lambda: _columns(subject, embeddings_columns(connection), EMBEDDINGS_COLUMNS)
-    )
+    embeddings = look(subject, lambda: _embeddings(subject, clickhouse, connection))
     yield embeddings
     subject = f"table {clickhouse.events_table}"
     events = look(subject, lambda: _columns(subject, events_columns(connection), EVENTS_COLUMNS))
@@ -85,8 +115,42 @@ def _clickhouse() -> Iterator[Finding]:
     if not clickhouse.is_embedded and events.status == "ok":
         yield look("replacing events", lambda: _replacing(clickhouse, connection))
     yield look("inserting events", lambda: _inserting(connection))
-    if embeddings.status == "ok":
-        yield look("traces", lambda: _traces(connection))
+    if params and embeddings.status != "failed":
+        yield look("traces", lambda: _traces(connection, params))
+
+
+def _answers(clickhouse: ClickHouseResource) -> Finding:
+    url = urlsplit(clickhouse.url)
+    if url.scheme == "http" and os.environ.get(PASSWORD_VARIABLE) and not _is_local(url.hostname):
+        text = f"{clickhouse.url} answers, and the password goes there as plain text over http"
+        remedy = f"use https:// in {URL_VARIABLE}"
+        return Finding("warning", "ClickHouse", f"{text} -> {remedy}")
+    return Finding("ok", "ClickHouse", f"{clickhouse.url} answers")
+
+
+def _is_local(host: str | None) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host or "").is_loopback
+    return host == "localhost"
+
+
+def _embeddings(subject: str, clickhouse: ClickHouseResource, connection: ClickHouse) -> Finding:
+    types = embeddings_columns(connection)
+    if connection.has_model_column:
+        finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
+        if finding.status == "ok" and clickhouse.embeddings_model:
+            text = f"{finding.text}; model_name is one, so {EMBEDDINGS_MODEL_VARIABLE} is not used"
+            return Finding("warning", subject, f"{text} -> unset it")
+        return finding
+    del types["model_name"]
+    finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
+    if finding.status == "failed":
+        return finding
+    if clickhouse.table_model:
+        text = f"{finding.text}; without model_name, all are of the model {clickhouse.table_model}"
+        return Finding("ok", subject, text)
+    text = f"{finding.text}; without model_name, and the table's name says none either"
+    return Finding("warning", subject, f"{text} -> name the model in {EMBEDDINGS_MODEL_VARIABLE}")
 
 
 def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) -> Finding:
@@ -130,9 +194,8 @@ def _inserting(connection: ClickHouse) -> Finding:
     return Finding("ok", "inserting events", "permitted; no row was written")
 
 
-def _traces(connection: ClickHouse) -> Finding:
+def _traces(connection: ClickHouse, params: ClusteringParams) -> Finding:
     day = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
-    params = ClusteringParams()
     counts = count_team_traces(connection, day, params).values()
     eligible = [count for count in counts if count >= params.min_traces]
     window = f"in the {params.lookback_days} days up to {day}"
@@ -142,12 +205,30 @@ def _traces(connection: ClickHouse) -> Finding:
     )
     if eligible:
         return Finding("ok", "traces", text)
+    kinds = embeddings_overview(connection, _KINDS + 1)
+    if not kinds:
+        return Finding("warning", "traces", f"{text} -> write embeddings: the table has no row")
+    wanted = (
+        f"product={params.product}, document_type={' or '.join(params.document_types)}, "
+        f"rendering={' or '.join(params.renderings)}"
+    )
     return Finding(
         "warning",
         "traces",
-        f"{text} -> are there embeddings of these days, with product={params.product}, "
-        f"document_type={params.document_type}, and rendering {' or '.join(params.renderings)}?",
+        f"{text}; the table's newest row is of {kinds[0].newest_day}: {_in_words(kinds)} -> write "
+        f"embeddings of these days, run an earlier one, or name what there is in {PARAMS_VARIABLE} "
+        f"(now {wanted})",
     )
+
+
+def _in_words(kinds: list[EmbeddingsKind]) -> str:
+    told = [
+        f"{kind.rows:,} rows up to {kind.newest_day} with product={kind.product[:100]}, "
+        f"document_type={kind.document_type[:100]}, rendering={kind.rendering[:100]}, "
+        f"model_name={kind.model_name[:100]}"
+        for kind in kinds[:_KINDS]
+    ]
+    return "; ".join(told) + ("; and others" if len(kinds) > _KINDS else "")
 
 
 def _storage() -> Finding:
@@ -158,18 +239,38 @@ def _storage() -> Finding:
     except ValueError as error:
         return Finding("failed", "storage", str(error))
     path = UPath(storage).absolute() / f"check-{uuid.uuid4().hex}"
+    new = [f for f in path.parents if is_local(path) and not f.exists()]  # the innermost first
     try:
         make_folder(path.parent)
         write_whole(path, b"can be removed")
-        path.read_bytes()
-        path.unlink()
+        try:
+            path.read_bytes()
+        finally:
+            # a look first, as unlink takes, may be refused as well
+            path.fs.rm_file(path.path)
     except Exception as error:  # of the object store's library, as it likes
         failure = storage_failure(storage, path, error)
         return Finding("failed", "storage", failure.description or "")
-    return Finding("ok", "storage", f"{storage} can be written to and read from")
+    finally:
+        with contextlib.suppress(OSError):  # there is something in it by now
+            for folder in new:
+                folder.rmdir()
+    text = f"{storage} can be written to and read from"
+    is_relative = "://" not in storage and not os.path.isabs(storage)
+    if is_relative and not _is_embedded():
+        problem = f"{text}, but is another folder for each folder that a process starts in"
+        remedy = f"name it from / on, or an object store, in {STORAGE_VARIABLE}"
+        return Finding("warning", "storage", f"{problem} -> {remedy}")
+    return Finding("ok", "storage", text)
 
 
-def _label_model() -> Finding:
+def _is_embedded() -> bool:
+    with contextlib.suppress(ValidationError):
+        return ClickHouseResource.from_environment().is_embedded
+    return False
+
+
+def _label_model(params: ClusteringParams) -> Finding:
     from trace_clustering_dagster.labeling.model import server_url
 
     if not is_model_configured():
@@ -184,7 +285,7 @@ def _label_model() -> Finding:
         # a mistyped URL may hold a password: do not repeat it
         text = "OPENAI_BASE_URL is no URL -> use http://host:port/v1 or https://host/v1"
         return Finding("failed", "label model", text)
-    text = f"{ClusteringParams().label_model} at {host}; no request was sent"
+    text = f"{params.label_model} at {host}; no request was sent"
     return Finding("ok", "label model", text)
 
 
@@ -192,11 +293,15 @@ def _settings() -> Finding:
     try:
         # wrong ones are told as soon as the code is imported
         from trace_clustering_dagster.automation import cron_schedule
-        from trace_clustering_dagster.partitions import start_date
+        from trace_clustering_dagster.partitions import START_DATE_VARIABLE, start_date
         from trace_clustering_dagster.retention import days
 
         for read in (start_date, days, cron_schedule, AutomationSettings.from_environment):
             read()
     except ValueError as error:
         return Finding("failed", "settings", str(error))
+    start, today = start_date(), datetime.datetime.now(datetime.timezone.utc).date()
+    if datetime.date.fromisoformat(start) >= today:
+        problem = f"{START_DATE_VARIABLE}={start} has not ended yet: there is no day to run"
+        return Finding("warning", "settings", f"{problem} -> name an earlier day")
     return Finding("ok", "settings", "dates, retention and automation can be read")

@@ -85,6 +85,13 @@ def test_partition_of_no_team_is_refused(environment: dict[str, str], partition:
     assert not Path(environment["TRACE_CLUSTERING_STORAGE"]).exists()
 
 
+def test_partition_before_the_first_day_has_ended_is_refused(environment: dict[str, str]) -> None:
+    done = materialize({**environment, "TRACE_CLUSTERING_START_DATE": "2999-12-31"})
+    assert done.returncode != 0
+    said = f"{DAY}|1 is no partition: there is none before 2999-12-31, the day that "
+    assert f"{said}TRACE_CLUSTERING_START_DATE names, has ended" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -355,6 +362,18 @@ def test_demo_data_can_be_clustered(tmp_path: Path) -> None:
         "no clusters of team 3"
         in CliRunner().invoke(main, ["clusters", "--team", "3"], env=environment).output
     )
+
+
+@pytest.mark.parametrize("below", ["/sys", "file"])
+def test_demo_data_that_cannot_be_written_is_told_of_in_one_line(
+    tmp_path: Path, below: str
+) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / below / "demo"
+    shown = CliRunner().invoke(main, ["demo-data", str(folder)])
+    assert shown.exit_code == 1
+    assert shown.output.startswith(f"Error: {folder}: ")
+    assert shown.output.count("\n") == 1
 
 
 def test_run_loads_neither_scikit_learn_nor_a_model_client(deployment: Deployment) -> None:

@@ -266,3 +266,18 @@ def test_nothing_of_s3_is_imported_before_it_is_used() -> None:
         env={**os.environ, "TRACE_CLUSTERING_STORAGE": "s3://bucket/prefix"},
         check=True,
     )
+
+
+def test_check_leaves_nothing_behind_where_it_may_not_read(
+    store: ObjectStore, stored: Deployment
+) -> None:
+    store.faults = lambda request: WRONG_KEY if request.startswith(("GET", "HEAD")) else None
+    environment = {
+        "TRACE_CLUSTERING_STORAGE": str(stored.storage),
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": "chdb:///no/warehouse/here",
+    }
+    shown = CliRunner().invoke(main, ["check"], env=environment)
+    (line,) = (line for line in shown.output.splitlines() if " storage: " in line)
+    assert line.startswith("failed")
+    assert any(request.startswith("PUT") for request in store.requests)
+    assert store.objects(bucket(stored)) == {}

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster_tests.clickhouse.test_posthog_names import as_table_of_a_model
 from trace_clustering_dagster_tests.conftest import (
     NOON,
     Deployment,
@@ -102,7 +103,7 @@ def test_missing_rights_fail_with_the_grant_that_is_missing(
     code, found = check(as_user(deployment, "blind"))
     assert with_status(found, "failed") == {TABLES[0], "inserting events"}
     for subject in with_status(found, "failed"):
-        assert "grant the user SELECT on both tables and INSERT on" in found[subject][1]
+        assert "`trace-clustering schema --grants USER` prints all" in found[subject][1]
     assert found["replacing events"][0] == "ok"
     deployment = deploy_server(separated_rows(), database="limited")
     _, found = check(as_user(deployment, "frozen"))
@@ -243,11 +244,150 @@ def test_engine_of_what_is_behind_a_table_counts(
     assert "no view, in TRACE_CLUSTERING_EVENTS_TABLE" in found["inserting events"][1]
 
 
-def test_no_eligible_team_is_warned_of(make_deployment: Any, check: Check) -> None:
-    code, found = check(make_deployment([embedding_row("t", [1.0], timestamp=yesterday())]))
+def test_no_eligible_team_is_warned_of_with_what_there_is(
+    make_deployment: Any, check: Check
+) -> None:
+    rows = [embedding_row("t", [1.0], timestamp=yesterday())]
+    other = {"product": "support-bot", "rendering": "trace", "timestamp": NOON}
+    rows += [embedding_row(f"t{i}", [1.0], **other) for i in range(1200)]
+    code, found = check(make_deployment(rows))
     assert (code, found["traces"][0]) == (0, "warning")
-    assert "0 of 1 teams have 20 or more" in found["traces"][1]
-    assert "product=llm-analytics" in found["traces"][1]
+    day = yesterday().date()
+    assert found["traces"][1] == (
+        f"in the 7 days up to {day}, 0 of 1 teams have 20 or more eligible traces, 0 in all; the "
+        f"table's newest row is of {day}: 1 rows up to {day} with product=llm-analytics, "
+        "document_type=llm-trace-summary, rendering=llma_trace_detailed, model_name=test-model; "
+        "1,200 rows up to 2026-01-31 with product=support-bot, document_type=llm-trace-summary, "
+        "rendering=trace, model_name=test-model -> write embeddings of these days, run an earlier "
+        "one, or name what there is in TRACE_CLUSTERING_PARAMS (now product=llm-analytics, "
+        "document_type=llm-trace-summary or llm-trace-summary-detailed or "
+        "llm-trace-summary-minimal, rendering=llma_trace_detailed or detailed or "
+        "llma_trace_minimal or minimal)"
+    )
+
+
+def test_few_of_many_kinds_of_rows_are_told_in_one_line(make_deployment: Any, check: Check) -> None:
+    hostile = "\n\x1b[31m\nok       storage: " + "x" * 5000
+    rows = [
+        embedding_row("t", [1.0], model_name=f"{i}{hostile}", timestamp=NOON) for i in range(30)
+    ]
+    _, found = check(make_deployment(rows))
+    assert found["traces"][0] == "warning"
+    assert found["traces"][1].count("1 rows up to 2026-01-31") == 5
+    assert "; and others -> " in found["traces"][1]
+    assert len(found["traces"][1]) < 2500
+    _, found = check(make_deployment([]))
+    assert found["traces"][1].endswith(" -> write embeddings: the table has no row")
+
+
+def test_parameters_of_the_deployment_are_those_that_count(
+    make_deployment: Any, check: Check
+) -> None:
+    other = {"product": "support-bot", "document_type": "ours", "timestamp": yesterday()}
+    deployment = make_deployment([embedding_row(f"t{i}", [1.0], **other) for i in range(9)])
+    params = {"product": "support-bot", "document_type": "ours", "min_traces": 5}
+    given = {
+        "TRACE_CLUSTERING_PARAMS": json.dumps(params | {"label_model": "llama3.1"}),
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+    }
+    code, found = check(deployment, **given)
+    assert code == 0
+    assert found["traces"][0] == "ok"
+    assert "1 of 1 teams have 5 or more eligible traces, 9 in all" in found["traces"][1]
+    assert found["label model"][1] == "llama3.1 at 127.0.0.1; no request was sent"
+    assert found["parameters"][1] == (
+        "min_traces=5, product=support-bot, document_type=ours, label_model=llama3.1 of "
+        "TRACE_CLUSTERING_PARAMS"
+    )
+    _, found = check(deployment)
+    assert found["parameters"] == ("ok", "the package's defaults")
+    _, found = check(deployment, TRACE_CLUSTERING_PARAMS='{"max_k": 1}')
+    assert found["parameters"][0] == "failed"
+    assert found["parameters"][1].startswith("TRACE_CLUSTERING_PARAMS: max_k=1 is too small")
+    assert with_status(found, "failed") == {"parameters"}
+
+
+def test_table_of_a_model_is_told_of(
+    make_deployment: Any, check: Check, request: pytest.FixtureRequest
+) -> None:
+    def text(deployment: Deployment, **environment: str) -> tuple[str, str]:
+        table = deployment.clickhouse.embeddings_table
+        _, found = check(deployment, TRACE_CLUSTERING_EMBEDDINGS_TABLE=table, **environment)
+        assert with_status(found, "failed") == set()
+        return found[f"table {table}"]
+
+    rows = [row | {"timestamp": yesterday()} for row in separated_rows()]
+    deployment = make_deployment(rows)
+    named = as_table_of_a_model(deployment, request, "posthog_document_embeddings_m_1")
+    unnamed = as_table_of_a_model(deployment, request, "vectors")
+    columns = "8 columns can be read and have the needed types; without model_name, "
+    assert text(named) == ("ok", f"{columns}all are of the model m_1")
+    model = {"TRACE_CLUSTERING_EMBEDDINGS_MODEL": "mine"}
+    for each in (named, unnamed):
+        assert text(each, **model) == ("ok", f"{columns}all are of the model mine")
+    assert text(unnamed) == (
+        "warning",
+        f"{columns}and the table's name says none either -> name the model in "
+        "TRACE_CLUSTERING_EMBEDDINGS_MODEL",
+    )
+    assert text(deployment, **model) == (
+        "warning",
+        "9 columns can be read and have the needed types; model_name is one, so "
+        "TRACE_CLUSTERING_EMBEDDINGS_MODEL is not used -> unset it",
+    )
+
+
+def test_password_over_plain_http_is_warned_of(
+    deploy_server: Any, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = deploy_server([])
+    elsewhere = deployment.clickhouse.url.replace("127.0.0.1", "0.0.0.0")
+    for url, status in ((deployment.clickhouse.url, "ok"), (elsewhere, "warning")):
+        _, found = check(TRACE_CLUSTERING_CLICKHOUSE_URL=url)
+        assert found["ClickHouse"][0] == status
+    assert "use https:// in TRACE_CLUSTERING_CLICKHOUSE_URL" in found["ClickHouse"][1]
+    assert SERVER_PASSWORD not in str(found)
+    monkeypatch.delenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD")
+    _, found = check(TRACE_CLUSTERING_CLICKHOUSE_URL=elsewhere.replace("writer@", "default@"))
+    assert found["ClickHouse"][0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("days", "status"), [(-1, "ok"), (0, "warning"), (1, "warning"), (400, "warning")]
+)
+def test_first_day_that_has_not_ended_is_warned_of(check: Check, days: int, status: str) -> None:
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    start = str(today + datetime.timedelta(days=days))
+    _, found = check(TRACE_CLUSTERING_START_DATE=start)
+    assert found["settings"][0] == status
+    if status == "warning":
+        assert f"TRACE_CLUSTERING_START_DATE={start} has not ended yet" in found["settings"][1]
+
+
+def test_folders_that_were_not_there_are_not_there_afterwards(
+    deploy: Any, check: Check, tmp_path: Path
+) -> None:
+    deployment = deploy(separated_rows())
+    events = Path(deployment.clickhouse.url.removeprefix("chdb://")) / "events"
+    (events / "part-0.parquet").unlink()
+    events.rmdir()
+    (tmp_path / "there").mkdir()
+    _, found = check(deployment, TRACE_CLUSTERING_STORAGE=str(tmp_path / "there" / "a" / "b"))
+    assert found["storage"][0] == found["inserting events"][0] == "ok"
+    assert list((tmp_path / "there").iterdir()) == []
+    assert not events.exists()
+
+
+def test_storage_relative_to_wherever_a_process_starts(
+    deploy: Any, deploy_server: Any, check: Check, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for home, status in ((deploy, "ok"), (deploy_server, "warning")):
+        _, found = check(home(separated_rows()), TRACE_CLUSTERING_STORAGE="")
+        assert found["storage"][0] == status
+        assert not (tmp_path / ".dagster").exists()
+    assert ".dagster/assets can be written to and read from, but" in found["storage"][1]
+    assert "TRACE_CLUSTERING_STORAGE" in found["storage"][1]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +423,7 @@ def test_unreachable_clickhouse_does_not_hide_the_rest(
     _, found = check(
         **{f"TRACE_CLUSTERING_CLICKHOUSE_{name}": value for name, value in given.items()}
     )
-    assert set(found) == {"ClickHouse", "storage", "label model", "settings"}
+    assert set(found) == {"parameters", "ClickHouse", "storage", "label model", "settings"}
     assert with_status(found, "failed") == {"ClickHouse"}
     assert text in found["ClickHouse"][1]
     assert "hunter2" not in str(found)

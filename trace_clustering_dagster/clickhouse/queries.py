@@ -49,6 +49,17 @@ class TableEngine(NamedTuple):
     sorting_key: str
 
 
+class EmbeddingsKind(NamedTuple):
+    """Rows of the embeddings table that are alike, how many, and the day of the newest (UTC)."""
+
+    product: str
+    document_type: str
+    rendering: str
+    model_name: str
+    rows: int
+    newest_day: datetime.date
+
+
 def sample_traces(
     clickhouse: "ClickHouse", team_id: int, day: datetime.date, params: "ClusteringParams"
 ) -> TraceSample:
@@ -314,6 +325,12 @@ def count_traces(clickhouse: "ClickHouse", team_id: int) -> int:
     """Distinct traces of a team over all time; 0 if there is no such team."""
     ((count,),) = clickhouse.rows("team_traces", {"team_id": team_id})
     return int(count)
+
+
+def embeddings_overview(clickhouse: "ClickHouse", limit: int) -> list[EmbeddingsKind]:
+    """Which kinds of rows the embeddings table has, of any team and time, the newest first."""
+    rows = clickhouse.rows("embeddings_overview", {"limit": limit})
+    return [EmbeddingsKind(*row) for row in rows]
 
 
 def embeddings_columns(clickhouse: "ClickHouse") -> dict[str, str]:

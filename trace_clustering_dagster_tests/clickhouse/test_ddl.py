@@ -97,6 +97,20 @@ def test_tables_are_created_by_the_command(
     assert not CliRunner().invoke(main, ["check"], env=environment).exit_code
 
 
+def test_time_to_live_can_be_uncommented(deploy_server: Any, clickhouse_server: Server) -> None:
+    def uncommented(sql: str) -> str:
+        assert sql.count("-- TTL ") == 1
+        return sql.replace("-- TTL ", "TTL ")
+
+    database = deploy_server([], alter=uncommented).clickhouse.database
+    created = clickhouse_server.client(database=database).command(
+        "SELECT create_table_query FROM system.tables WHERE name = 'posthog_document_embeddings' "
+        "AND database = currentDatabase()"
+    )
+    assert "PARTITION BY toYYYYMM(timestamp)" in str(created)
+    assert "TTL toDateTime(timestamp) + toIntervalMonth(3)" in str(created)
+
+
 @pytest.mark.parametrize(
     ("user", "database", "text"),
     [
