@@ -93,11 +93,14 @@ def trace_clustering_coordinator(
             return dg.SkipReason("another evaluation is requesting runs: left to the next tick")
         now = datetime.datetime.now(datetime.timezone.utc)
         under_care = closed_days(now, settings, first=days.start.date())
+        if not under_care:
+            return dg.SkipReason(f"no day since {days.start.date()} is over and settled yet")
         connection = clickhouse.connect(COORDINATOR, DISCOVERY_TIMEOUT_SECONDS)
+        counts = count_team_traces(connection, under_care, params, at_most=params.min_traces)
         traces = {
             TeamDay(day, team_id): count
-            for day in under_care
-            for team_id, count in count_team_traces(connection, day, params).items()
+            for day, teams_of_day in counts.items()
+            for team_id, count in teams_of_day.items()
         }
     # In this order nothing is requested again: what is launched after the first look is in the
     # ticks, and what ends after the second is materialised.
