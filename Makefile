@@ -25,8 +25,9 @@ demo: $(INSTALLED)
 	@$(BIN)/trace-clustering clusters --team 1
 	@echo
 	@echo "The report, for a browser: $$($(BIN)/trace-clustering report --team 1)"
-	@echo "Next: 'make ui' opens the same assets at http://localhost:3000, and clusters team 2 of the"
-	@echo "sample warehouse by itself. README.md says how to point it at your own ClickHouse."
+	@echo "Next: 'make ui' opens the same assets at http://localhost:3000, and by itself clusters team 2"
+	@echo "of the sample warehouse, and the day before yesterday of teams 1 and 2. README.md says how to"
+	@echo "point it at your own ClickHouse."
 
 ui: $(INSTALLED)
 	@test -d .dagster/warehouse || $(BIN)/trace-clustering demo-data .dagster/warehouse
