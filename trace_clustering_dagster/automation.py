@@ -36,6 +36,7 @@ from trace_clustering_dagster.coordination import (
     next_step,
     pause_after,
 )
+from trace_clustering_dagster.exploration import is_exploring
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster.partitions import TEAMS, days, teams
 from trace_clustering_dagster.runs import (
@@ -125,7 +126,7 @@ def trace_clustering_coordinator(
         }
     # In this order nothing is requested again: what is launched after the first look is in the
     # ticks, and what ends after the second has its outcome.
-    runs = past_runs(context.instance, under_care)
+    runs = past_runs(context.instance, under_care, params)
     runs += being_launched(ticks, {run.run_id for run in runs})
     done = with_outcome(context.instance, traces)
     decisions = decide(now, settings, traces, params.min_traces, runs, done)
@@ -205,7 +206,7 @@ def cron_schedule() -> str:
     "team. Steps aside while the coordinator is on.",
 )
 def daily_trace_clustering(
-    context: dg.ScheduleEvaluationContext,
+    context: dg.ScheduleEvaluationContext, params: ClusteringParams
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """A run for each registered team that has none yet, however few its traces are."""
     with one_line_errors():
@@ -221,7 +222,7 @@ def daily_trace_clustering(
         return dg.SkipReason(f"{day} is before TRACE_CLUSTERING_START_DATE={days.start.date()}")
     registered, _ = registered_teams(context.instance)
     wanted = {TeamDay(day, team_id) for team_id in registered if is_listed(team_id, settings)}
-    runs = past_runs(context.instance, [day])
+    runs = past_runs(context.instance, [day], params)
     runs += being_launched(ticks, {run.run_id for run in runs})
     active = {run.team_day for run in runs if run.status == "active"}
     missing = sorted(wanted - active - with_outcome(context.instance, wanted))
@@ -298,8 +299,9 @@ def _day_in_words(day: Mapping[str, Any]) -> str:
     description="Says of every failed run in one line what failed, why, and what happens next; "
     "alerts TRACE_CLUSTERING_ALERT_URL when nothing happens next without a person.",
 )
-def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
-    """One line in the log for each failed run, and an alert where a person is needed."""
+def trace_clustering_failure(context: dg.RunFailureSensorContext, params: ClusteringParams) -> None:
+    """One line in the log for each failed run, and an alert where a person is needed. Whoever
+    explores is there already."""
     run = context.dagster_run
     # a run that is ended from outside fails once there, and once more in its own process
     (first, *_) = context.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
@@ -309,7 +311,8 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
     settings = AutomationSettings.valid_part_of_environment()
     stage, reason = _what_failed(context)
     attempt = attempt_of(run)
-    next_step = _what_is_next(context, settings)
+    explores = is_exploring(run, params)
+    next_step = "" if explores else _what_is_next(context, settings, params)
     facts = {
         "team": run.tags.get(TEAM_TAG, ""),
         "day": run.tags.get(DAY_TAG, ""),
@@ -321,6 +324,8 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
     }
     subject = "team {team}, {day}".format(**facts) if facts["team"] else f"job {run.job_name}"
     which = f" in attempt {attempt} of {settings.max_attempts}" if attempt else ""
+    if explores:
+        which = " in a run that explores"
     remedy = "mend the cause" + (
         f", then materialise {context.partition_key} again" if facts["team"] else ""
     )
@@ -329,7 +334,7 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
         f"{next_step or f'no further attempt: {remedy}'} (run {run.run_id})"
     )
     context.log.error(text)
-    if settings.alert_url and not next_step:
+    if settings.alert_url and not next_step and not explores:
         problem = _post(str(settings.alert_url), {"text": text, **facts})
         if problem:
             context.log.warning(
@@ -338,7 +343,9 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
             )
 
 
-def _what_is_next(context: dg.RunFailureSensorContext, settings: AutomationSettings) -> str:
+def _what_is_next(
+    context: dg.RunFailureSensorContext, settings: AutomationSettings, deployment: ClusteringParams
+) -> str:
     """What the coordinator does about the failed run; "" if nothing."""
     tags, instance = context.dagster_run.tags, context.instance
     if settings.automation == "off" or not is_on(instance, COORDINATOR):
@@ -350,7 +357,7 @@ def _what_is_next(context: dg.RunFailureSensorContext, settings: AutomationSetti
     if not is_listed(team_day.team_id, settings) or with_outcome(instance, [team_day]):
         return ""
     now = datetime.datetime.now(datetime.timezone.utc)
-    runs = past_runs(instance, [team_day.day], team_day.team_id)
+    runs = past_runs(instance, [team_day.day], deployment, team_day.team_id)
     if was_canceled(instance, context.dagster_run.run_id):
         runs = [
             replace(run, status="canceled") if run.run_id == context.dagster_run.run_id else run

@@ -12,6 +12,8 @@ import dagster as dg
 
 from trace_clustering_dagster.assets import emitted_event
 from trace_clustering_dagster.coordination import PastRun, TeamDay
+from trace_clustering_dagster.exploration import EXPLORES_TAG, is_exploring
+from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster.partitions import TEAMS, day_and_team, teams
 
 ATTEMPT_TAG = "trace_clustering/attempt"
@@ -24,10 +26,13 @@ LAUNCHING = datetime.timedelta(minutes=10)
 
 
 def past_runs(
-    instance: dg.DagsterInstance, days: Iterable[datetime.date], team_id: int | None = None
+    instance: dg.DagsterInstance,
+    days: Iterable[datetime.date],
+    deployment: ClusteringParams,
+    team_id: int | None = None,
 ) -> list[PastRun]:
     """The runs of the days, whoever launched them, the first created first; of one team, if it is
-    given.
+    given. Runs that explore are none of them.
 
     A run that was created, but never queued, does not count for longer than a launch takes: its
     daemon was killed in between. Dagster queues that very run when it is requested again.
@@ -58,12 +63,13 @@ def past_runs(
             record.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED
             or record.create_timestamp > abandoned
         )
+        and not is_exploring(record.dagster_run, deployment)
     ]
 
 
 def with_outcome(instance: dg.DagsterInstance, team_days: Iterable[TeamDay]) -> set[TeamDay]:
-    """Those of the team-days that have an outcome, made by whatever run: an event, or a skip with
-    its reason."""
+    """Those of the team-days that have an outcome, made by whatever run that does not explore: an
+    event, or a skip with its reason."""
     by_key = {team_day.partition_key: team_day for team_day in team_days}
     if not by_key:
         return set()
@@ -71,7 +77,38 @@ def with_outcome(instance: dg.DagsterInstance, team_days: Iterable[TeamDay]) -> 
     found = instance.get_latest_storage_id_by_partition(
         emitted_event.key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(by_key)
     )
-    return {by_key[key] for key in found}
+    explorers = _explorers(instance, {by_key[key] for key in found})
+    return {
+        by_key[key]
+        for key in found
+        if by_key[key] not in explorers or _has_other(instance, key, explorers[by_key[key]])
+    }
+
+
+def _explorers(
+    instance: dg.DagsterInstance, team_days: Iterable[TeamDay]
+) -> dict[TeamDay, set[str]]:
+    """The ids of the runs that explored, by team-day; those without any are missing."""
+    wanted = set(team_days)
+    digits = [value for _, values in instance.get_run_tags([EXPLORES_TAG]) for value in values]
+    if not wanted or not digits:
+        return {}
+    days = sorted({str(team_day.day) for team_day in wanted})
+    explorers: dict[TeamDay, set[str]] = {}
+    for run in instance.get_runs(dg.RunsFilter(tags={EXPLORES_TAG: digits, DAY_TAG: days})):
+        if (team_day := team_day_of(run)) in wanted:
+            explorers.setdefault(team_day, set()).add(run.run_id)
+    return explorers
+
+
+def _has_other(instance: dg.DagsterInstance, partition_key: str, run_ids: set[str]) -> bool:
+    """Whether a run that is none of these made an outcome, too."""
+    found = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=emitted_event.key, asset_partitions=[partition_key]),
+        # each of them makes one at most
+        limit=len(run_ids) + 1,
+    )
+    return any(record.run_id not in run_ids for record in found.records)
 
 
 def registered_teams(instance: dg.DagsterInstance) -> tuple[set[int], list[str]]:

@@ -549,9 +549,10 @@ def test_schedule_requests_registered_teams_that_have_no_run(
 
     def tick() -> Any:
         with dg.build_schedule_context(
-            home.instance,
-            datetime.datetime(2026, 2, 1, 1, tzinfo=UTC),
+            instance=home.instance,
+            scheduled_execution_time=datetime.datetime(2026, 2, 1, 1, tzinfo=UTC),
             repository_def=defs.get_repository_def(),
+            resources={"params": ClusteringParams()},
         ) as context:
             return automation.daily_trace_clustering.evaluate_tick(context)
 
@@ -669,6 +670,7 @@ def test_failure_is_told_with_what_really_happens_next(
             dagster_instance=instance,
             dagster_run=result.dagster_run,
             dagster_event=result.get_run_failure_event(),
+            resources={"params": ClusteringParams()},
         ).for_run_failure() as context:
             automation.trace_clustering_failure(context)
     assert sum(runs_read) <= 1, "no runs of other teams"
