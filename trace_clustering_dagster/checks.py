@@ -1,6 +1,9 @@
 """Asset checks: what a person should look at, and what to do about it. They warn and block nothing.
 
 Each is evaluated by its asset as it runs: a check of its own would load every partition.
+
+The UI renders descriptions as Markdown. Text that others wrote - of traces, of a language model, of
+whoever writes the embeddings - goes into the metadata, which it shows as text.
 """
 
 import warnings
@@ -93,7 +96,11 @@ def check_vectors(sample: TraceSample, embeddings: TraceEmbeddings) -> dg.AssetC
     """The result of ``EMBEDDINGS_CHECKS``."""
     name = "vectors_valid"
     left_out = sum(embeddings.left_out.values())
-    metadata = {"valid": len(embeddings), "left_out": left_out}
+    metadata = {
+        "valid": len(embeddings),
+        "left_out": left_out,
+        "model_name": dg.MetadataValue.text(sample.model_name),
+    }
     if not sample.trace_ids:
         return _passed(name, "there is no vector to look at", metadata)
     if not left_out:
@@ -101,7 +108,7 @@ def check_vectors(sample: TraceSample, embeddings: TraceEmbeddings) -> dg.AssetC
     return _warning(
         name,
         f"of {len(sample.trace_ids)} vectors{in_words(embeddings.left_out)}. Look at what writes "
-        f"the embeddings of {sample.model_name}; when it is mended, materialise the partition "
+        "the embeddings of the model named below; when it is mended, materialise the partition "
         "again",
         metadata,
     )

@@ -48,7 +48,15 @@ def demo_data(directory: Path) -> None:
     from trace_clustering_dagster.demo import write_demo_warehouse
 
     yesterday = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
-    written = write_demo_warehouse(directory, end=yesterday, progress=click.echo)
+    try:
+        # before the work that takes seconds
+        directory.mkdir(parents=True, exist_ok=True)
+        written = write_demo_warehouse(directory, end=yesterday, progress=click.echo)
+    except OSError as error:
+        raise click.ClickException(
+            f"{error.filename or directory}: {error.strerror or error}. Name a folder that this "
+            "user may write to, on a disk with 10 MB of space"
+        ) from None
     teams = ", ".join(f"team {team}: {count}" for team, count in written.traces.items())
     click.echo(
         f"Sample warehouse in {directory}: {written.first_day} to {written.last_day}, traces of "
@@ -60,19 +68,52 @@ def demo_data(directory: Path) -> None:
 @click.option(
     "--cluster", help="Replicated and Distributed tables, on all servers of this cluster."
 )
+@click.option(
+    "--grants", "user", metavar="USER", help="Print the rights that this user needs instead."
+)
 @click.option("--read", is_flag=True, help="Print the query that reads the clusters back instead.")
-def schema(cluster: str | None, read: bool) -> None:
-    """Print the SQL that creates the two tables, for whoever has none. It runs nothing."""
-    from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-    from trace_clustering_dagster.clickhouse.ddl import create_tables, read_clusters
+@click.option(
+    "--apply", "apply_", is_flag=True, help="Create the tables on the server, print what was done."
+)
+def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> None:
+    """Print the SQL that creates the two tables, for whoever has none.
 
+    It runs nothing without --apply.
+    """
+    from trace_clustering_dagster.clickhouse.client import URL_VARIABLE, ClickHouseResource
+    from trace_clustering_dagster.clickhouse.ddl import (
+        apply_tables,
+        create_tables,
+        grant_rights,
+        read_clusters,
+    )
+
+    if read and (apply_ or user or cluster):
+        raise click.UsageError("--read goes with no other option: it prints one query")
+    if user and apply_:
+        raise click.UsageError("--grants only prints: whoever manages access runs the statements")
     with _failures_as_one_line():
         clickhouse = ClickHouseResource.from_environment()
+    if read:
+        click.echo(read_clusters(clickhouse), nl=False)
+        return
     try:
-        sql = read_clusters(clickhouse) if read else create_tables(clickhouse, cluster)
+        sql = (
+            grant_rights(clickhouse, user, cluster) if user else create_tables(clickhouse, cluster)
+        )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--cluster") from None
-    click.echo(sql, nl=False)
+    if not apply_:
+        click.echo(sql, nl=False)
+        return
+    if clickhouse.is_embedded:
+        raise click.ClickException(
+            f"--apply needs a ClickHouse server: {clickhouse.url} is an embedded warehouse, which "
+            f"has no tables to create. Name a server in {URL_VARIABLE}"
+        )
+    with _failures_as_one_line():
+        for line in apply_tables(clickhouse.connect("trace-clustering schema"), sql):
+            click.echo(_printable(line))
 
 
 @main.command()

@@ -14,13 +14,18 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import dagster as dg
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 
 PARAMS_VARIABLE = "TRACE_CLUSTERING_PARAMS"
 # The sums of a sweep take memory with n * max_k^2 / 2: 0.3 GB for 2,000 traces at this bound.
 MAX_K = 200
 # US dollars for a million prompt and completion tokens (OpenAI's price list).
 GPT_4O_MINI_PRICES = (0.15, 0.60)
+# What PostHog calls the embedded summaries of traces: at first the one document type and the
+# renderings that begin with llma_, then a document type for each rendering.
+DOCUMENT_TYPES = ["llm-trace-summary", "llm-trace-summary-detailed", "llm-trace-summary-minimal"]
+RENDERINGS = ["llma_trace_detailed", "detailed", "llma_trace_minimal", "minimal"]
+NEWER_NAMES = (*DOCUMENT_TYPES[1:], "detailed", "minimal")
 # With the window, what decides which traces a run clusters, and which fit.
 DECIDING = (
     "max_samples",
@@ -90,11 +95,13 @@ class ClusteringParams(dg.ConfigurableResource):
         description="Traces nearest to each centroid that the labels are made from.",
     )
     product: str = Field(default="llm-analytics", description="Embeddings with this product.")
-    document_type: str = Field(
-        default="llm-trace-summary", description="Embeddings with this document type."
+    # Any: of Dagster's configuration types the only one that takes a string as well as a list
+    document_type: Any = Field(
+        default=DOCUMENT_TYPES,
+        description="Embeddings with this document type, or with one of a list of them.",
     )
     renderings: list[str] = Field(
-        default=["llma_trace_detailed", "llma_trace_minimal"],
+        default=RENDERINGS,
         description="Renderings to use. A trace that has several is taken in the first of them.",
     )
     model_name: str | None = Field(
@@ -239,6 +246,16 @@ class ClusteringParams(dg.ConfigurableResource):
         window = [time.isoformat() for time in explicit] if explicit else self.lookback_days
         return {"window": window, **{name: getattr(self, name) for name in DECIDING}}
 
+    @field_validator("document_type")
+    @classmethod
+    def _check_document_type(cls, given: Any) -> str | list[str]:
+        names = listed(given)
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"document_type={given!r:.100} selects no trace: use one name or a list of names"
+            )
+        return names[0] if len(names) == 1 else names
+
     @model_validator(mode="after")
     def _check(self) -> "ClusteringParams":
         if self.min_k > self.max_k:
@@ -253,6 +270,11 @@ class ClusteringParams(dg.ConfigurableResource):
             raise ValueError("renderings=[] selects no trace: name at least one rendering")
         self.explicit_window()
         return self
+
+    @property
+    def document_types(self) -> list[str]:
+        """``document_type`` as a list."""
+        return listed(self.document_type)
 
     def token_prices(self) -> tuple[float, float] | None:
         """US dollars for a million prompt tokens and completion tokens; None if not known."""
@@ -295,6 +317,11 @@ class ClusteringParams(dg.ConfigurableResource):
             day + datetime.timedelta(days=1), datetime.time(), tzinfo=datetime.timezone.utc
         )
         return self.explicit_window() or (end - datetime.timedelta(days=self.lookback_days), end)
+
+
+def listed(names: Any) -> list[str]:
+    """One name, or a list of them, as a list; empty if it is neither."""
+    return [names] if isinstance(names, str) else list(names) if isinstance(names, list) else []
 
 
 def _rfc3339(name: str, text: str) -> datetime.datetime:

@@ -229,6 +229,13 @@ class Deployment:
         return run.tags.get(EXPLORES_TAG, "")
 
 
+def as_user(deployment: Deployment, user: str, now: str = "writer") -> Deployment:
+    """The deployment, from now on as another of the server's users."""
+    url = deployment.clickhouse.url.replace(f"{now}@", f"{user}@")
+    deployment.clickhouse = deployment.clickhouse.model_copy(update={"url": url})
+    return deployment
+
+
 @pytest.fixture
 def deploy(tmp_path: Path) -> Any:
     """A function that makes a deployment from rows of the two tables."""
@@ -247,6 +254,22 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """Plain values of an asset's metadata in a run."""
     (materialization,) = result.asset_materializations_for_node(asset)
     return {key: value.value for key, value in materialization.metadata.items()}
+
+
+def markdown_of(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What of a run the UI renders as Markdown: it loads the images and links the links."""
+    materializations = result.get_asset_materialization_events()
+    checks = result.get_asset_check_evaluations()
+    shown = [check.description for check in checks]
+    shown += [event.materialization.description for event in materializations]
+    for metadata in (
+        *(event.materialization.metadata for event in materializations),
+        *(check.metadata for check in checks),
+    ):
+        for value in metadata.values():
+            if isinstance(value, dg.MarkdownMetadataValue):
+                shown.append(value.md_str)
+    return [text for text in shown if text]
 
 
 def failure_messages(result: dg.ExecuteInProcessResult) -> list[str]:

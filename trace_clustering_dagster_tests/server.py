@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,6 +10,9 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.ddl import grant_rights
 
 # of the npm package; .ci/run unpacks it
 SERVER_VERSION = "26.7.3-stable.1"
@@ -38,10 +42,10 @@ _USERS = """
       <profile>frozen</profile><quota>default</quota></frozen>
     <limited><password>{password}</password><networks><ip>::/0</ip></networks>
       <profile>default</profile><quota>default</quota>
-      <grants>
-        <query>GRANT SELECT ON limited.posthog_document_embeddings</query>
-        <query>GRANT SELECT, INSERT ON limited.events</query>
-      </grants></limited>
+      <grants>{run_grants}</grants></limited>
+    <forgetter><password>{password}</password><networks><ip>::/0</ip></networks>
+      <profile>default</profile><quota>default</quota>
+      <grants>{run_grants}{forget_grants}</grants></forgetter>
     <blind><password>{password}</password><networks><ip>::/0</ip></networks>
       <profile>default</profile><quota>default</quota>
       <grants><query>GRANT SELECT ON limited.events</query></grants></blind>
@@ -74,12 +78,21 @@ _CONFIGURATION = """
 SERVER_PASSWORD = "p4ss/w:rd@secret"
 
 
+def _printed_grants(beginning: str) -> str:
+    """As the configuration of a user, who is not named there."""
+    printed = grant_rights(ClickHouseResource(url="http://127.0.0.1/limited"), "limited")
+    grants = re.findall(f"{beginning}( .*) TO `limited`;", printed, re.MULTILINE)
+    assert grants
+    return "".join(f"<query>GRANT{grant}</query>" for grant in grants)
+
+
 class Server:
     """A ClickHouse server on its own folder and port.
 
     Users: ``writer`` may do everything; ``reader`` may not write; ``frozen`` may not even change a
-    setting; ``limited`` may do what runs need in the database ``limited``, ``blind`` only read the
-    events there.
+    setting; ``limited`` has exactly the rights that `trace-clustering schema --grants` prints for
+    runs in the database ``limited``, ``forgetter`` also those for forgetting a team; ``blind`` may
+    only read the events there.
 
     It can be killed, and started again on the same data.
     """
@@ -92,7 +105,13 @@ class Server:
             tcp.bind(("127.0.0.1", 0))
             self.port: int = http.getsockname()[1]
             tcp_port = tcp.getsockname()[1]
-        (folder / "users.xml").write_text(_USERS.format(password=SERVER_PASSWORD))
+        (folder / "users.xml").write_text(
+            _USERS.format(
+                password=SERVER_PASSWORD,
+                run_grants=_printed_grants("^GRANT"),
+                forget_grants=_printed_grants("^-- GRANT"),
+            )
+        )
         (folder / "config.xml").write_text(
             _CONFIGURATION.format(users=folder / "users.xml", tcp_port=tcp_port)
         )

@@ -24,6 +24,7 @@ from trace_clustering_dagster_tests.conftest import (
     NOON,
     STAGES,
     embedding_row,
+    markdown_of,
     separated_rows,
     separated_vectors,
     summary_row,
@@ -33,11 +34,12 @@ from trace_clustering_dagster_tests.report.test_page import HOSTILE, Page
 from trace_clustering_dagster_tests.server import Server
 from trace_clustering_dagster_tests.test_automation import LAUNCH_BACKFILL, graphql
 
+MARKDOWN = "# Heading\n\n![x](http://example.com/x.png) [y](javascript:alert(1)) `code` | a | b |"
 TEXTS = [
     *(text for text in HOSTILE if text.isascii() or "\ud800" not in text),
     "'; DROP TABLE events; --",
     'quote " backslash \\ {"clusters": []}',
-    "# Heading\n\n![x](http://example.com/x.png) [y](javascript:alert(1)) `code` | a | b |",
+    MARKDOWN,
     "\x1b]0;title\x07\x1b[2J\r\nforged: line",
     "\u202eright to left\u202c \u2066isolated",
     "%s {} {0} ${HOME} $(id) `id`",
@@ -82,10 +84,12 @@ def test_hostile_texts_go_through_the_whole_graph(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     trace_ids = [f"{i:02} {TEXTS[i % (len(TEXTS) - 1)]}" for i in range(60)]
+    model = {"model_name": f"m'odel\n\x1b[31m <b> {MARKDOWN}"}
     rows = [
-        embedding_row(trace_id, vector, content=TEXTS[0], model_name="m'odel\n\x1b[31m <b>")
+        embedding_row(trace_id, vector, content=TEXTS[0], **model)
         for trace_id, vector in zip(trace_ids, separated_vectors(), strict=True)
     ]
+    rows.append(embedding_row(f"no vector {MARKDOWN}", [float("nan")] * 16, **model))
     deployment = request.getfixturevalue(home)(rows, hostile_events(trace_ids))
     result = deployment.run()
     assert result.success
@@ -104,10 +108,13 @@ def test_hostile_texts_go_through_the_whole_graph(
     for stage in STAGES:
         (told,) = result.asset_materializations_for_node(stage.key.to_user_string())
         assert len(repr(told.metadata)) < 200_000
-        for value in told.metadata.values():
-            if isinstance(value, dg.MarkdownMetadataValue):
-                assert "example.com" not in (value.md_str or "")
-                assert "<b>" not in (value.md_str or "")
+    evaluations = {e.check_name: e for e in result.get_asset_check_evaluations()}
+    assert not evaluations["vectors_valid"].passed
+    model_name = evaluations["vectors_valid"].metadata["model_name"]
+    assert model_name == dg.MetadataValue.text(model["model_name"])
+    for text in markdown_of(result):
+        assert "example.com" not in text
+        assert "<b>" not in text
 
     monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_URL", deployment.clickhouse.url)
     shown = CliRunner().invoke(main, ["clusters", "--team", "1"])

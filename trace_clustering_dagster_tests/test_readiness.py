@@ -14,6 +14,7 @@ from trace_clustering_dagster.cli import main
 from trace_clustering_dagster_tests.conftest import (
     NOON,
     Deployment,
+    as_user,
     embedding_row,
     separated_rows,
     summary_row,
@@ -50,12 +51,6 @@ def check(tmp_path: Path) -> Check:
         return shown.exit_code, found
 
     return run
-
-
-def as_user(deployment: Deployment, user: str) -> Deployment:
-    url = deployment.clickhouse.url.replace("writer@", f"{user}@")
-    deployment.clickhouse = deployment.clickhouse.model_copy(update={"url": url})
-    return deployment
 
 
 def with_status(found: Findings, status: str) -> set[str]:

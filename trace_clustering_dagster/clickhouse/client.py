@@ -34,6 +34,7 @@ PASSWORD_VARIABLE = "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD"  # noqa: S105 - a nam
 DEFAULT_URL = "chdb://.dagster/warehouse"
 EMBEDDINGS_TABLE_VARIABLE = "TRACE_CLUSTERING_EMBEDDINGS_TABLE"
 EVENTS_TABLE_VARIABLE = "TRACE_CLUSTERING_EVENTS_TABLE"
+EMBEDDINGS_MODEL_VARIABLE = "TRACE_CLUSTERING_EMBEDDINGS_MODEL"
 
 CONNECT_TIMEOUT_SECONDS = 10
 QUERY_TIMEOUT_SECONDS = 240
@@ -56,7 +57,7 @@ _REMEDIES = {
     192: f"name another user in {URL_VARIABLE}",
     194: f"set {PASSWORD_VARIABLE}",
     386: _COLUMNS,
-    497: "grant the user SELECT on both tables and INSERT on the events table",
+    497: "grant it to the user: `trace-clustering schema --grants USER` prints all that it needs",
     516: f"check the user in {URL_VARIABLE} and {PASSWORD_VARIABLE}",
 }
 
@@ -92,6 +93,7 @@ class ClickHouseResource(BaseModel):
     url: str = DEFAULT_URL
     embeddings_table: str = "posthog_document_embeddings"
     events_table: str = "events"
+    embeddings_model: str = ""
 
     @classmethod
     def from_environment(cls) -> "ClickHouseResource":
@@ -100,6 +102,7 @@ class ClickHouseResource(BaseModel):
             "url": URL_VARIABLE,
             "embeddings_table": EMBEDDINGS_TABLE_VARIABLE,
             "events_table": EVENTS_TABLE_VARIABLE,
+            "embeddings_model": EMBEDDINGS_MODEL_VARIABLE,
         }
         return cls(**{field: os.environ[v] for field, v in variables.items() if os.environ.get(v)})
 
@@ -130,6 +133,15 @@ class ClickHouseResource(BaseModel):
     def database(self) -> str:
         """The server's database."""
         return (not self.is_embedded and urlsplit(self.url).path.strip("/")) or "default"
+
+    @property
+    def table_model(self) -> str:
+        """The model of all rows of an embeddings table that has no column ``model_name``, as
+        PostHog's newer tables have none: ``embeddings_model``, or what the table's name says, or ""
+        if neither tells.
+        """
+        _, is_posthogs, model = self.embeddings_table.rpartition("posthog_document_embeddings_")
+        return self.embeddings_model or (model if is_posthogs else "")
 
     def connect(
         self, log_comment: str = "", timeout_seconds: int = QUERY_TIMEOUT_SECONDS
@@ -165,13 +177,23 @@ class ClickHouse:
         with self._one_line_failures():
             self._client, self._database = self._open()
 
+    @functools.cached_property
+    def has_model_column(self) -> bool:
+        """Whether the embeddings table has a column ``model_name``."""
+        with self._one_line_failures():
+            result = self._client.query(
+                sql_text("has_model_column"), parameters=self._bind({}), settings=self._settings
+            )
+        ((found,),) = result.result_rows
+        return bool(found)
+
     def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows of ``clickhouse/sql/<sql>.sql`` with bound parameters."""
         from clickhouse_connect.driver.exceptions import OperationalError
 
         with self._one_line_failures():
             result = self._client.query(
-                sql_text(sql), parameters=self._bind(parameters), settings=self._settings
+                self._text(sql), parameters=self._bind(parameters), settings=self._settings
             )
             if not result.result_rows and result.summary.get("query_id") == "":
                 # Headers that break off are all there are to http.client, of an answer without a
@@ -184,7 +206,7 @@ class ClickHouse:
         with (
             self._one_line_failures(),
             self._client.query_arrow_stream(
-                sql_text(sql), parameters=self._bind(parameters), settings=self._settings
+                self._text(sql), parameters=self._bind(parameters), settings=self._settings
             ) as stream,
         ):
             yield from stream
@@ -210,6 +232,11 @@ class ClickHouse:
                 sql_text("rehearse_insert"), parameters=self._bind({}), settings=self._settings
             )
 
+    def run(self, statement: str) -> None:
+        """Run a statement that has no result."""
+        with self._one_line_failures():
+            self._client.command(statement, settings=self._settings)
+
     def _open(self) -> tuple["Client", str]:
         import clickhouse_connect
 
@@ -229,12 +256,18 @@ class ClickHouse:
         )
         return client, self._resource.database
 
+    def _text(self, sql: str) -> str:
+        with_column = sql_text(sql)
+        without = sql_text(sql, model_name="{table_model:String}")
+        return with_column if with_column == without or self.has_model_column else without
+
     def _bind(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {
             **parameters,
             "database": self._database,
             "embeddings_table": self._resource.embeddings_table,
             "events_table": self._resource.events_table,
+            "table_model": self._resource.table_model,
         }
 
     @contextlib.contextmanager
@@ -297,9 +330,12 @@ class _EmbeddedClickHouse(ClickHouse):
 
     def rehearse_insert(self) -> None:
         folder = self._folder / self._resource.events_table
+        is_new = not folder.exists()
         try:
             folder.mkdir(exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
+            if is_new:
+                folder.rmdir()
         except OSError as error:
             raise dg.Failure(
                 description=f"{folder} cannot be written to: {error.strerror} -> make it writable, "
@@ -322,7 +358,8 @@ class _EmbeddedClickHouse(ClickHouse):
                 "ClickHouse reads as a pattern: use another folder",
                 allow_retries=False,
             )
-        if not any((folder / self._resource.embeddings_table).glob("*.parquet")):
+        files = list((folder / self._resource.embeddings_table).glob("*.parquet"))
+        if not files:
             raise dg.Failure(
                 description=f"no warehouse at {folder}: there is no "
                 f"{self._resource.embeddings_table}/*.parquet. Write the sample warehouse with "
@@ -330,19 +367,34 @@ class _EmbeddedClickHouse(ClickHouse):
                 f"{EMBEDDINGS_TABLE_VARIABLE}",
                 allow_retries=False,
             )
+        columns = EMBEDDINGS_COLUMNS
+        if not any("model_name" in self._columns_of(file) for file in files):
+            columns = {name: type_ for name, type_ in columns.items() if name != "model_name"}
         tables = (
-            (self._resource.embeddings_table, tuple(EMBEDDINGS_COLUMNS.items())),
+            (self._resource.embeddings_table, tuple(columns.items())),
             (self._resource.events_table, tuple(EVENTS_COLUMNS.items())),
         )
         with _chdb_lock:
             return _chdb_client(), _chdb_views(folder, tables)
 
+    def _columns_of(self, file: Path) -> list[str]:
+        import pyarrow.parquet as pq
+
+        try:
+            names: list[str] = pq.read_schema(file).names
+        except OSError as error:
+            raise self._failure(error, None) from None
+        return names
+
 
 @functools.cache
-def sql_text(name: str) -> str:
-    """The text of ``sql/<name>.sql``; ``{{other}}`` in it stands for the text of ``other.sql``."""
+def sql_text(name: str, model_name: str = "model_name") -> str:
+    """The text of ``sql/<name>.sql``; ``{{other}}`` in it stands for the text of ``other.sql``, and
+    ``{{model_name}}`` for the embedding model of a row."""
+    if name == "model_name":
+        return model_name
     text = (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
-    return re.sub(r"{{(\w+)}}", lambda match: sql_text(match[1]).strip(), text)
+    return re.sub(r"{{(\w+)}}", lambda match: sql_text(match[1], model_name).strip(), text)
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from trace_clustering_dagster.models import (
     TraceSummary,
     distinct_id,
 )
+from trace_clustering_dagster.params import NEWER_NAMES, listed
 from trace_clustering_dagster.progress import Progress
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ _MAX_JSON = 2 * MAX_CHARACTERS
 # Their hashes take half of what a server accepts as one value, 128 KiB.
 _IDS_A_QUERY = 3_000
 CLUSTERS_EVENT = "$ai_trace_clusters"
-_MAX_UINT64 = 2**64 - 1
+# a greater length of an array counts as negative
+_NO_LIMIT = 2**63 - 1
 
 
 class TableEngine(NamedTuple):
@@ -57,36 +59,37 @@ def sample_traces(
     """
     start, end = params.window(day)
     filters = {"team_id": team_id, **_embeddings_filter(day, params)}
+    models = clickhouse.rows("embedding_models", filters)
+    names = {name for *_, found in models for name in found}
     candidates = [
         (name, dimension)
-        for name, dimension, _ in clickhouse.rows("embedding_models", filters)
+        for name, dimension, *_ in models
         if dimension > 0 and params.model_name in (None, name)
     ]
     model_name, dimension = candidates[0] if candidates else (params.model_name or "", 0)
-    model = {"model_name": model_name, "dimension": dimension}
-    ((total, other_model, empty, not_text),) = clickhouse.rows("trace_counts", {**filters, **model})
-    rows = (
-        clickhouse.rows(
-            "trace_sample",
-            {
-                **filters,
-                **model,
-                "seed": params.seed,
-                "max_samples": params.max_samples or _MAX_UINT64,
-            },
-        )
-        if candidates
-        else []
+    document_types = _recorded(params.document_types, names)
+    renderings = _recorded(params.renderings, names)
+    ((total, other_model, empty, not_text, sampled),) = clickhouse.rows(
+        "trace_sample",
+        {
+            **filters,
+            "document_types": document_types,
+            "renderings": renderings,
+            "model_name": model_name,
+            "dimension": dimension,
+            "seed": params.seed,
+            "max_samples": params.max_samples or _NO_LIMIT,
+        },
     )
     return TraceSample(
         team_id=team_id,
         window_start=start,
         window_end=end,
-        trace_ids=tuple(sorted(trace_id for trace_id, _ in rows)),
-        total=total if candidates else 0,
+        trace_ids=tuple(sorted(trace_id for _, trace_id in sampled)),
+        total=total,
         model_name=model_name,
         dimension=dimension,
-        hash_cutoff=max((hash_ for _, hash_ in rows), default=0),
+        hash_cutoff=max((hash_ for hash_, _ in sampled), default=0),
         left_out=_nonzero(
             {
                 "other model or dimension": other_model,
@@ -99,10 +102,16 @@ def sample_traces(
             "max_samples": params.max_samples,
             "seed": params.seed,
             "product": params.product,
-            "document_type": params.document_type,
-            "renderings": params.renderings,
+            "document_type": document_types[0] if len(document_types) == 1 else document_types,
+            "renderings": renderings,
         },
     )
+
+
+def _recorded(configured: list[str], found: set[str]) -> list[str]:
+    """The configured names without those of PostHog's newer layout that no row of the window has:
+    a sample of older rows stays as it was before these names were known."""
+    return [n for n in configured if n in found or n not in NEWER_NAMES] or configured
 
 
 def fetch_embeddings(clickhouse: "ClickHouse", sample: TraceSample) -> TraceEmbeddings:
@@ -125,13 +134,11 @@ def fetch_embeddings(clickhouse: "ClickHouse", sample: TraceSample) -> TraceEmbe
             "model_name": sample.model_name,
             "dimension": sample.dimension,
             "hash_cutoff": sample.hash_cutoff,
-        } | {
-            name: sample.parameters[name]
-            for name in ("seed", "product", "document_type", "renderings")
-        }
+            "document_types": listed(sample.parameters["document_type"]),
+        } | {name: sample.parameters[name] for name in ("seed", "product", "renderings")}
         for batch in clickhouse.batches("trace_embeddings", parameters):
             # traces that arrived after the sample was taken are none of it
-            rows = np.array([row_of.get(i, -1) for i in batch.column("document_id").to_pylist()])
+            rows = np.array([row_of.get(i, -1) for i in batch.column("trace_id").to_pylist()])
             known = rows >= 0
             matrix[rows[known]] = _vectors(batch, sample.dimension)[known]
             found[rows[known]] = True
@@ -295,7 +302,7 @@ def count_team_traces(
     clickhouse: "ClickHouse",
     days: Sequence[datetime.date],
     params: "ClusteringParams",
-    at_most: int = _MAX_UINT64,
+    at_most: int = _NO_LIMIT,
 ) -> dict[datetime.date, dict[int, int]]:
     """Eligible traces in each day's window by team: what ``sample_traces`` would find in total.
 
@@ -352,7 +359,7 @@ def _embeddings_filter(day: datetime.date, params: "ClusteringParams") -> dict[s
         "window_start": start,
         "window_end": end,
         "product": params.product,
-        "document_type": params.document_type,
+        "document_types": params.document_types,
         "renderings": params.renderings,
     }
 

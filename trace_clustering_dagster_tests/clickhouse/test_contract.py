@@ -252,6 +252,23 @@ def test_id_that_is_no_utf8_is_left_out_and_counted(
     assert counts == {NOON.date(): {1: 60}}
 
 
+def test_model_of_ids_that_are_no_utf8_is_not_chosen(
+    deploy_server: Any, clickhouse_server: Server
+) -> None:
+    deployment = deploy_server(separated_rows(size=10))
+    clickhouse_server.client(database=deployment.clickhouse.database).command(
+        "INSERT INTO posthog_document_embeddings "
+        "SELECT * REPLACE (concat(document_id, unhex('ff'), toString(arrayJoin([1, 2]))) "
+        "AS document_id, 'another' AS model_name) FROM posthog_document_embeddings"
+    )
+    sample = sample_of(deployment)
+    assert (sample.model_name, sample.total) == ("test-model", 30)
+    counts = count_team_traces(deployment.clickhouse.connect(), [NOON.date()], ClusteringParams())[
+        NOON.date()
+    ]
+    assert counts == {1: sample.total}
+
+
 # fetch
 
 

@@ -6,14 +6,20 @@ Every test on a server uses the plain tables; here are the rest.
 import json
 from typing import Any
 
+import dagster as dg
 import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import create_tables, read_clusters
-from trace_clustering_dagster_tests.conftest import REPOSITORY, separated_rows, summary_row
-from trace_clustering_dagster_tests.server import Server
+from trace_clustering_dagster_tests.conftest import (
+    REPOSITORY,
+    as_user,
+    separated_rows,
+    summary_row,
+)
+from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
 
 SHARDS = ("shard_1", "shard_2")
 
@@ -37,6 +43,96 @@ def test_tables_have_the_names_that_the_program_uses() -> None:
     assert "CREATE TABLE IF NOT EXISTS analytics.vectors\n" in shown.output
     assert "CREATE TABLE IF NOT EXISTS analytics.llm_events\n" in shown.output
     assert "FROM analytics.llm_events FINAL" in printed("--read", **environment).output
+
+
+def test_rights_that_are_printed_are_enough_and_needed(deploy_server: Any) -> None:
+    """``limited`` has those of runs, ``forgetter`` all."""
+    rows = separated_rows()
+    summaries = [summary_row(row["document_id"]) for row in rows]
+    deployment = as_user(deploy_server(rows, summaries, database="limited"), "limited")
+    assert deployment.run().success
+    environment = {"TRACE_CLUSTERING_CLICKHOUSE_URL": deployment.clickhouse.url}
+    for command in (["check"], ["clusters", "--team", "1"]):
+        shown = CliRunner().invoke(main, command, env=environment)
+        assert shown.exit_code == 0, shown.output
+        assert "failed" not in shown.output
+    forget = (
+        "ALTER TABLE limited.events DELETE WHERE event = '$ai_trace_clusters' "
+        "SETTINGS mutations_sync = 2"
+    )
+    with pytest.raises(dg.Failure, match="`trace-clustering schema --grants USER`"):
+        deployment.clickhouse.connect().run(forget)
+    as_user(deployment, "forgetter", "limited").clickhouse.connect().run(forget)
+    assert deployment.events() == []
+
+
+def test_name_of_a_user_is_quoted() -> None:
+    grants = printed("--grants", "me`; DROP TABLE events; -- \\").output
+    assert "TO `me\\`; DROP TABLE events; -- \\\\`;" in grants
+
+
+def test_tables_are_created_by_the_command(
+    clickhouse_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = clickhouse_server.client()
+    client.command("DROP DATABASE IF EXISTS applied")
+    client.command("CREATE DATABASE applied")
+    monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD", SERVER_PASSWORD)
+    environment = {"TRACE_CLUSTERING_CLICKHOUSE_URL": clickhouse_server.url(database="applied")}
+    client.command("CREATE TABLE applied.events (x Int64) ENGINE = Memory")
+    shown = printed("--apply", **environment)
+    assert shown.exit_code == 0, shown.output
+    there = "was there already and stays as it is: see `trace-clustering check`"
+    assert shown.output.splitlines() == [
+        "applied.posthog_document_embeddings is created",
+        f"applied.events {there}",
+    ]
+    assert client.command("SELECT count() FROM system.columns WHERE database = 'applied'") == 14
+    client.command("DROP TABLE applied.events")
+    again = printed("--apply", **environment)
+    assert again.output.splitlines() == [
+        f"applied.posthog_document_embeddings {there}",
+        "applied.events is created",
+    ]
+    assert not CliRunner().invoke(main, ["check"], env=environment).exit_code
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "text"),
+    [
+        ("reader", "default", "readonly"),
+        ("limited", "limited", "CREATE TABLE"),
+        ("writer", "nowhere", "nowhere"),
+    ],
+)
+def test_tables_that_cannot_be_created_are_told_of_in_one_line(
+    clickhouse_server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    user: str,
+    database: str,
+    text: str,
+) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD", SERVER_PASSWORD)
+    url = clickhouse_server.url(user, database)
+    shown = printed("--apply", TRACE_CLUSTERING_CLICKHOUSE_URL=url)
+    assert shown.exit_code == 1
+    assert shown.output.startswith("Error: ClickHouse at ")
+    assert text in shown.output
+    assert shown.output.count("\n") == 1
+
+
+def test_embedded_warehouse_has_no_tables_to_create() -> None:
+    shown = printed("--apply", TRACE_CLUSTERING_CLICKHOUSE_URL="chdb:///folder")
+    assert shown.exit_code == 1
+    assert shown.output.startswith("Error: --apply needs a ClickHouse server: chdb:///folder is ")
+    assert "TRACE_CLUSTERING_CLICKHOUSE_URL" in shown.output
+    assert shown.output.count("\n") == 1
+
+
+def test_options_that_contradict_each_other_are_refused() -> None:
+    for options in (["--apply"], ["--grants", "x"], ["--cluster", "x"]):
+        assert printed("--read", *options).exit_code == 2
+    assert printed("--grants", "x", "--apply").exit_code == 2
 
 
 @pytest.mark.parametrize("cluster", ["my cluster", "x; DROP TABLE events", "", "{cluster}", "1st"])
@@ -68,6 +164,11 @@ def test_statements_for_a_cluster_are_understood_by_a_server(clickhouse_server: 
         parsed = str(client.command(f"EXPLAIN AST {statement}"))
         assert "CreateQuery" in parsed
         assert "Storage definition" in parsed
+    grants = printed("--cluster", "one_shard", "--grants", "me").output
+    statements = grants.replace("-- GRANT", "GRANT").replace("-- ON", "ON").split(";\n")[:-1]
+    assert len(statements) == 6
+    for statement in statements:
+        assert "GrantQuery" in str(client.command(f"EXPLAIN AST {statement}"))
 
 
 def test_runs_on_distributed_tables_over_two_shards(

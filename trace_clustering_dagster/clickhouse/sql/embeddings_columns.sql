@@ -4,7 +4,7 @@ DESCRIBE (
         team_id,
         product,
         document_type,
-        model_name,
+        {{model_name}} AS model_name,
         rendering,
         document_id,
         timestamp,

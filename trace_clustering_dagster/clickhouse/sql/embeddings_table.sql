@@ -5,7 +5,7 @@
     document_type LowCardinality(String),
     model_name LowCardinality(String),
     rendering LowCardinality(String),
-    document_id String, -- the trace id
+    document_id String, -- the trace id, or what PostHog writes: trace id::job id
     timestamp DateTime64(3, 'UTC'), -- of the trace
     inserted_at DateTime64(3, 'UTC'),
     embedding Array(Float64),

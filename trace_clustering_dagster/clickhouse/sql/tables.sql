@@ -1,3 +1,5 @@
+-- `trace-clustering schema --grants USER` prints the rights on these tables that a user needs.
+
 -- One row for each embedded summary of a trace.
 CREATE TABLE IF NOT EXISTS {database:Identifier}.{embeddings_table:Identifier}
 {{embeddings_table}}

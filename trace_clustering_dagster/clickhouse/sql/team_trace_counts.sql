@@ -22,14 +22,14 @@ FROM (
             )
         ) AS window,
         team_id,
-        model_name,
+        {{model_name}} AS model_name,
         length(embedding) AS dimension,
-        length(groupUniqArray({at_most:UInt64})(cityHash64(document_id))) AS traces
+        length(groupUniqArray({at_most:UInt64})(cityHash64({{trace_id}}))) AS traces
     FROM {database:Identifier}.{embeddings_table:Identifier}
     WHERE
         {{embeddings_filter}}
         AND team_id BETWEEN 1 AND 9223372036854775807
-        AND isValidUTF8(document_id)
+        AND isValidUTF8({{trace_id}})
     GROUP BY window, team_id, model_name, dimension
 )
 GROUP BY window, team_id

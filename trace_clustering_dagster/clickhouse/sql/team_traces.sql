@@ -1,4 +1,4 @@
 -- Distinct traces of a team over all time.
-SELECT uniqExact(document_id)
+SELECT uniqExact({{trace_id}})
 FROM {database:Identifier}.{embeddings_table:Identifier}
 WHERE team_id = {team_id:Int64}

@@ -3,35 +3,41 @@
 -- theirs are the vectors that are read. Of a Distributed table the rows are chosen once, over all
 -- shards: a trace may have rows on several.
 SELECT
-    document_id,
+    {{trace_id}} AS trace_id,
     CAST(embedding AS Array(Float32)) AS vector
 FROM {database:Identifier}.{embeddings_table:Identifier}
 WHERE
     {{window_filter}}
-    AND model_name = {model_name:String}
+    AND {{model_name}} = {model_name:String}
     AND length(embedding) = {dimension:UInt64}
-    AND isValidUTF8(document_id)
-    AND (document_id, rendering, inserted_at, timestamp) IN (
+    AND isValidUTF8({{trace_id}})
+    AND ({{trace_id}}, document_id, {{rendering}}, inserted_at, timestamp) IN (
         SELECT
-            document_id,
+            trace_id,
             chosen.1,
             chosen.2,
-            chosen.3
+            chosen.3,
+            chosen.4
         FROM (
             SELECT
-                document_id,
+                {{trace_id}} AS trace_id,
                 argMax(
-                    (rendering, inserted_at, timestamp),
-                    (-indexOf({renderings:Array(String)}, rendering), inserted_at, timestamp)
+                    (document_id, {{rendering}}, inserted_at, timestamp),
+                    (
+                        -indexOf({renderings:Array(String)}, {{rendering}}),
+                        inserted_at,
+                        timestamp,
+                        document_id
+                    )
                 ) AS chosen
             FROM {database:Identifier}.{embeddings_table:Identifier}
             WHERE
                 {{window_filter}}
-                AND model_name = {model_name:String}
+                AND {{model_name}} = {model_name:String}
                 AND length(embedding) = {dimension:UInt64}
-                AND cityHash64(document_id, {seed:UInt64}) <= {hash_cutoff:UInt64}
-            GROUP BY document_id
+                AND cityHash64({{trace_id}}, {seed:UInt64}) <= {hash_cutoff:UInt64}
+            GROUP BY trace_id
         )
     )
-LIMIT 1 BY document_id
+LIMIT 1 BY trace_id
 SETTINGS distributed_product_mode = 'global'

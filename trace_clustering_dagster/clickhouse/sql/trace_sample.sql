@@ -1,14 +1,32 @@
--- A deterministic sample of the eligible traces: those with the smallest seeded hashes.
--- A limit of 0 takes every trace.
+-- The window's distinct traces, counted: with an eligible embedding; with only embeddings of another
+-- model or dimension; with only empty embeddings; with an id that is no UTF-8, which no event could
+-- carry. And a deterministic sample of the eligible ones: those with the smallest seeded hashes.
+-- One query, so that a trace that arrives meanwhile is in all of the answer or in none.
 SELECT
-    document_id,
-    cityHash64(document_id, {seed:UInt64}) AS hash
-FROM {database:Identifier}.{embeddings_table:Identifier}
-WHERE
-    {{window_filter}}
-    AND model_name = {model_name:String}
-    AND length(embedding) = {dimension:UInt64}
-    AND isValidUTF8(document_id)
-GROUP BY document_id
-ORDER BY hash, document_id
-LIMIT {max_samples:UInt64}
+    countIf(is_text AND eligible) AS total,
+    countIf(is_text AND NOT eligible AND has_vector) AS other_model,
+    countIf(is_text AND NOT has_vector) AS empty,
+    countIf(NOT is_text) AS not_text,
+    arraySlice(
+        arrayPartialSort(
+            {max_samples:UInt64}, groupArrayIf((hash, trace_id), is_text AND eligible)
+        ),
+        1,
+        {max_samples:UInt64}
+    ) AS sample
+FROM (
+    SELECT
+        {{trace_id}} AS trace_id,
+        cityHash64(trace_id, {seed:UInt64}) AS hash,
+        isValidUTF8(trace_id) AS is_text,
+        max(
+            {{model_name}} = {model_name:String}
+            AND length(embedding) = {dimension:UInt64}
+            AND length(embedding) > 0
+        ) AS eligible,
+        max(length(embedding) > 0) AS has_vector
+    FROM {database:Identifier}.{embeddings_table:Identifier}
+    WHERE
+        {{window_filter}}
+    GROUP BY trace_id
+)
