@@ -1,18 +1,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# of `make demo` and `make ui`: what has run is kept where version 0.1 kept it
+HOME_FOLDER := .dagster/storage
+INSTANCE := $(HOME_FOLDER)/dagster.yaml
 # UTC, as partitions are; `date -d` is not everywhere
 YESTERDAY := $(shell $(PYTHON) -c "import datetime as d; print(d.datetime.now(d.timezone.utc).date() - d.timedelta(1))")
 
 # The sample warehouse, whatever the environment says: a demo never touches your own server.
-demo ui screenshots: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://.dagster/warehouse
-demo ui screenshots: export TRACE_CLUSTERING_STORAGE = .dagster/assets
-# the instance of ./dagster.yaml, so that the UI shows what the demo did
-demo ui screenshots: export DAGSTER_HOME = $(CURDIR)
+demo ui screenshots: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://$(CURDIR)/.dagster/warehouse
+demo ui screenshots: export TRACE_CLUSTERING_STORAGE = $(CURDIR)/.dagster/assets
+demo ui screenshots: export DAGSTER_HOME = $(CURDIR)/$(HOME_FOLDER)
 
 .PHONY: demo ui screenshots test lint audit benchmarks clean
 
-demo: $(INSTALLED)
+demo: $(INSTALLED) $(INSTANCE)
 	@$(BIN)/trace-clustering demo-data .dagster/warehouse
 	@echo
 	@echo "Clustering team 1 with: dagster asset materialize -m trace_clustering_dagster --select '*' --partition '$(YESTERDAY)|1'"
@@ -25,12 +27,14 @@ demo: $(INSTALLED)
 	@$(BIN)/trace-clustering clusters --team 1
 	@echo
 	@echo "The report, for a browser: $$($(BIN)/trace-clustering report --team 1)"
-	@echo "Next: 'make ui' opens the same assets at http://localhost:3000, and clusters team 2 of the"
-	@echo "sample warehouse by itself. README.md says how to point it at your own ClickHouse."
+	@echo "Next: 'make ui' opens the same assets at http://localhost:3000, and by itself clusters team 2"
+	@echo "of the sample warehouse, and the day before yesterday of teams 1 and 2. README.md says how to"
+	@echo "point it at your own ClickHouse."
 
-ui: $(INSTALLED)
+# in another folder than ./dagster.yaml, of which `dagster dev` would say that it is not used
+ui: $(INSTALLED) $(INSTANCE)
 	@test -d .dagster/warehouse || $(BIN)/trace-clustering demo-data .dagster/warehouse
-	$(BIN)/dagster dev
+	cd $(HOME_FOLDER) && '$(CURDIR)/$(BIN)/dagster' dev -m trace_clustering_dagster
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -60,9 +64,21 @@ benchmarks: $(INSTALLED)
 clean:
 	rm -rf .venv .dagster
 
+$(INSTANCE): dagster.yaml
+	@mkdir -p $(@D)
+	@cp dagster.yaml $@
+
+# A Python that is named, and is not the one in .venv, gets a .venv of its own making.
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell $(PYTHON) --version),$(shell $(BIN)/python --version 2> /dev/null))
+CLEAR := --clear
+.PHONY: $(INSTALLED)
+endif
+endif
+
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv; the first time this takes a minute or two."
-	$(PYTHON) -m venv .venv
+	@test -z '$(CLEAR)' -a -x $(BIN)/python || $(PYTHON) -m venv $(CLEAR) .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[embedded,s3,kubernetes,dev]' --constraint constraints.txt
 	@touch $@

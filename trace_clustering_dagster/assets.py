@@ -23,6 +23,7 @@ from trace_clustering_dagster.checks import (
     check_vectors,
 )
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.instance import forgets_its_runs
 from trace_clustering_dagster.interrupts import end_when_interrupted
 from trace_clustering_dagster.labeling.cache import AnswerCache
 from trace_clustering_dagster.memory import give_back_memory
@@ -117,6 +118,11 @@ def trace_ids(
     from trace_clustering_dagster.clickhouse.queries import sample_traces
     from trace_clustering_dagster.display import sample_metadata
 
+    if forgets_its_runs(context.instance):
+        context.log.warning(
+            "Dagster forgets this run when the command ends, and would run its day again: set "
+            "DAGSTER_HOME to a folder, with a copy of dagster.yaml, to keep what has run"
+        )
     day, team_id = day_and_team(context.partition_key)
     sample = sample_traces(clickhouse.connect(log_comment(context)), team_id, day, params)
     context.instance.add_dynamic_partitions(TEAMS, [str(team_id)])

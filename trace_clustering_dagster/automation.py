@@ -11,24 +11,22 @@ import hashlib
 import http.client
 import json
 import os
-import re
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 from dagster._utils.schedules import is_valid_cron_string
 
-from trace_clustering_dagster.assets import emitted_event, report
+from trace_clustering_dagster.assets import report
 from trace_clustering_dagster.automation_settings import AutomationSettings
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.coordination import (
     FOR_A_PERSON,
     Outcome,
-    PastRun,
     TeamDay,
     by_team,
     closed_days,
@@ -38,20 +36,34 @@ from trace_clustering_dagster.coordination import (
     next_step,
     pause_after,
 )
+from trace_clustering_dagster.exploration import is_exploring
 from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster.partitions import TEAMS, day_and_team, days, teams
+from trace_clustering_dagster.partitions import TEAMS, days, teams
+from trace_clustering_dagster.runs import (
+    ATTEMPT_TAG,
+    DAY_TAG,
+    TEAM_TAG,
+    attempt_of,
+    being_launched,
+    deciding,
+    is_on,
+    past_runs,
+    recent_ticks,
+    registered_teams,
+    team_day_of,
+    was_canceled,
+    with_outcome,
+)
 
 COORDINATOR, SCHEDULE = "trace_clustering_coordinator", "daily_trace_clustering"
 CRON_VARIABLE = "TRACE_CLUSTERING_CRON"
 # an hour after midnight, like the coordinator's default
 DEFAULT_CRON = "0 1 * * *"
 
-ATTEMPT_TAG = "trace_clustering/attempt"
-DAY_TAG, TEAM_TAG = "dagster/partition/date", "dagster/partition/team"
 NAMED_IN_CURSOR = 20
 ALERT_TIMEOUT_SECONDS = 5
-# Dagster gives up on an evaluation after 60 s.
-DISCOVERY_TIMEOUT_SECONDS = 20
+# How long late data may go unseen while all teams are done.
+QUIET = datetime.timedelta(minutes=15)
 
 trace_clustering = dg.define_asset_job(
     "trace_clustering",
@@ -88,49 +100,61 @@ def trace_clustering_coordinator(
         settings = AutomationSettings.from_environment()
         if settings.automation == "off":
             return dg.SkipReason("TRACE_CLUSTERING_AUTOMATION=off: nothing is requested")
-        ticks = _recent_ticks(context.instance, COORDINATOR)
-        if _evaluations(ticks) > 1 or _evaluations(_recent_ticks(context.instance, SCHEDULE)):
+        ticks = recent_ticks(context.instance, COORDINATOR)
+        # one of them is this evaluation
+        if len(deciding(ticks)) > 1 or _is_at_work(context.instance, SCHEDULE):
             return dg.SkipReason("another evaluation is requesting runs: left to the next tick")
         now = datetime.datetime.now(datetime.timezone.utc)
         under_care = closed_days(now, settings, first=days.start.date())
-        connection = clickhouse.connect(COORDINATOR, DISCOVERY_TIMEOUT_SECONDS)
+        if not under_care:
+            return dg.SkipReason(f"no day since {days.start.date()} is over and settled yet")
+        about = _digest(
+            under_care,
+            settings.model_dump_json(exclude={"alert_url"}),
+            params.model_dump_json(),
+            clickhouse.model_dump_json(),
+        )
+        last = _last_look(context.cursor)
+        if last["about"] == about and (due := _asks_again(last, now)):
+            return dg.SkipReason(f"{_in_words(last['days'])}. ClickHouse is asked again at {due}")
+        connection = clickhouse.connect(COORDINATOR, settings.discovery_timeout_seconds)
+        counts = count_team_traces(connection, under_care, params, at_most=params.min_traces)
         traces = {
             TeamDay(day, team_id): count
-            for day in under_care
-            for team_id, count in count_team_traces(connection, day, params).items()
+            for day, teams_of_day in counts.items()
+            for team_id, count in teams_of_day.items()
         }
     # In this order nothing is requested again: what is launched after the first look is in the
-    # ticks, and what ends after the second is materialised.
-    runs = _runs(context.instance, under_care)
-    runs += _being_launched(ticks, {run.run_id for run in runs})
-    materialized = _materialized(context.instance, traces)
-    decisions = decide(now, settings, traces, params.min_traces, runs, materialized)
+    # ticks, and what ends after the second has its outcome.
+    runs = past_runs(context.instance, under_care, params)
+    runs += being_launched(ticks, {run.run_id for run in runs})
+    done = with_outcome(context.instance, traces)
+    decisions = decide(now, settings, traces, params.min_traces, runs, done)
     retried = {td for td, decision in decisions.items() if decision.attempt > 1}
     canceled = {
         run.run_id
         for run in runs
         if run.team_day in retried
         and run.status == "failed"
-        and _was_canceled(context.instance, run.run_id)
+        and was_canceled(context.instance, run.run_id)
     }
     if canceled:
         runs = [replace(r, status="canceled") if r.run_id in canceled else r for r in runs]
-        decisions = decide(now, settings, traces, params.min_traces, runs, materialized)
+        decisions = decide(now, settings, traces, params.min_traces, runs, done)
 
-    report = [
+    seen = [
         {
             "day": str(day),
             **in_numbers(decisions, day),
             "teams": by_team(decisions, day, NAMED_IN_CURSOR),
             # of all teams, so that the log names them again when any of them changes
-            "digest": hashlib.sha256(repr(by_team(decisions, day)).encode()).hexdigest()[:16],
+            "digest": _digest(by_team(decisions, day)),
         }
         for day in under_care
     ]
-    cursor = json.dumps(report)
-    summary = "; ".join(_in_words(line) for line in report)
+    summary = _in_words(seen)
     context.log.info(summary)
-    if cursor != context.cursor:  # no list twice
+    if seen != last["days"]:  # no list twice
         for day in under_care:
             for outcome, names in by_team(decisions, day).items():
                 context.log.info(f"{day}: {outcome}: teams {names}")
@@ -153,7 +177,7 @@ def trace_clustering_coordinator(
         ],
         skip_reason=None if requested else summary,
         dynamic_partitions_requests=[teams.build_add_request(new)] if new else [],
-        cursor=cursor,
+        cursor=json.dumps({"asked": now.isoformat(), "about": about, "days": seen}),
     )
 
 
@@ -182,33 +206,26 @@ def cron_schedule() -> str:
     "team. Steps aside while the coordinator is on.",
 )
 def daily_trace_clustering(
-    context: dg.ScheduleEvaluationContext,
+    context: dg.ScheduleEvaluationContext, params: ClusteringParams
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """A run for each registered team that has none yet, however few its traces are."""
     with one_line_errors():
         settings = AutomationSettings.from_environment()
     if settings.automation == "off":
         return dg.SkipReason("TRACE_CLUSTERING_AUTOMATION=off: nothing is requested")
-    coordinating = _evaluations(_recent_ticks(context.instance, COORDINATOR))
-    if _is_on(context.instance, COORDINATOR) or coordinating:
+    ticks = recent_ticks(context.instance, COORDINATOR)
+    if is_on(context.instance, COORDINATOR) or deciding(ticks):
         return dg.SkipReason(f"{COORDINATOR} is on and does this: stop it to use the schedule")
     scheduled = context.scheduled_execution_time.astimezone(datetime.timezone.utc)
     day = scheduled.date() - datetime.timedelta(days=1)
     if day < days.start.date():
         return dg.SkipReason(f"{day} is before TRACE_CLUSTERING_START_DATE={days.start.date()}")
-    registered = {
-        TeamDay(day, int(team))
-        for team in context.instance.get_dynamic_partitions(TEAMS)
-        if teams.has_partition_key(team)
-    }
-    wanted = {
-        team_day
-        for team_day in registered
-        if (not settings.teams or team_day.team_id in settings.teams)
-        and team_day.team_id not in settings.excluded_teams
-    }
-    active = {run.team_day for run in _runs(context.instance, [day]) if run.status == "active"}
-    missing = sorted(wanted - active - _materialized(context.instance, wanted))
+    registered, _ = registered_teams(context.instance)
+    wanted = {TeamDay(day, team_id) for team_id in registered if is_listed(team_id, settings)}
+    runs = past_runs(context.instance, [day], params)
+    runs += being_launched(ticks, {run.run_id for run in runs})
+    active = {run.team_day for run in runs if run.status == "active"}
+    missing = sorted(wanted - active - with_outcome(context.instance, wanted))
     if not missing:
         return dg.SkipReason(
             f"{day}: {len(registered)} teams registered, {len(wanted)} wanted, all of them done, "
@@ -231,120 +248,49 @@ def one_line_errors() -> Iterator[None]:
         raise TickError(str(error)) from None
 
 
-def _in_words(report: dict[str, Any]) -> str:
-    """A day in one line: the numbers, and the teams that wait for a person."""
+def _is_at_work(instance: dg.DagsterInstance, schedule: str) -> bool:
+    """Whether a schedule is evaluated, or launches: its ticks do not say what they request."""
+    return any(tick.end_timestamp is None for tick in recent_ticks(instance, schedule))
+
+
+def _last_look(cursor: str | None) -> dict[str, Any]:
+    """What the last tick that asked ClickHouse saw; nothing if there was none, or if the cursor is
+    of an older version or of a person."""
+    look: dict[str, Any] = {"asked": "", "about": "", "days": []}
+    with contextlib.suppress(ValueError):
+        last = json.loads(cursor or "{}")
+        return look | last if isinstance(last, dict) else look
+    return look
+
+
+def _asks_again(last: Mapping[str, Any], now: datetime.datetime) -> str:
+    """When ClickHouse is asked again, if all that was seen is done or left to a person and that was
+    not long ago; else ""."""
+    if any(day["requested"] or day["waiting"] for day in last["days"]):
+        return ""
+    asked = datetime.datetime.fromisoformat(last["asked"])
+    return f"{asked + QUIET:%H:%M:%S} UTC" if asked <= now < asked + QUIET else ""
+
+
+def _digest(*facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def _in_words(seen: Sequence[Mapping[str, Any]]) -> str:
+    """The days in one line: the numbers, and the teams that wait for a person."""
+    return "; ".join(_day_in_words(day) for day in seen)
+
+
+def _day_in_words(day: Mapping[str, Any]) -> str:
     numbers = [
-        f"{count} {what}"
-        for what, count in report.items()
-        if what not in ("day", "teams", "digest")
+        f"{count} {what}" for what, count in day.items() if what not in ("day", "teams", "digest")
     ]
     stuck = [
-        f"{outcome.value}: {report['teams'][outcome.value]}"
+        f"{outcome.value}: {day['teams'][outcome.value]}"
         for outcome in FOR_A_PERSON
-        if outcome.value in report["teams"]
+        if outcome.value in day["teams"]
     ]
-    return f"{report['day']}: " + "; ".join([", ".join(numbers), *stuck])
-
-
-def _runs(instance: dg.DagsterInstance, under_care: list[datetime.date]) -> list[PastRun]:
-    """All runs of the days, whoever launched them, the first created first."""
-    records = instance.get_run_records(
-        dg.RunsFilter(tags={DAY_TAG: [str(day) for day in under_care]}), ascending=True
-    )
-    statuses = {
-        dg.DagsterRunStatus.SUCCESS: "succeeded",
-        dg.DagsterRunStatus.FAILURE: "failed",
-        dg.DagsterRunStatus.CANCELED: "canceled",
-    }
-    return [
-        PastRun(
-            run_id=record.dagster_run.run_id,
-            team_day=_team_day_of(record.dagster_run),
-            status=statuses.get(record.dagster_run.status, "active"),
-            attempt=_attempt(record.dagster_run),
-            # a run that was imported may lack an end
-            ended=datetime.datetime.fromtimestamp(record.end_time, datetime.timezone.utc)
-            if record.end_time
-            else record.update_timestamp,
-        )
-        for record in records
-        if teams.has_partition_key(record.dagster_run.tags.get(TEAM_TAG, ""))
-    ]
-
-
-def _attempt(run: dg.DagsterRun) -> int:
-    """Which attempt of the coordinator a run is; 0 for the runs of others, whatever their tags."""
-    tag = run.tags.get(ATTEMPT_TAG, "")
-    return int(tag) if re.fullmatch("[1-9][0-9]?", tag) else 0
-
-
-def _was_canceled(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a failed run had been terminated by force: it ends as a failure all the same."""
-    return bool(
-        instance.get_records_for_run(
-            run_id, of_type=dg.DagsterEventType.RUN_CANCELED, limit=1
-        ).records
-    )
-
-
-def _being_launched(ticks: list[Any], known_run_ids: set[str]) -> list[PastRun]:
-    """Runs that a tick has requested and that are not there yet. Dagster goes on with the launches
-    of a tick that was cut off, even while another daemon is still at it."""
-    return [
-        PastRun(run_id, _team_day(request.partition_key), "active")
-        for tick in ticks
-        for run_id, request in tick.unsubmitted_run_ids_with_requests
-        if run_id not in known_run_ids
-    ]
-
-
-def _team_day(partition_key: str) -> TeamDay:
-    return TeamDay(*day_and_team(partition_key))
-
-
-def _team_day_of(run: dg.DagsterRun) -> TeamDay:
-    return TeamDay(datetime.date.fromisoformat(run.tags[DAY_TAG]), int(run.tags[TEAM_TAG]))
-
-
-def _materialized(instance: dg.DagsterInstance, team_days: Iterable[TeamDay]) -> set[TeamDay]:
-    """Those of the team-days whose event is materialised, by whatever run."""
-    by_key = {team_day.partition_key: team_day for team_day in team_days}
-    if not by_key:
-        return set()
-    # of these partitions alone: the asset's whole history grows for ever
-    found = instance.get_latest_storage_id_by_partition(
-        emitted_event.key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(by_key)
-    )
-    return {by_key[key] for key in found}
-
-
-def _is_on(instance: dg.DagsterInstance, sensor: str) -> bool:
-    """Whether a sensor that runs by default has not been stopped."""
-    states = [state for state in instance.all_instigator_state() if state.name == sensor]
-    return all(state.status.value != "STOPPED" for state in states)
-
-
-def _recent_ticks(instance: dg.DagsterInstance, name: str) -> list[Any]:
-    """The ticks of a sensor or a schedule in the last ten minutes, the newest first."""
-    now = datetime.datetime.now(datetime.timezone.utc).timestamp()
-    return [
-        tick
-        for state in instance.all_instigator_state()
-        if state.name == name
-        for tick in instance.get_ticks(
-            state.instigator_origin_id, state.selector_id, after=now - 600, limit=10
-        )
-    ]
-
-
-def _evaluations(ticks: list[Any]) -> int:
-    """How many evaluations of a sensor or a schedule, and launches that follow, are going on.
-
-    Dagster writes a tick down before it evaluates, and its end after the last launch. So of two
-    evaluations at once, at least one sees the other. A tick that was cut off never ends: only the
-    newest two are looked at, and so it is forgotten after the next one.
-    """
-    return sum(tick.end_timestamp is None for tick in ticks[:2])
+    return f"{day['day']}: " + "; ".join([", ".join(numbers), *stuck])
 
 
 @dg.run_failure_sensor(
@@ -353,8 +299,9 @@ def _evaluations(ticks: list[Any]) -> int:
     description="Says of every failed run in one line what failed, why, and what happens next; "
     "alerts TRACE_CLUSTERING_ALERT_URL when nothing happens next without a person.",
 )
-def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
-    """One line in the log for each failed run, and an alert where a person is needed."""
+def trace_clustering_failure(context: dg.RunFailureSensorContext, params: ClusteringParams) -> None:
+    """One line in the log for each failed run, and an alert where a person is needed. Whoever
+    explores is there already."""
     run = context.dagster_run
     # a run that is ended from outside fails once there, and once more in its own process
     (first, *_) = context.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
@@ -363,8 +310,9 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
     # a wrong setting must not hide a failure
     settings = AutomationSettings.valid_part_of_environment()
     stage, reason = _what_failed(context)
-    attempt = _attempt(run)
-    next_step = _what_is_next(context, settings)
+    attempt = attempt_of(run)
+    explores = is_exploring(run, params)
+    next_step = "" if explores else _what_is_next(context, settings, params)
     facts = {
         "team": run.tags.get(TEAM_TAG, ""),
         "day": run.tags.get(DAY_TAG, ""),
@@ -376,6 +324,8 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
     }
     subject = "team {team}, {day}".format(**facts) if facts["team"] else f"job {run.job_name}"
     which = f" in attempt {attempt} of {settings.max_attempts}" if attempt else ""
+    if explores:
+        which = " in a run that explores"
     remedy = "mend the cause" + (
         f", then materialise {context.partition_key} again" if facts["team"] else ""
     )
@@ -384,7 +334,7 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
         f"{next_step or f'no further attempt: {remedy}'} (run {run.run_id})"
     )
     context.log.error(text)
-    if settings.alert_url and not next_step:
+    if settings.alert_url and not next_step and not explores:
         problem = _post(str(settings.alert_url), {"text": text, **facts})
         if problem:
             context.log.warning(
@@ -393,26 +343,28 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext) -> None:
             )
 
 
-def _what_is_next(context: dg.RunFailureSensorContext, settings: AutomationSettings) -> str:
+def _what_is_next(
+    context: dg.RunFailureSensorContext, settings: AutomationSettings, deployment: ClusteringParams
+) -> str:
     """What the coordinator does about the failed run; "" if nothing."""
     tags, instance = context.dagster_run.tags, context.instance
-    if settings.automation == "off" or not _is_on(instance, COORDINATOR):
+    if settings.automation == "off" or not is_on(instance, COORDINATOR):
         return ""
     if not teams.has_partition_key(tags.get(TEAM_TAG, "")) or DAY_TAG not in tags:
         return ""
-    team_day = _team_day_of(context.dagster_run)
-    # with its event a day is done, whatever came after
-    if not is_listed(team_day.team_id, settings) or _materialized(instance, [team_day]):
+    team_day = team_day_of(context.dagster_run)
+    # with its outcome a day is done, whatever came after
+    if not is_listed(team_day.team_id, settings) or with_outcome(instance, [team_day]):
         return ""
     now = datetime.datetime.now(datetime.timezone.utc)
-    runs = [run for run in _runs(instance, [team_day.day]) if run.team_day == team_day]
-    if _was_canceled(instance, context.dagster_run.run_id):
+    runs = past_runs(instance, [team_day.day], deployment, team_day.team_id)
+    if was_canceled(instance, context.dagster_run.run_id):
         runs = [
             replace(run, status="canceled") if run.run_id == context.dagster_run.run_id else run
             for run in runs
         ]
     decision = next_step(now, settings, runs)
-    due = now + pause_after(max(decision.attempt, _attempt(context.dagster_run), 1), settings)
+    due = now + pause_after(max(decision.attempt, attempt_of(context.dagster_run), 1), settings)
     if team_day.day not in closed_days(due, settings, first=days.start.date()):
         return ""
     words = {

@@ -39,6 +39,10 @@ class AutomationSettings(BaseModel):
         default=60, description="How long after midnight UTC a day's data may still arrive."
     )
     catch_up_days: int = Field(default=1, ge=0, le=31)
+    # Dagster gives up on an evaluation after 60 s, the connection 10 s after the query
+    discovery_timeout_seconds: int = Field(
+        default=20, ge=1, le=40, description="How long ClickHouse may count all teams' traces."
+    )
     max_attempts: int = Field(default=3, ge=1, le=10)
     retry_minutes: Minutes = Field(
         default=5, description="From a failed attempt to the second; doubles for each that follows."

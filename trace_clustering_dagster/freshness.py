@@ -11,8 +11,8 @@ import dagster as dg
 
 from trace_clustering_dagster.assets import GROUP
 from trace_clustering_dagster.automation_settings import AutomationSettings
-from trace_clustering_dagster.coordination import closed_days, is_listed
-from trace_clustering_dagster.partitions import TEAMS
+from trace_clustering_dagster.coordination import TeamDay, closed_days, is_listed
+from trace_clustering_dagster.runs import registered_teams, with_outcome
 
 # A team that has had no outcome for as long has left.
 LOOK_BACK_DAYS = 7
@@ -39,34 +39,32 @@ def every_team_is_fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheck
     now = datetime.datetime.now(datetime.timezone.utc)
     # the newest day for which runs have been due for some hours
     newest = closed_days(now - GRACE, settings, first=datetime.date.min)[-1]
-    registered = [
-        team
-        for team in context.instance.get_dynamic_partitions(TEAMS)
-        if is_listed(int(team), settings)
-    ]
+    registered, odd = registered_teams(context.instance)
+    listed = sorted(team_id for team_id in registered if is_listed(team_id, settings))
     looked_at = [newest - datetime.timedelta(days=back) for back in range(LOOK_BACK_DAYS + 1)]
-    with_outcome = context.instance.get_latest_storage_id_by_partition(
-        dg.AssetKey("emitted_event"),
-        dg.DagsterEventType.ASSET_MATERIALIZATION,
-        {f"{day}|{team}" for day in looked_at for team in registered},
+    outcomes = with_outcome(
+        context.instance, [TeamDay(day, team_id) for day in looked_at for team_id in listed]
     )
     last_outcome = {
-        team: next((day for day in looked_at if f"{day}|{team}" in with_outcome), None)
-        for team in registered
+        team_id: next((day for day in looked_at if TeamDay(day, team_id) in outcomes), None)
+        for team_id in listed
     }
-    stopped = {team: day for team, day in last_outcome.items() if day and day < newest}
+    stopped = {team_id: day for team_id, day in last_outcome.items() if day and day < newest}
     records = [
-        dg.TableRecord({"team": team, "last_day": str(day), "days_missing": (newest - day).days})
-        for team, day in sorted(stopped.items(), key=lambda item: (item[1], int(item[0])))
+        dg.TableRecord(
+            {"team": str(team_id), "last_day": str(day), "days_missing": (newest - day).days}
+        )
+        for team_id, day in sorted(stopped.items(), key=lambda item: (item[1], item[0]))
     ]
     return dg.AssetCheckResult(
         passed=not stopped,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(stopped)} of {len(registered)} teams have no outcome for {newest}, but "
+        description=f"{len(stopped)} of {len(listed)} teams have no outcome for {newest}, but "
         f"had one in the {LOOK_BACK_DAYS} days before it",
         metadata={
             "newest_day": str(newest),
-            "teams": len(registered),
+            "teams": len(listed),
+            "invalid_teams": dg.MetadataValue.json(odd) if odd else "none",
             "stopped": dg.MetadataValue.table(records) if records else "none",
         },
     )

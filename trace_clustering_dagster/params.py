@@ -4,6 +4,7 @@ One resource is shared by all stages, so that one override in the Launchpad or i
 ``--config-json`` reaches each stage that uses the knob.
 """
 
+import copy
 import datetime
 import difflib
 import hashlib
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import dagster as dg
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 
 PARAMS_VARIABLE = "TRACE_CLUSTERING_PARAMS"
 # The sums of a sweep take memory with n * max_k^2 / 2: 0.3 GB for 2,000 traces at this bound.
@@ -172,6 +173,23 @@ class ClusteringParams(dg.ConfigurableResource):
             raise dg.Failure(_in_one_line(error), allow_retries=False) from None
 
     @classmethod
+    def of_deployment(cls, values: Mapping[str, Any]) -> "ClusteringParams":
+        """A deployment's own parameters, as a resource: a run whose config names some of them has
+        the others of the deployment. Of a resource that is merely given values, Dagster would put
+        the config in the place of all.
+
+        Raises:
+            dagster.Failure: a value or a combination of values is not usable.
+        """
+        given = cls(**values)
+        fields: dict[str, Any] = {}
+        for name in values:
+            field = copy.copy(cls.model_fields[name])
+            field.default = getattr(given, name)
+            fields[name] = (field.annotation, field)
+        return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, **fields)()
+
+    @classmethod
     def from_environment(cls) -> "ClusteringParams":
         """The deployment's own parameters: the defaults of every run.
 
@@ -193,7 +211,7 @@ class ClusteringParams(dg.ConfigurableResource):
                 f"{PARAMS_VARIABLE}: there is no parameter {name[:100]}: use {', '.join(near)}"
             )
         try:
-            params = cls(**values)
+            params = cls.of_deployment(values)
         except dg.Failure as failure:
             raise ValueError(f"{PARAMS_VARIABLE}: {failure.description}") from None
         if params.explicit_window():

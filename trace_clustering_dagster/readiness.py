@@ -196,7 +196,7 @@ def _inserting(connection: ClickHouse) -> Finding:
 
 def _traces(connection: ClickHouse, params: ClusteringParams) -> Finding:
     day = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
-    counts = count_team_traces(connection, day, params).values()
+    counts = count_team_traces(connection, [day], params)[day].values()
     eligible = [count for count in counts if count >= params.min_traces]
     window = f"in the {params.lookback_days} days up to {day}"
     text = (

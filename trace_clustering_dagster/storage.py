@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -45,18 +46,29 @@ def make_folder(path: "UPath") -> None:
 
 
 def write_whole(path: "UPath", data: bytes) -> None:
-    """Store ``data`` at ``path``, whose folder exists; readers see the old file or the new one."""
+    """Store ``data`` at ``path``, whose folder exists: whole or not at all, also in a power cut."""
     if not is_local(path):
         # one request, or parts that the last one makes an object of: an open file would keep what
         # an interrupted writer got to
         path.fs.pipe_file(path.path, data)
         return
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    # of a file:// URL's path too, which cannot rename by itself
+    file = Path(path.path)
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with temporary.open("wb") as writer:
+            writer.write(data)
+            writer.flush()
+            # before the name, which could reach the disk without what it names
+            os.fsync(writer.fileno())
+        temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def storage_errors() -> tuple[type[Exception], ...]:

@@ -200,7 +200,7 @@ class Deployment:
 
     def resources(self, **params: Any) -> dict[str, Any]:
         """What the stages need, by resource key."""
-        own = ClusteringParams(**params)
+        own = ClusteringParams.of_deployment(params)
         return {
             "params": own,
             "exploration": exploration_of(own),

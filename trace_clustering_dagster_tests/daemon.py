@@ -141,4 +141,4 @@ class DaemonHome:
         """What the coordinator says of the newest day."""
         (state,) = (s for s in self.instance.all_instigator_state() if s.name == COORDINATOR)
         data: Any = state.instigator_data
-        return json.loads(data.cursor)[-1] if data.cursor else {}
+        return json.loads(data.cursor)["days"][-1] if data.cursor else {}

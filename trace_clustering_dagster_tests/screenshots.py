@@ -51,9 +51,9 @@ def structure(report: str, metadata: dict[str, dict[str, Any]]) -> dict[str, lis
 
 
 def main() -> None:
-    """Take them, on the instance and the sample warehouse of this folder."""
-    home = Path.cwd()
-    storage = home / ".dagster" / "assets"
+    """Take them, on the instance and the sample warehouse that the Makefile names."""
+    home = Path(os.environ["DAGSTER_HOME"])
+    storage = Path(os.environ["TRACE_CLUSTERING_STORAGE"])
     (report,) = sorted((storage / "report").glob("*/1.html"))[-1:]
     day = datetime.date.fromisoformat(report.parent.name)
     metadata = {}
@@ -65,12 +65,7 @@ def main() -> None:
             made = records[0].asset_materialization
             metadata[asset] = dict(made.metadata) if made else {}
     IMAGES.mkdir(exist_ok=True)
-    environment = {
-        **os.environ,
-        "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{home / '.dagster' / 'warehouse'}",
-        "TRACE_CLUSTERING_STORAGE": str(storage),
-    }
-    with chromium() as browser, webserver(home, environment) as url:
+    with chromium() as browser, webserver(home, os.environ) as url:
         browser.get(url)
         browser.execute_script("localStorage.setItem('asset-graph-direction', '\"vertical\"')")
         browser.set_window_size(1700, 2100)

@@ -2,7 +2,9 @@
 
 import contextlib
 import datetime
+import itertools
 import json
+import logging
 import os
 import shutil
 import signal
@@ -11,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,10 +23,11 @@ import dagster as dg
 import pytest
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
+from dagster._daemon.sensor import execute_sensor_iteration
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from trace_clustering_dagster import automation
-from trace_clustering_dagster.clickhouse.queries import count_team_traces
+from trace_clustering_dagster import automation, runs
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.definitions import defs
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster_tests.clickhouse.test_clickhouse import unused_port
@@ -229,12 +231,12 @@ def unfinished(home: DaemonHome) -> list[dg.DagsterRun]:
     return [run for run in home.runs() if not run.is_finished]
 
 
-def test_a_thousand_teams_of_a_daemon_that_is_killed(folder: Path) -> None:
-    """Killed while it launches, and followed by two daemons at once."""
+def nothing_twice_and_nothing_lost(folder: Path, teams: int, per_tick: int, kills: int) -> None:
+    """Kill daemons while they launch, then let two go on at once."""
     warehouse = folder / "warehouse"
     rows = [
         embedding_row(f"trace-{i}", [1.0, 2.0], team_id=team_id, timestamp=noon(yesterday()))
-        for team_id in range(1, 1001)
+        for team_id in range(1, teams + 1)
         for i in range(20)
     ]
     write_warehouse(warehouse, rows)
@@ -248,7 +250,7 @@ def test_a_thousand_teams_of_a_daemon_that_is_killed(folder: Path) -> None:
             "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{warehouse}",
             "TRACE_CLUSTERING_SETTLE_MINUTES": "0",
             "TRACE_CLUSTERING_CATCH_UP_DAYS": "0",
-            "TRACE_CLUSTERING_RUNS_PER_TICK": "150",
+            "TRACE_CLUSTERING_RUNS_PER_TICK": str(per_tick),
         },
         module="trace_clustering_dagster_tests.thousand_teams",
         changes={
@@ -263,17 +265,72 @@ def test_a_thousand_teams_of_a_daemon_that_is_killed(folder: Path) -> None:
             "schedule_storage": storage("dagster._core.storage.schedules", "SqliteScheduleStorage"),
         },
     )
-    with home.daemon() as process:
-        until(lambda: home.instance.get_runs_count() > 200)
-        process.kill()
-    assert home.instance.get_runs_count() < 1000
+
+    def launched(runs: int) -> Callable[[], bool]:
+        return lambda: home.instance.get_runs_count() > runs
+
+    for kill in range(kills):
+        with home.daemon() as process:
+            # a tick that is killed before its requests are written down is waited for
+            until(launched((2 * kill + 1) * per_tick * 3 // 2), seconds=300)
+            process.kill()
+    assert home.instance.get_runs_count() < teams
     with home.daemon(), home.daemon():
-        until(lambda: home.instance.get_runs_count() >= 1000, seconds=200)
-        until(lambda: home.cursor().get("waiting") == 1000)
-    teams = Counter(run.tags["dagster/partition/team"] for run in home.runs())
-    assert teams == Counter({str(team_id): 1 for team_id in range(1, 1001)})
-    assert len(home.instance.get_dynamic_partitions("team")) == 1000
-    assert max(len(tick.run_ids) for tick in home.ticks()) <= 150
+        until(launched(teams - 1), seconds=300)
+        until(lambda: home.cursor().get("waiting") == teams, seconds=300)
+    runs_of_team = Counter(int(run.tags["dagster/partition/team"]) for run in home.runs())
+    assert runs_of_team == Counter(range(1, teams + 1))
+    assert len(home.instance.get_dynamic_partitions("team")) == teams
+    assert max(len(tick.run_ids) for tick in home.ticks()) <= per_tick
+
+
+def test_nothing_twice_and_nothing_lost(folder: Path) -> None:
+    nothing_twice_and_nothing_lost(folder, teams=60, per_tick=10, kills=1)
+
+
+@pytest.mark.soak
+def test_nothing_twice_and_nothing_lost_of_a_thousand_teams(folder: Path) -> None:
+    nothing_twice_and_nothing_lost(folder, teams=1000, per_tick=50, kills=6)
+
+
+@pytest.mark.parametrize("ticks_between", [0, 2])
+def test_two_daemons_that_look_at_the_same_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, ticks_between: int
+) -> None:
+    """The second one begins while the first one knows what to request, but has not written it down,
+    and takes the first one's tick for one that was cut off. Then they take turns."""
+    put_rows(folder / "warehouse", "rows", team_rows(1) + team_rows(2) + team_rows(3))
+    home = DaemonHome(folder / "home", {}, module="trace_clustering_dagster_tests.thousand_teams")
+    for name, value in {
+        "CLICKHOUSE_URL": f"chdb://{folder / 'warehouse'}",
+        "SETTLE_MINUTES": "0",
+        "CATCH_UP_DAYS": "0",
+    }.items():
+        monkeypatch.setenv(f"TRACE_CLUSTERING_{name}", value)
+    with WorkspaceProcessContext(
+        home.instance, ModuleTarget(home.module, None, None, home.module)
+    ) as workspace:
+
+        def begin() -> Iterator[Any]:
+            """What a daemon does from now on, step by step; the first step is done."""
+            known = len(home.ticks())
+
+            def evaluated() -> Iterator[Any] | None:
+                steps = execute_sensor_iteration(workspace, logging.getLogger("daemon"), None, None)
+                next(steps, None)  # nothing if the last tick is too recent
+                return steps if len(home.ticks()) > known else None
+
+            found: Iterator[Any] = until(evaluated)
+            return found
+
+        first = begin()
+        for _ in range(ticks_between):
+            list(begin())
+        for _ in itertools.zip_longest(first, begin()):
+            pass
+    assert [home.statuses(team_id) for team_id in (1, 2, 3)] == [["QUEUED"]] * 3
+    # only the first one has requested anything
+    assert [len(tick.run_ids) for tick in home.ticks()] == [3] + [0] * (ticks_between + 1)
 
 
 def test_clickhouse_is_down_then_runs_are_killed_and_hang(
@@ -343,35 +400,140 @@ def process_of(home: DaemonHome, run: dg.DagsterRun) -> int:
     return int(str(pid))
 
 
-def test_discovery_and_a_tick_of_a_thousand_teams_are_quick(
-    make_deployment: Any, monkeypatch: pytest.MonkeyPatch
+def evaluate(
+    instance: dg.DagsterInstance, clickhouse: ClickHouseResource, cursor: str | None = None
+) -> Any:
+    """A tick of the coordinator, and what it returned."""
+    with dg.build_sensor_context(
+        instance,
+        cursor=cursor,
+        repository_def=defs.get_repository_def(),
+        resources={"params": ClusteringParams(), "clickhouse": clickhouse},
+    ) as context:
+        return automation.trace_clustering_coordinator.evaluate_tick(context)
+
+
+def queries_of_ticks(server: Server, database: str) -> list[tuple[int, int]]:
+    """Rows and bytes that each query of a tick has read in a database, the oldest query first."""
+    server.client().command("SYSTEM FLUSH LOGS")
+    return [
+        (int(rows), int(size))
+        for rows, size in server.client()
+        .query(
+            "SELECT read_rows, read_bytes FROM system.query_log WHERE type = 'QueryFinish' AND "
+            "log_comment = 'trace_clustering_coordinator' AND has(databases, {database:String}) "
+            "ORDER BY event_time_microseconds",
+            parameters={"database": database},
+        )
+        .result_rows
+    ]
+
+
+def test_a_tick_of_a_thousand_teams_reads_every_row_once_and_no_vector(
+    deploy_server: Any, clickhouse_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACE_CLUSTERING_SETTLE_MINUTES", "0")
+    monkeypatch.setenv("TRACE_CLUSTERING_CATCH_UP_DAYS", "5")
     rows = [
         embedding_row(f"trace-{i}", [1.0] * 64, team_id=team_id, timestamp=noon(yesterday()))
         for team_id in range(1, 1001)
         for i in range(20)
     ]
-    clickhouse = make_deployment(rows).clickhouse
-    started = time.monotonic()
-    counts = count_team_traces(clickhouse.connect(), yesterday(), ClusteringParams())
-    assert time.monotonic() - started < 5
-    assert counts == dict.fromkeys(range(1, 1001), 20)
-
-    with (
-        dg.instance_for_test() as instance,
-        dg.build_sensor_context(
-            instance,
-            repository_def=defs.get_repository_def(),
-            resources={"params": ClusteringParams(), "clickhouse": clickhouse},
-        ) as context,
-    ):
-        started = time.monotonic()
-        tick = automation.trace_clustering_coordinator.evaluate_tick(context)
-        assert time.monotonic() - started < 5
+    clickhouse = deploy_server(rows).clickhouse
+    with dg.instance_for_test() as instance:
+        tick = evaluate(instance, clickhouse)
     assert [r.partition_key for r in tick.run_requests or ()] == [
         f"{yesterday()}|{team_id}" for team_id in range(1, 21)
     ]
+    ((rows_read, bytes_read),) = queries_of_ticks(clickhouse_server, clickhouse.database)
+    assert rows_read == len(rows)
+    # a vector has 512 bytes
+    assert bytes_read < 200 * len(rows)
+
+
+def test_clickhouse_is_left_alone_while_nothing_is_open(
+    deploy_server: Any, clickhouse_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_SETTLE_MINUTES", "0")
+    monkeypatch.setenv("TRACE_CLUSTERING_CATCH_UP_DAYS", "0")
+    rows = [*team_rows(1), *team_rows(2), *team_rows(3, size=2)]
+    clickhouse = deploy_server(rows).clickhouse
+
+    def asked() -> int:
+        return len(queries_of_ticks(clickhouse_server, clickhouse.database))
+
+    with dg.instance_for_test() as instance:
+
+        def done(team_id: int) -> None:
+            key = dg.MultiPartitionKey({"date": str(yesterday()), "team": str(team_id)})
+            event = dg.AssetMaterialization("emitted_event", partition=key)
+            instance.report_runless_asset_event(event)
+
+        done(1)
+        # what an earlier version left, or a person
+        for cursor in (json.dumps([{"day": "2026-01-01"}]), "{}", "x"):
+            tick = evaluate(instance, clickhouse, cursor)
+            assert len(tick.run_requests) == 1
+        assert asked() == 3
+        evaluate(instance, clickhouse, tick.cursor)
+        assert asked() == 4, "team 2 is still to be launched"
+        done(2)
+        cursor = evaluate(instance, clickhouse, tick.cursor).cursor
+        assert asked() == 5
+        tick = evaluate(instance, clickhouse, cursor)
+        assert "2 eligible, 2 done, 0 requested" in tick.skip_message
+        assert "ClickHouse is asked again at" in tick.skip_message
+        assert tick.cursor == cursor
+        assert asked() == 5
+
+        # a setting has changed
+        monkeypatch.setenv("TRACE_CLUSTERING_EXCLUDED_TEAMS", "9")
+        cursor = evaluate(instance, clickhouse, cursor).cursor
+        assert asked() == 6
+        evaluate(instance, clickhouse, cursor)
+        assert asked() == 6
+        # a quarter of an hour has passed
+        last = json.loads(cursor)
+        earlier = datetime.datetime.fromisoformat(last["asked"]) - automation.QUIET
+        evaluate(instance, clickhouse, json.dumps(last | {"asked": earlier.isoformat()}))
+        assert asked() == 7
+        # the clock was set back
+        later = datetime.datetime.fromisoformat(last["asked"]) + datetime.timedelta(hours=1)
+        evaluate(instance, clickhouse, json.dumps(last | {"asked": later.isoformat()}))
+        assert asked() == 8
+
+
+def test_a_run_that_was_created_but_never_queued_is_requested_again(
+    deploy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_SETTLE_MINUTES", "0")
+    monkeypatch.setenv("TRACE_CLUSTERING_CATCH_UP_DAYS", "0")
+    clickhouse = deploy(team_rows(1)).clickhouse
+    with dg.instance_for_test() as instance:
+        run = instance.create_run_for_job(
+            dg.GraphDefinition("any").to_job(),
+            tags={"dagster/partition/date": str(yesterday()), "dagster/partition/team": "1"},
+        )
+        assert run.status is dg.DagsterRunStatus.NOT_STARTED
+        assert "1 waiting" in evaluate(instance, clickhouse).skip_message
+        monkeypatch.setattr(runs, "LAUNCHING", datetime.timedelta(0))
+        (request,) = evaluate(instance, clickhouse).run_requests
+    assert request.run_key == f"1|{yesterday()}|1"
+
+
+def test_time_for_discovery_is_a_setting(
+    deploy_server: Any, clickhouse_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_DISCOVERY_TIMEOUT_SECONDS", "1")
+    clickhouse = deploy_server(team_rows(1)).clickhouse
+    clickhouse_server.client().command(
+        f"CREATE VIEW {clickhouse.database}.slow AS SELECT * FROM "
+        f"{clickhouse.database}.posthog_document_embeddings WHERE sleepEachRow(0.05) = 0"
+    )
+    slow = ClickHouseResource(url=clickhouse.url, embeddings_table="slow")
+    with dg.instance_for_test() as instance, pytest.raises(dg.DagsterError) as error:
+        evaluate(instance, slow)
+    assert "Timeout exceeded" in str(error.value.__cause__ or error.value)
 
 
 def test_schedule_requests_registered_teams_that_have_no_run(
@@ -387,9 +549,10 @@ def test_schedule_requests_registered_teams_that_have_no_run(
 
     def tick() -> Any:
         with dg.build_schedule_context(
-            home.instance,
-            datetime.datetime(2026, 2, 1, 1, tzinfo=UTC),
+            instance=home.instance,
+            scheduled_execution_time=datetime.datetime(2026, 2, 1, 1, tzinfo=UTC),
             repository_def=defs.get_repository_def(),
+            resources={"params": ClusteringParams()},
         ) as context:
             return automation.daily_trace_clustering.evaluate_tick(context)
 
@@ -432,6 +595,20 @@ def test_another_time_zone_makes_no_difference(deploy: Any, zone: str) -> None:
         check=True,
     )
     assert done.stdout.split() == [f"{yesterday()}|1"]
+
+
+def count_run_records(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many runs each query for runs has read from now on."""
+    read: list[int] = []
+    get_run_records = instance.run_storage.get_run_records
+
+    def counting(*arguments: Any, **named: Any) -> Any:
+        records = get_run_records(*arguments, **named)
+        read.append(len(records))
+        return records
+
+    monkeypatch.setattr(instance.run_storage, "get_run_records", counting)
+    return read
 
 
 class StageFailedError(Exception):
@@ -477,6 +654,9 @@ def test_failure_is_told_with_what_really_happens_next(
             "dagster/partition/date": key.keys_by_dimension["date"],
             "dagster/partition/team": "7",
         }
+        for team in ("8", "77"):
+            of_another = partition | {"dagster/partition/team": team}
+            instance.create_run_for_job(dg.GraphDefinition("other").to_job(), tags=of_another)
         result = dg.materialize(
             [emitted_event],
             instance=instance,
@@ -484,13 +664,16 @@ def test_failure_is_told_with_what_really_happens_next(
             tags=tags | partition,
             raise_on_error=False,
         )
+        runs_read = count_run_records(instance, monkeypatch)
         with dg.build_run_status_sensor_context(
             sensor_name="trace_clustering_failure",
             dagster_instance=instance,
             dagster_run=result.dagster_run,
             dagster_event=result.get_run_failure_event(),
+            resources={"params": ClusteringParams()},
         ).for_run_failure() as context:
             automation.trace_clustering_failure(context)
+    assert sum(runs_read) <= 1, "no runs of other teams"
     (line,) = (line for line in capfd.readouterr().err.splitlines() if "-> " in line)
     assert f"team 7, {key.keys_by_dimension['date']}: emitted_event failed" in line
     assert "because of this -> " in line

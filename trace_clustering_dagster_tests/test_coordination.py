@@ -201,6 +201,7 @@ def test_pauses_double() -> None:
         ("RUNS_PER_TICK", "0", "Input should be greater than or equal to 1"),
         ("SETTLE_MINUTES", "inf", "Input should be less than or equal to 1440"),
         ("CATCH_UP_DAYS", "1.5", "Input should be a valid integer"),
+        ("DISCOVERY_TIMEOUT_SECONDS", "60", "Input should be less than or equal to 40"),
         ("MAX_ATTEMPTS", "many", "Input should be a valid integer"),
         ("RETRY_MINUTES", "nan", "Input should be"),
     ],

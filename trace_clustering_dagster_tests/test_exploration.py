@@ -1,7 +1,9 @@
 """Runs that explore: what they leave alone, and where their own results are."""
 
+import datetime
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,16 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
+from trace_clustering_dagster import automation
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.coordination import TeamDay
+from trace_clustering_dagster.definitions import defs
+from trace_clustering_dagster.runs import with_outcome
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     NOON,
+    STAGES,
+    UTC,
     Deployment,
     embedding_row,
     failure_messages,
@@ -134,12 +142,12 @@ def test_values_are_loaded_as_the_partitions_own(deploy: Any) -> None:
     deployment = deploy(separated_rows())
     deployment.run()
     deployment.run(config={"min_k": 2, "max_k": 2})
-    from trace_clustering_dagster_tests.conftest import STAGES
-
-    defs = dg.Definitions(STAGES, resources=deployment.resources())
+    definitions = dg.Definitions(STAGES, resources=deployment.resources())
     key = dg.MultiPartitionKey({"date": DAY, "team": "1"})
-    model = defs.load_asset_value("fitted_model", partition_key=key, instance=deployment.instance)
-    assert model.k == 3  # type: ignore[attr-defined]
+    model: Any = definitions.load_asset_value(
+        "fitted_model", partition_key=key, instance=deployment.instance
+    )
+    assert model.k == 3
 
 
 def test_days_are_compared_with_their_like(deploy: Any) -> None:
@@ -176,8 +184,6 @@ def test_a_value_of_another_team_or_day_is_refused(deploy: Any) -> None:
 
 
 def test_a_runs_config_moves_nothing_that_is_stored(deploy: Any, tmp_path: Path) -> None:
-    from trace_clustering_dagster_tests.conftest import STAGES
-
     deployment = deploy(separated_rows())
     elsewhere = str(tmp_path / "elsewhere")
     for name in ("base_path", "storage", "retention_days"):
@@ -192,3 +198,66 @@ def test_a_runs_config_moves_nothing_that_is_stored(deploy: Any, tmp_path: Path)
             )
     assert not Path(elsewhere).exists()
     assert not deployment.storage.exists()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as made:
+        yield made
+
+
+def test_coordinator_takes_no_exploration_for_the_run_of_its_day(
+    deploy: Any, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_SETTLE_MINUTES", "0")
+    monkeypatch.setenv("TRACE_CLUSTERING_CATCH_UP_DAYS", "0")
+    day = datetime.datetime.now(UTC).date() - datetime.timedelta(days=1)
+    noon = datetime.datetime.combine(day, datetime.time(12), tzinfo=UTC)
+    deployment = deploy([row | {"timestamp": noon} for row in separated_rows()])
+    deployment.instance = instance
+    partition = f"{day}|1"
+    tags = {
+        "dagster/partition": partition,
+        "dagster/partition/date": str(day),
+        "dagster/partition/team": "1",
+    }
+    config = {"resources": {"params": {"config": {"max_k": 2, "min_k": 2}}}}
+
+    def attempts() -> list[str]:
+        with dg.build_sensor_context(
+            deployment.instance,
+            repository_def=defs.get_repository_def(),
+            resources=deployment.resources(),
+        ) as context:
+            result: Any = automation.trace_clustering_coordinator.evaluate_tick(context)
+        return [request.run_key for request in result.run_requests]
+
+    def created(status: dg.DagsterRunStatus) -> None:
+        """An exploration that has not got as far as its tag."""
+        params = {"params": deployment.resources()["params"]}
+        job = dg.GraphDefinition("other").to_job(resource_defs=params)
+        run = deployment.instance.create_run_for_job(
+            job, tags=tags, run_config=config, status=dg.DagsterRunStatus.STARTED
+        )
+        if status is dg.DagsterRunStatus.CANCELED:
+            deployment.instance.report_run_canceled(run)
+
+    own = [f"1|{day}|1"]
+    assert attempts() == own
+    deployment.run(partition, config={"min_k": 2, "max_k": 2})
+    assert attempts() == own, "an event of its own is no outcome of the day"
+    failed = deployment.run(
+        partition, config={"max_k": 7}, select="fitted_model", raise_on_error=False
+    )
+    assert not failed.success
+    for status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELED):
+        created(status)
+        assert attempts() == own, status
+    assert not with_outcome(deployment.instance, [TeamDay(day, 1)])
+
+    deployment.run(partition)
+    assert attempts() == []
+    for seed in (1, 1, 2):
+        deployment.run(partition, config={"seed": seed})
+    assert attempts() == [], "explorations do not hide the outcome that was there before"
+    assert with_outcome(deployment.instance, [TeamDay(day, 1)]) == {TeamDay(day, 1)}

@@ -222,7 +222,7 @@ def test_slow_server(
     connection = deployment.clickhouse.connect("", timeout_seconds=1)
 
     def traces() -> dict[int, int]:
-        return count_team_traces(connection, NOON.date(), ClusteringParams())
+        return count_team_traces(connection, [NOON.date()], ClusteringParams())[NOON.date()]
 
     def late(seconds: float) -> Fault:
         return Fault(b"Every team", 0, lambda: time.sleep(seconds), resets=False, times=9)
@@ -243,7 +243,7 @@ def test_slow_server(
     slow = ClickHouseResource(url=deployment.clickhouse.url, embeddings_table="slow")
     proxy.faults = []
     with pytest.raises(dg.Failure) as slow_failure:
-        count_team_traces(slow.connect("", 1), NOON.date(), ClusteringParams())
+        count_team_traces(slow.connect("", 1), [NOON.date()], ClusteringParams())
     assert_one_line(slow_failure.value, "Timeout exceeded")
 
 

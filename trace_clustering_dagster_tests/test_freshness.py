@@ -79,3 +79,14 @@ def test_skips_count_and_a_run_mends_it(deploy: Any) -> None:
     evaluation = check(deployment.instance, deployment.resources())
     assert evaluation.passed
     assert stopped(evaluation) == []
+
+
+def test_a_mistyped_team_is_named_and_the_others_are_watched(deploy: Any) -> None:
+    deployment: Deployment = deploy(separated_rows())
+    report(deployment.instance, 1, 1)
+    mistyped = ["team2", " 4", "7|8", "<b>"]
+    deployment.instance.add_dynamic_partitions("team", mistyped)
+    evaluation = check(deployment.instance, deployment.resources())
+    assert [row["team"] for row in stopped(evaluation)] == ["1"]
+    assert evaluation.metadata["teams"].value == 1
+    assert evaluation.metadata["invalid_teams"].value == sorted(mistyped)

@@ -228,7 +228,7 @@ def test_model_whose_name_is_no_text_is_not_chosen(
     sample = sample_traces(connection, 1, day, params)
     assert (sample.model_name, sample.total) == ("test-model", 60)
     assert sample.left_out == {"other model or dimension": 120}
-    assert count_team_traces(connection, day, params) == {1: 60}
+    assert count_team_traces(connection, [day], params) == {day: {1: 60}}
 
 
 NO_TEAMS = ["0", "-1", "1.5", "01", "1e3", " 1", "１", str(10**30), "1|2", "", "1\n", "../1", "+1"]
@@ -256,5 +256,5 @@ def test_team_ids_that_are_no_partitions_are_not_discovered(
         "AS team_id) FROM posthog_document_embeddings"
     )
     wide = ClickHouseResource(url=deployment.clickhouse.url, embeddings_table="wide")
-    counts = count_team_traces(wide.connect(), NOON.date(), ClusteringParams())
-    assert counts == {1: 60, 2**63 - 1: 60}
+    counts = count_team_traces(wide.connect(), [NOON.date()], ClusteringParams())
+    assert counts == {NOON.date(): {1: 60, 2**63 - 1: 60}}

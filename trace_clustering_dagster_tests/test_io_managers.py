@@ -17,6 +17,7 @@ from upath import UPath
 
 from trace_clustering_dagster.io_managers import EmbeddingsIOManager, RepresentativesIOManager
 from trace_clustering_dagster.models import Representative, Representatives, TraceEmbeddings
+from trace_clustering_dagster.storage import write_whole
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     REPOSITORY,
@@ -127,6 +128,33 @@ def test_object_store_never_keeps_half_a_value(
     monkeypatch.setattr(np, "save", fail_half_way)
     assert not deployment.run(select="distance_matrix", raise_on_error=False).success
     assert stored.read_bytes() == before
+
+
+def test_file_is_on_the_disk_before_it_has_its_name(
+    deploy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut could leave the name of a file that is empty."""
+    deployment = deploy(separated_rows())
+    stored = deployment.storage / "trace_ids" / DAY / "1.parquet"
+    synced: list[tuple[Path, bool]] = []
+    fsync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink(), stored.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    deployment.run(select="trace_ids")
+    (written, before), (folder, after) = (s for s in synced if stored.parent in (s[0], s[0].parent))
+    assert (written.suffix, before) == (".tmp", False)
+    assert (folder, after) == (stored.parent, True)
+
+
+def test_folder_may_be_a_file_url(tmp_path: Path) -> None:
+    for content in (b"first", b"second"):
+        write_whole(UPath(f"file://{tmp_path}/1.json"), content)
+        assert (tmp_path / "1.json").read_bytes() == content
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 KILLED_RUN = """

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json
@@ -310,15 +310,36 @@ def read_events(
 
 
 def count_team_traces(
-    clickhouse: "ClickHouse", day: datetime.date, params: "ClusteringParams"
-) -> dict[int, int]:
-    """Eligible traces in the day's window by team: what ``sample_traces`` would find in total.
+    clickhouse: "ClickHouse",
+    days: Sequence[datetime.date],
+    params: "ClusteringParams",
+    at_most: int = _NO_LIMIT,
+) -> dict[datetime.date, dict[int, int]]:
+    """Eligible traces in each day's window by team: what ``sample_traces`` would find in total.
 
-    Teams that have embeddings in the window, but none that is eligible, have 0.
+    Teams that have embeddings in a window, but none that is eligible, have 0. One query for all
+    days.
+
+    Args:
+        at_most: A team that has more has this many; a small number spares the server memory.
     """
-    filters = _embeddings_filter(day, params)
-    rows = clickhouse.rows("team_trace_counts", {**filters, "model_name": params.model_name or ""})
-    return {int(team_id): int(eligible) for team_id, eligible in rows}
+    windows = [params.window(day) for day in days]
+    rows = clickhouse.rows(
+        "team_trace_counts",
+        {
+            **_embeddings_filter(days[0], params),
+            "window_start": min(start for start, _ in windows),
+            "window_end": max(end for _, end in windows),
+            "window_starts": [start for start, _ in windows],
+            "window_ends": [end for _, end in windows],
+            "model_name": params.model_name or "",
+            "at_most": at_most,
+        },
+    )
+    counts: dict[datetime.date, dict[int, int]] = {day: {} for day in days}
+    for window, team_id, eligible in rows:
+        counts[days[window]][int(team_id)] = int(eligible)
+    return counts
 
 
 def count_traces(clickhouse: "ClickHouse", team_id: int) -> int:

@@ -92,11 +92,40 @@ def test_discovery_counts_what_a_run_would_find(make_deployment: Any) -> None:
     deployment.run()  # its event is no input
     connection = deployment.clickhouse.connect()
     for params in (ClusteringParams(), ClusteringParams(model_name="b")):
-        counts = count_team_traces(connection, NOON.date(), params)
+        counts = count_team_traces(connection, [NOON.date()], params)[NOON.date()]
         assert set(counts) == {1, 2, 3}
         for team_id, count in counts.items():
             assert count == sample_traces(connection, team_id, NOON.date(), params).total
     assert [count_traces(connection, team_id) for team_id in (2, 4, 5)] == [104, 3, 0]
+
+
+def test_discovery_of_several_days_is_one_query_with_a_bound(make_deployment: Any) -> None:
+    before = {"timestamp": MIDNIGHT - 7 * DAY - MILLISECOND}
+    rows = [
+        *separated_rows(1),
+        *(row | before for row in separated_rows(2)),
+        *(row | before for row in separated_rows(1)[:5]),
+        *separated_rows(3, size=2),
+    ]
+    connection = make_deployment(rows).clickhouse.connect()
+    days = [NOON.date() - 10 * DAY, NOON.date() - DAY, NOON.date(), NOON.date() + 7 * DAY]
+    for params in (ClusteringParams(), ClusteringParams(lookback_days=1)):
+        counts = count_team_traces(connection, days, params)
+        assert list(counts) == days
+        for day in days:
+            assert counts[day] == {
+                team_id: total
+                for team_id in (1, 2, 3)
+                if (total := sample_traces(connection, team_id, day, params).total)
+            }
+    for at_most in (6, 7, 1000):
+        assert count_team_traces(connection, days[2:3], ClusteringParams(), at_most) == {
+            days[2]: {1: min(60, at_most), 3: 6}
+        }
+    params = ClusteringParams(
+        window_start="2026-01-31T00:00:00Z", window_end="2026-02-01T00:00:00Z"
+    )
+    assert count_team_traces(connection, days, params) == {day: {1: 60, 3: 6} for day in days}
 
 
 # sample
@@ -219,8 +248,8 @@ def test_id_that_is_no_utf8_is_left_out_and_counted(
     sample = sample_of(deployment)
     assert (sample.total, len(sample.trace_ids)) == (60, 60)
     assert sample.left_out == {"trace id is not UTF-8": 1}
-    counts = count_team_traces(deployment.clickhouse.connect(), NOON.date(), ClusteringParams())
-    assert counts == {1: 60}
+    counts = count_team_traces(deployment.clickhouse.connect(), [NOON.date()], ClusteringParams())
+    assert counts == {NOON.date(): {1: 60}}
 
 
 def test_model_of_ids_that_are_no_utf8_is_not_chosen(
@@ -234,7 +263,9 @@ def test_model_of_ids_that_are_no_utf8_is_not_chosen(
     )
     sample = sample_of(deployment)
     assert (sample.model_name, sample.total) == ("test-model", 30)
-    counts = count_team_traces(deployment.clickhouse.connect(), NOON.date(), ClusteringParams())
+    counts = count_team_traces(deployment.clickhouse.connect(), [NOON.date()], ClusteringParams())[
+        NOON.date()
+    ]
     assert counts == {1: sample.total}
 
 
@@ -430,7 +461,8 @@ def test_every_query_gives_the_same_of_both(both: Any, seed: int) -> None:
             window_start="2026-01-30T00:00:00Z", window_end="2026-01-31T14:00:00+02:00"
         ),
     ):
-        the_same(partial(count_team_traces, day=NOON.date(), params=params))
+        days = [NOON.date() - DAY, NOON.date()]
+        the_same(partial(count_team_traces, days=days, params=params))
         for team_id in (1, 2, 3):
             sample = the_same(
                 partial(sample_traces, team_id=team_id, day=NOON.date(), params=params)

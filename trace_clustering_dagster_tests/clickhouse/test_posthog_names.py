@@ -176,7 +176,9 @@ def test_todays_names_give_what_the_older_ones_give(deploy: Any, deploy_server: 
     for newer in (deploy(jobs, summaries), deploy_server(jobs, summaries)):
         result = newer.run(max_samples=50)
         assert clusters_of(newer) == clusters_of(older)
-        counts = count_team_traces(newer.clickhouse.connect(), NOON.date(), ClusteringParams())
+        counts = count_team_traces(newer.clickhouse.connect(), [NOON.date()], ClusteringParams())[
+            NOON.date()
+        ]
         assert counts == {1: 60}, "a trace of two jobs is one trace"
         assert count_traces(newer.clickhouse.connect(), 1) == 60
         assert metadata(result, "labels")["representatives_with_summary"] == 21
@@ -340,10 +342,10 @@ def test_table_of_a_model_is_read_with_that_model(
     assert clusters_of(deployment) == clusters_of(plain)
     connection = deployment.clickhouse.connect()
     for params in (ClusteringParams(), ClusteringParams(model_name=model)):
-        assert count_team_traces(connection, NOON.date(), params) == {1: 60}
+        assert count_team_traces(connection, [NOON.date()], params)[NOON.date()] == {1: 60}
         assert sample_traces(connection, 1, NOON.date(), params).total == 60
     other = ClusteringParams(model_name="other")
-    assert count_team_traces(connection, NOON.date(), other) == {1: 0}
+    assert count_team_traces(connection, [NOON.date()], other)[NOON.date()] == {1: 0}
     assert sample_traces(connection, 1, NOON.date(), other).left_out == {
         "other model or dimension": 60,
         "empty embedding": 1,

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from trace_clustering_dagster import automation
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.definitions import defs
+from trace_clustering_dagster.runs import ATTEMPT_TAG
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     STAGES,
@@ -96,7 +97,7 @@ def test_failed_report_is_left_to_a_person(
             partition_key=f"{DAY}|1",
             instance=instance,
             resources=deployment.resources(),
-            tags={automation.ATTEMPT_TAG: "1"},
+            tags={ATTEMPT_TAG: "1"},
             raise_on_error=False,
         )
         monkeypatch.setenv("TRACE_CLUSTERING_ALERT_URL", url)

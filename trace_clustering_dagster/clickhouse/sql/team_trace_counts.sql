@@ -1,7 +1,9 @@
--- Every team with embeddings in the window, and how many traces a run of it would be eligible to
--- sample: those of its most frequent (model_name, dimension). Reads no vector, only its length.
--- Team ids that are not positive 64-bit integers are no partitions.
+-- Every team with embeddings in each window, and how many traces a run of it would be eligible to
+-- sample: those of its most frequent (model_name, dimension), as far as `at_most`, which keeps no
+-- more of a team in memory. Reads no vector, only its length, and each row once, however many
+-- windows it is in. Team ids that are not positive 64-bit integers are no partitions.
 SELECT
+    window,
     team_id,
     maxIf(
         traces,
@@ -11,16 +13,24 @@ SELECT
     ) AS eligible
 FROM (
     SELECT
+        arrayJoin(
+            arrayFilter(
+                (window, start, end) -> timestamp >= start AND timestamp < end,
+                range(length({window_starts:Array(DateTime64(6, 'UTC'))})),
+                {window_starts:Array(DateTime64(6, 'UTC'))},
+                {window_ends:Array(DateTime64(6, 'UTC'))}
+            )
+        ) AS window,
         team_id,
         {{model_name}} AS model_name,
         length(embedding) AS dimension,
-        uniqExact({{trace_id}}) AS traces
+        length(groupUniqArray({at_most:UInt64})(cityHash64({{trace_id}}))) AS traces
     FROM {database:Identifier}.{embeddings_table:Identifier}
     WHERE
         {{embeddings_filter}}
         AND team_id BETWEEN 1 AND 9223372036854775807
         AND isValidUTF8({{trace_id}})
-    GROUP BY team_id, model_name, dimension
+    GROUP BY window, team_id, model_name, dimension
 )
-GROUP BY team_id
-ORDER BY team_id
+GROUP BY window, team_id
+ORDER BY window, team_id

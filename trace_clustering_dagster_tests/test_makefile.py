@@ -1,0 +1,64 @@
+"""What `make` does, without doing it: the Python of .venv, and where the demo keeps its state."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from trace_clustering_dagster_tests.conftest import REPOSITORY
+
+INSTALLED = ("Makefile", "dagster.yaml", "pyproject.toml", "constraints.txt")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder in which `make` has installed into .venv, of a Python 3.10.1."""
+    for name in INSTALLED:
+        shutil.copyfile(REPOSITORY / name, tmp_path / name)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    python(tmp_path / ".venv" / "bin" / "python", "3.10.1")
+    python(tmp_path / "python3.10", "3.10.1")
+    python(tmp_path / "python3.13", "3.13.0")
+    (tmp_path / ".venv" / ".installed").touch()
+    return tmp_path
+
+
+def python(path: Path, version: str) -> None:
+    """A program that knows what a Python of this version calls itself."""
+    path.write_text(f"#!/bin/sh\necho Python {version}\n")
+    path.chmod(0o755)
+
+
+def make(checkout: Path, *arguments: str) -> str:
+    """The commands that make would run, whatever the one that runs the tests was told."""
+    told = ("PYTHON", "MAKEFLAGS", "MAKEOVERRIDES")
+    return subprocess.run(
+        ["make", "--dry-run", *arguments],
+        cwd=checkout,
+        env={name: value for name, value in os.environ.items() if name not in told},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_python_that_is_named_is_the_one_that_is_used(checkout: Path) -> None:
+    assert "-m venv" not in make(checkout, "test")
+    assert "-m venv" not in make(checkout, "test", "PYTHON=./python3.10")
+    commands = make(checkout, "test", "PYTHON=./python3.13")
+    assert "./python3.13 -m venv --clear .venv" in commands
+    assert "pip install" in commands
+
+
+def test_demo_and_ui_have_one_instance(checkout: Path) -> None:
+    home = checkout / ".dagster" / "storage"
+    assert f"cp dagster.yaml {home.relative_to(checkout)}/dagster.yaml" in make(checkout, "demo")
+    subprocess.run(["make", ".dagster/storage/dagster.yaml"], cwd=checkout, check=True)
+    assert (home / "dagster.yaml").read_bytes() == (checkout / "dagster.yaml").read_bytes()
+    shown = "print-home: ; @echo $(DAGSTER_HOME)\ndemo ui: print-home\n"
+    (checkout / "shown.mk").write_text(f"include Makefile\n{shown}")
+    for target in ("demo", "ui"):
+        commands = make(checkout, "--file", "shown.mk", target)
+        assert f"echo {home}" in commands
