@@ -1,6 +1,7 @@
 """The Dagster instance of the repository's dagster.yaml: one for each folder that has a copy of the
 file, from whatever folder a command is run; and the one of version 0.1."""
 
+import datetime
 import os
 import shutil
 import subprocess
@@ -12,7 +13,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from trace_clustering_dagster_tests.conftest import DAY, REPOSITORY, Deployment, separated_rows
+from trace_clustering_dagster_tests.conftest import (
+    DAY,
+    NOON,
+    REPOSITORY,
+    Deployment,
+    embedding_row,
+    failure_messages,
+    separated_rows,
+    separated_vectors,
+)
 
 OF_0_1 = Path(__file__).parent / "instances" / "dagster-0.1.yaml"
 PARTITION = f"{DAY}|1"
@@ -138,3 +148,42 @@ def test_history_of_0_1_goes_on(
     with dg.DagsterInstance.from_config(str(home)) as instance:
         (run,) = instance.get_runs()
         assert len(instance.all_logs(run.run_id)) > 10
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(
+            f"{DAY}|1",
+            marks=pytest.mark.xfail(strict=True, reason="a failure knows of no other run yet"),
+        ),
+        f"{DAY}|2",
+    ],
+)
+def test_failure_between_two_runs_of_a_partition_says_to_wait_for_the_other(
+    deploy: Any, other: str
+) -> None:
+    """With other parameters one overwrites what the other is about to read. Materializing it again
+    at once, as is right of values of earlier runs, would do the same to the run at work."""
+    rows = [
+        embedding_row(f"t{i:02}", vector, timestamp=NOON - datetime.timedelta(days=i % 10))
+        for i, vector in enumerate(separated_vectors())
+    ]
+    deployment = deploy(rows)
+    deployment.run()
+    at_work = deployment.instance.create_run_for_job(
+        dg.GraphDefinition("trace_clustering").to_job(),
+        tags={"dagster/partition": other},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    deployment.run(select="trace_ids", lookback_days=14)
+    result = deployment.run(select="k_sweep_scores", raise_on_error=False)
+    (message,) = failure_messages(result)
+    assert message.startswith("embeddings of this partition was made from another trace_ids ")
+    assert "\n" not in message
+    if other == PARTITION:
+        assert f"run {at_work.run_id[:8]} is at work on this partition" in message
+        assert "once it has ended" in message
+    else:
+        assert at_work.run_id[:8] not in message
+        assert "is at work" not in message

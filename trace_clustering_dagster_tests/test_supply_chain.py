@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from trace_clustering_dagster_tests.conftest import REPOSITORY
+from trace_clustering_dagster_tests.server import SERVER_VERSION
 
 PACKAGE = "trace-clustering-dagster"
 # what others import or start, by the name that the package or its users give them
@@ -106,6 +107,17 @@ def test_every_dependency_is_imported_and_has_a_reason() -> None:
         assert re.fullmatch(r' +"[^"]+", +# \w.+', line), f"no reason: {line}"
 
 
+def test_a_minor_release_of_dagster_is_not_installed_unseen() -> None:
+    """Some of what is used of it is private."""
+    text = (REPOSITORY / "pyproject.toml").read_text("utf-8")
+    declared = [Requirement(line) for line in re.findall(r'"(dagster[^"]*)"', text)]
+    assert len(declared) == 4
+    for requirement in declared:
+        major, minor, *_ = map(int, metadata.version(requirement.name).split("."))
+        assert f"{major}.{minor}.99" in requirement.specifier
+        assert f"{major}.{minor + 1}.0" not in requirement.specifier
+
+
 def test_every_import_is_of_a_dependency_or_comes_with_one() -> None:
     declared = {canonicalize_name(r.name) for r in requirements(PACKAGE, runtime_extras())}
     needed = {canonicalize_name(r.name) for name in declared for r in requirements(name)}
@@ -134,6 +146,12 @@ def declared_licences(name: str) -> list[list[str]]:
         [licence.strip() for licence in alternative.split(" AND ")]
         for alternative in text.split(" OR ")
     ]
+
+
+def test_server_of_the_tests_has_a_digest() -> None:
+    digest, _, file = (REPOSITORY / ".ci" / "server.sha512").read_text("utf-8").partition("  ")
+    assert re.fullmatch("[0-9a-f]{128}", digest)
+    assert file == f"chdb-lib-linux-x64-gnu-{SERVER_VERSION}.tgz\n"
 
 
 def test_constraints_pin_what_is_installed() -> None:
