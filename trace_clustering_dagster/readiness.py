@@ -27,6 +27,7 @@ from trace_clustering_dagster.labeling.labels import NO_MODEL, is_model_configur
 from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster.storage import (
     make_folder,
+    retention_from_environment,
     storage_failure,
     storage_from_environment,
     write_whole,
@@ -193,9 +194,13 @@ def _settings() -> Finding:
         # wrong ones are told as soon as the code is imported
         from trace_clustering_dagster.automation import cron_schedule
         from trace_clustering_dagster.partitions import start_date
-        from trace_clustering_dagster.retention import days
 
-        for read in (start_date, days, cron_schedule, AutomationSettings.from_environment):
+        for read in (
+            start_date,
+            retention_from_environment,
+            cron_schedule,
+            AutomationSettings.from_environment,
+        ):
             read()
     except ValueError as error:
         return Finding("failed", "settings", str(error))
