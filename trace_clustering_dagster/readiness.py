@@ -106,9 +106,9 @@ def _replacing(clickhouse: ClickHouseResource, connection: ClickHouse) -> Findin
     subject = "replacing events"
     table, by_chance = clickhouse.events_table, False
     engine = table_engine(connection, clickhouse.database, table)
-    if engine and (local := re.match(r"Distributed\('.*?', '(.*?)', '(.*?)'", engine.definition)):
-        table, by_chance = local[2], bool(re.search(r"\brand\w*\(", engine.definition))
-        engine = table_engine(connection, local[1], table)
+    if engine and (local := engine.local_table):
+        table, by_chance = local.name, bool(re.search(r"\brand\w*\(", engine.definition))
+        engine = table_engine(connection, local.database, table)
     if by_chance:
         problem = "the shard of a row is random: a day that runs again is there twice"
     elif engine is None:

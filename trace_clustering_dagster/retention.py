@@ -55,7 +55,7 @@ class Removed:
 def remove_old_files(context: dg.OpExecutionContext) -> None:
     """Remove expired files, and what killed writers left."""
     stored: StoredFiles = context.resources.stored_files
-    backfill = _is_backfilling(context.instance)
+    backfill = is_backfilling(context.instance)
     if backfill:
         context.log.info("a backfill is going on: its partitions may be any, all values stay")
     running = _running_partitions(context.instance)
@@ -99,7 +99,8 @@ def retention() -> None:
     remove_old_files()
 
 
-def _is_backfilling(instance: dg.DagsterInstance) -> bool:
+def is_backfilling(instance: dg.DagsterInstance) -> bool:
+    """Whether a backfill has not ended, of whatever partitions."""
     return any(b.status not in BULK_ACTION_TERMINAL_STATUSES for b in instance.get_backfills())
 
 
@@ -143,10 +144,12 @@ def remove_expired(
         if not (days or is_local(place)):
             continue
         is_listed = (lambda day: True) if is_local(place) else is_old
+        # all before the first is removed: that makes an object store's listing void, and each file
+        # that is looked at after it costs a request
         due = [
             (file, now - age)
             for file in folder.files(place, removed.failures, is_listed)
-            if (age := lifetime(file)) and _was_modified_before(file, now - age)
+            if (age := lifetime(file)) and size_of(file.path, now - age) is not None
         ]
         for file, time in due:
             try:
@@ -159,15 +162,6 @@ def remove_expired(
                 removed.files += not file.is_temporary
                 removed.temporary_files += file.is_temporary
     return removed
-
-
-def _was_modified_before(file: StoredFile, time: datetime.datetime) -> bool:
-    """As the file was listed: a removal makes the listing of an object store void, and each file
-    that is looked at after it costs a request."""
-    try:
-        return size_of(file.path, time) is not None
-    except FileNotFoundError:
-        return False
 
 
 def _remove_empty_folders(exploration: "UPath", failures: list[str]) -> None:

@@ -137,25 +137,27 @@ def children(folder: "UPath", failures: list[str]) -> list["UPath"]:
 def remove(path: "UPath", modified_before: datetime.datetime | None = None) -> int | None:
     """Remove a regular file; its bytes, or None if it is no such file, was modified since, or
     somebody else removed it."""
-    try:
-        path.fs.invalidate_cache(path.path)  # an object store's listing may be older than the value
-        size = size_of(path, modified_before)
-        if size is not None:
+    path.fs.invalidate_cache(path.path)  # an object store's listing may be older than the value
+    size = size_of(path, modified_before)
+    if size is not None:
+        try:
             path.unlink()
-    except FileNotFoundError:
-        return None
+        except FileNotFoundError:
+            return None
     return size
 
 
 def size_of(path: "UPath", modified_before: datetime.datetime | None = None) -> int | None:
-    """Bytes of a regular file, as it was listed; None if it is no such file, or was modified
-    since."""
-    entry = path.fs.info(path.path)
-    if entry["type"] != "file" or entry.get("islink"):
+    """Bytes of a regular file, as it was listed; None if it is no such file, is not there any more,
+    or was modified since."""
+    try:
+        entry = path.fs.info(path.path)
+        is_file = entry["type"] == "file" and not entry.get("islink")
+        if is_file and modified_before and path.fs.modified(path.path) >= modified_before:
+            return None
+    except FileNotFoundError:
         return None
-    if modified_before and path.fs.modified(path.path) >= modified_before:
-        return None
-    return int(entry["size"] or 0)
+    return int(entry["size"] or 0) if is_file else None
 
 
 def _parse(file_name: str, name: str) -> re.Match[str] | None:

@@ -45,6 +45,12 @@ _USERS = """
     <blind><password>{password}</password><networks><ip>::/0</ip></networks>
       <profile>default</profile><quota>default</quota>
       <grants><query>GRANT SELECT ON limited.events</query></grants></blind>
+    <forgetter><password>{password}</password><networks><ip>::/0</ip></networks>
+      <profile>default</profile><quota>default</quota>
+      <grants>
+        <query>GRANT SELECT ON limited.posthog_document_embeddings</query>
+        <query>GRANT SELECT, ALTER DELETE ON limited.events</query>
+      </grants></forgetter>
   </users>
   <profiles>
     <default/><reader><readonly>2</readonly></reader><frozen><readonly>1</readonly></frozen>
@@ -78,8 +84,8 @@ class Server:
     """A ClickHouse server on its own folder and port.
 
     Users: ``writer`` may do everything; ``reader`` may not write; ``frozen`` may not even change a
-    setting; ``limited`` may do what runs need in the database ``limited``, ``blind`` only read the
-    events there.
+    setting; ``limited`` may do what runs need in the database ``limited``, ``forgetter`` what
+    forgetting a team needs, ``blind`` only read the events there.
 
     It can be killed, and started again on the same data.
     """
