@@ -25,7 +25,7 @@ from trace_clustering_dagster.checks import (
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
 from trace_clustering_dagster.instance import forgets_its_runs
 from trace_clustering_dagster.interrupts import end_when_interrupted
-from trace_clustering_dagster.labeling.cache import AnswerCache
+from trace_clustering_dagster.labeling.cache import KeptAnswers
 from trace_clustering_dagster.memory import give_back_memory
 from trace_clustering_dagster.models import (
     ClusterLabels,
@@ -258,7 +258,7 @@ def labels(
     representatives: Representatives,
     params: ClusteringParams,
     clickhouse: dg.ResourceParam[ClickHouseResource],
-    label_answers: dg.ResourceParam[AnswerCache],
+    label_answers: dg.ResourceParam[KeptAnswers],
 ) -> dg.MaterializeResult[ClusterLabels]:
     """A title and a description for each cluster, from its representatives' summaries.
 
@@ -284,7 +284,8 @@ def labels(
     evidence = gather_evidence(
         fitted_model, distance_matrix.distances, representatives, summaries_of, redact=params.redact
     )
-    labelled = label_clusters(evidence, params, label_answers)
+    answers = label_answers.of_team(trace_ids.team_id)
+    labelled = label_clusters(evidence, params, answers)
     matched = round_trip(labelled.clusters, evidence)
     context.log.info(labelled.in_words())
     return dg.MaterializeResult(

@@ -12,13 +12,15 @@ from trace_clustering_dagster.automation import (
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.exploration import exploration_of
 from trace_clustering_dagster.io_managers import stage_io_managers
-from trace_clustering_dagster.labeling.cache import AnswerCache
+from trace_clustering_dagster.labeling.cache import KeptAnswers
 from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster.storage import storage_from_environment
+from trace_clustering_dagster.storage import retention_from_environment, storage_from_environment
+from trace_clustering_dagster.stored_files import StoredFiles
 
 clickhouse = ClickHouseResource.from_environment()
 storage = storage_from_environment()
 params = ClusteringParams.from_environment()
+kept_for = retention_from_environment()
 
 defs = dg.Definitions(
     assets=[*dg.load_assets_from_modules([assets]), freshness.teams],
@@ -30,8 +32,9 @@ defs = dg.Definitions(
         "params": params,
         "exploration": exploration_of(params),
         "clickhouse": clickhouse,
-        "label_answers": AnswerCache(storage),
-        **stage_io_managers(storage, clickhouse, retention.days()),
+        "label_answers": KeptAnswers(storage),
+        "stored_files": StoredFiles(storage, kept_for),
+        **stage_io_managers(storage, clickhouse, kept_for),
     },
     # Imports are most of a run: a process for each step would pay them eight times over.
     executor=dg.in_process_executor,

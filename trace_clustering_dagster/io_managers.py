@@ -33,7 +33,11 @@ from trace_clustering_dagster.models import (
 )
 from trace_clustering_dagster.partitions import day_and_team
 from trace_clustering_dagster.storage import (
+    DEFAULT_RETENTION,
     EXPLORE_FOLDER,
+    RETENTION_VARIABLE,
+    TEXT_RETENTION_VARIABLE,
+    is_expired,
     is_local,
     make_folder,
     storage_errors,
@@ -47,11 +51,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from upath import UPath
 
-RETENTION_VARIABLE = "TRACE_CLUSTERING_RETENTION_DAYS"
-DEFAULT_RETENTION_DAYS = 14
-# Most of what a run stores. With `trace_ids` they can be made again.
-BULKY_STAGES = ("embeddings", "k_sweep_scores", "distance_matrix")
-
 
 class StageIOManager(dg.UPathIOManager):
     """Stores a stage's value as one file for each partition.
@@ -59,6 +58,9 @@ class StageIOManager(dg.UPathIOManager):
     Subclasses say how a value is written to a binary file and read from one. Nothing of it is
     configurable in a run: a run's config must not move what the deployment stores.
     """
+
+    retention_variable: ClassVar[str] = ""
+    """What says how long the values are kept; without one, for ever."""
 
     def __init__(self, storage: str, *, exploration: str = "", retention_days: int = 0) -> None:
         """
@@ -86,11 +88,6 @@ class StageIOManager(dg.UPathIOManager):
         """Where the values of a stage lie, ``<date>/<team><extension>``."""
         folder: UPath = self._base_path / asset
         return folder
-
-    def is_expired(self, day: datetime.date) -> bool:
-        """Whether values of this UTC day are old enough to be removed."""
-        today = datetime.datetime.now(datetime.timezone.utc).date()
-        return 0 < self.retention_days < (today - day).days
 
     def make_directory(self, path: "UPath") -> None:
         """The folder of a value that is about to be stored."""
@@ -137,10 +134,10 @@ class StageIOManager(dg.UPathIOManager):
             raise
         except FileNotFoundError:
             problem = f"{asset} of partition {partition} is not stored at {path}"
-            if self.is_expired(day_and_team(partition)[0]):
+            if is_expired(day_and_team(partition)[0], self.retention_days):
                 problem += (
                     f"; {asset} is removed {self.retention_days} days after its day or its last "
-                    f"materialisation ({RETENTION_VARIABLE})"
+                    f"materialization ({self.retention_variable})"
                 )
         except storage_errors() as error:
             problem = f"{asset} of partition {partition} cannot be read from {path}"
@@ -263,6 +260,8 @@ class _MatrixIOManager(StageIOManager):
 class EmbeddingsIOManager(_MatrixIOManager):
     """``.npy``: one vector a trace; the trace ids after them."""
 
+    retention_variable: ClassVar[str] = RETENTION_VARIABLE
+
     def to_matrix(self, value: TraceEmbeddings) -> "tuple[NDArray[np.float32], dict[str, Any]]":
         rest = as_dict(value)
         return rest.pop("matrix"), rest
@@ -276,6 +275,8 @@ class EmbeddingsIOManager(_MatrixIOManager):
 
 class KSweepScoresIOManager(_TableIOManager):
     """Parquet: one row a k, with its scores, its sizes and its fit."""
+
+    retention_variable: ClassVar[str] = RETENTION_VARIABLE
 
     def to_table(self, value: KSweepScores) -> tuple[dict[str, Any], dict[str, Any]]:
         import pyarrow as pa
@@ -347,6 +348,8 @@ class FittedModelIOManager(StageIOManager):
 class DistanceMatrixIOManager(_MatrixIOManager):
     """``.npy``: traces x clusters; the model's digest after it."""
 
+    retention_variable: ClassVar[str] = RETENTION_VARIABLE
+
     def to_matrix(self, value: DistanceMatrix) -> "tuple[NDArray[np.float32], dict[str, Any]]":
         return value.distances, {"model_digest": value.model_digest}
 
@@ -381,6 +384,7 @@ class LabelsIOManager(StageIOManager):
     """JSON, indented, for people to read."""
 
     extension: ClassVar[str | None] = ".json"
+    retention_variable: ClassVar[str] = TEXT_RETENTION_VARIABLE
 
     def write(self, value: ClusterLabels, file: BinaryIO) -> None:
         file.write(_json(dataclasses.asdict(value)))
@@ -439,6 +443,7 @@ class ReportIOManager(StageIOManager):
     """One HTML page, for a browser."""
 
     extension: ClassVar[str | None] = ".html"
+    retention_variable: ClassVar[str] = TEXT_RETENTION_VARIABLE
 
     def get_metadata(self, context: dg.OutputContext, obj: str) -> dict[str, dg.MetadataValue]:
         """The file's size, and what opens it: no browser follows a link of the UI to a file."""
@@ -473,25 +478,31 @@ STAGE_IO_MANAGERS: Mapping[str, type[StageIOManager]] = {
 
 
 def stage_io_managers(
-    storage: str, clickhouse: ClickHouseResource, retention_days: int = DEFAULT_RETENTION_DAYS
+    storage: str,
+    clickhouse: ClickHouseResource,
+    retention: Mapping[str, int] = DEFAULT_RETENTION,
 ) -> dict[str, dg.IOManagerDefinition]:
-    """The IO managers of the stages by resource key, ``<asset>_io_manager``."""
+    """The IO managers of the stages by resource key, ``<asset>_io_manager``.
 
-    def definition(asset: str, make: type[StageIOManager]) -> dg.IOManagerDefinition:
+    Args:
+        storage: Folder or fsspec URL for all stages.
+        clickhouse: Where the event is written.
+        retention: Days that values are kept, by variable (see ``DEFAULT_RETENTION``).
+    """
+
+    def definition(make: type[StageIOManager]) -> dg.IOManagerDefinition:
         # an empty schema refuses any config; without one Dagster takes any, and ignores it
         @dg.io_manager({}, description=make.__doc__, required_resource_keys={"exploration"})
         def io_manager(context: dg.InitResourceContext) -> StageIOManager:
             exploration: str = context.resources.exploration
             if make is EmittedEventIOManager:
                 return EmittedEventIOManager(storage, clickhouse, exploration)
-            days = retention_days if asset in BULKY_STAGES else 0
+            days = retention.get(make.retention_variable, 0)
             return make(storage, exploration=exploration, retention_days=days)
 
         return io_manager
 
-    return {
-        f"{asset}_io_manager": definition(asset, make) for asset, make in STAGE_IO_MANAGERS.items()
-    }
+    return {f"{asset}_io_manager": definition(make) for asset, make in STAGE_IO_MANAGERS.items()}
 
 
 def _json(value: Any) -> bytes:

@@ -40,6 +40,7 @@ from trace_clustering_dagster.storage import (
     STORAGE_VARIABLE,
     is_local,
     make_folder,
+    retention_from_environment,
     storage_failure,
     storage_from_environment,
     write_whole,
@@ -169,9 +170,9 @@ def _replacing(clickhouse: ClickHouseResource, connection: ClickHouse) -> Findin
     subject = "replacing events"
     table, by_chance = clickhouse.events_table, False
     engine = table_engine(connection, clickhouse.database, table)
-    if engine and (local := re.match(r"Distributed\('.*?', '(.*?)', '(.*?)'", engine.definition)):
-        table, by_chance = local[2], bool(re.search(r"\brand\w*\(", engine.definition))
-        engine = table_engine(connection, local[1], table)
+    if engine and (local := engine.local_table):
+        table, by_chance = local.name, bool(re.search(r"\brand\w*\(", engine.definition))
+        engine = table_engine(connection, local.database, table)
     if by_chance:
         problem = "the shard of a row is random: a day that runs again is there twice"
     elif engine is None:
@@ -294,9 +295,13 @@ def _settings() -> Finding:
         # wrong ones are told as soon as the code is imported
         from trace_clustering_dagster.automation import cron_schedule
         from trace_clustering_dagster.partitions import START_DATE_VARIABLE, start_date
-        from trace_clustering_dagster.retention import days
 
-        for read in (start_date, days, cron_schedule, AutomationSettings.from_environment):
+        for read in (
+            start_date,
+            retention_from_environment,
+            cron_schedule,
+            AutomationSettings.from_environment,
+        ):
             read()
     except ValueError as error:
         return Finding("failed", "settings", str(error))

@@ -1,13 +1,14 @@
-"""Retention: the bulky stages' files are removed some days after they were of use.
+"""Retention: files are removed some days after they were of use.
 
-A thousand teams write some 25 GB of vectors and distances a day. They can be made again; what is
-small (sample, model, representatives, labels) and the event stay.
+A thousand teams write some 25 GB of vectors and distances a day, which can be made again, and
+reports and labels hold text of traces, which is not to be kept for ever. What is small and holds
+none (sample, model, representatives, receipt) and the event stay.
 """
 
+import contextlib
 import datetime
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,21 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from trace_clustering_dagster.io_managers import (
-    DEFAULT_RETENTION_DAYS,
+from trace_clustering_dagster.storage import (
     RETENTION_VARIABLE,
-    STAGE_IO_MANAGERS,
-    StageIOManager,
+    TEXT_RETENTION_VARIABLE,
+    is_expired,
+    is_local,
+)
+from trace_clustering_dagster.stored_files import (
+    FOLDERS,
+    AnswersFolder,
+    StageFolder,
+    StoredFile,
+    StoredFiles,
+    children,
+    remove,
+    size_of,
 )
 
 if TYPE_CHECKING:
@@ -30,24 +41,9 @@ if TYPE_CHECKING:
 TEMPORARY_LIFETIME = datetime.timedelta(days=1)
 
 
-def days() -> int:
-    """Days that the environment says the bulky stages' files are kept; 0 keeps them all.
-
-    Raises:
-        ValueError: it says no such number.
-    """
-    text = os.environ.get(RETENTION_VARIABLE) or str(DEFAULT_RETENTION_DAYS)
-    if not re.fullmatch("[0-9]{1,6}", text):
-        raise ValueError(
-            f"{RETENTION_VARIABLE}={text} is no number of days: use a whole number such as "
-            f"{DEFAULT_RETENTION_DAYS}, or 0 to keep everything"
-        )
-    return int(text)
-
-
 @dataclass
 class Removed:
-    """What was removed of one stage, and what could not be."""
+    """What was removed of one folder, and what could not be."""
 
     files: int = 0
     size: int = 0
@@ -55,25 +51,33 @@ class Removed:
     failures: list[str] = field(default_factory=list)
 
 
-@dg.op(required_resource_keys={f"{asset}_io_manager" for asset in STAGE_IO_MANAGERS})
+@dg.op(required_resource_keys={"stored_files"})
 def remove_old_files(context: dg.OpExecutionContext) -> None:
-    """Remove the expired values of the bulky stages, and what killed writers left of any stage."""
-    removed = {}
-    backfill = _is_backfilling(context.instance)
+    """Remove expired files, and what killed writers left."""
+    stored: StoredFiles = context.resources.stored_files
+    backfill = is_backfilling(context.instance)
     if backfill:
         context.log.info("a backfill is going on: its partitions may be any, all values stay")
     running = _running_partitions(context.instance)
-    for asset in STAGE_IO_MANAGERS:
-        manager = getattr(context.resources, f"{asset}_io_manager")
-        removed[asset] = remove_expired(
-            manager, asset, lambda partition: backfill or partition in running
+    elsewhere = Removed()
+    explorations = stored.explorations(elsewhere.failures)
+    removed = {}
+    for name, folder in FOLDERS.items():
+        removed[name] = remove_expired(
+            [root / name for root in [stored.root, *(explorations if folder.is_explored else [])]],
+            folder,
+            stored.retention.get(folder.retention_variable, 0),
+            lambda partition: backfill or partition in running,
         )
         context.log.info(
-            f"{asset}: {removed[asset].files} files of {removed[asset].size} bytes and "
-            f"{removed[asset].temporary_files} temporary files removed"
+            f"{name}: {removed[name].files} files of {removed[name].size} bytes and "
+            f"{removed[name].temporary_files} temporary files removed"
         )
+    if not backfill and not running:
+        for exploration in explorations:
+            _remove_empty_folders(exploration, elsewhere.failures)
     metadata = _metadata(removed)
-    if failures := [failure for r in removed.values() for failure in r.failures]:
+    if failures := [failure for r in (elsewhere, *removed.values()) for failure in r.failures]:
         context.log.warning("\n".join(failures))
         raise dg.Failure(
             description=f"{len(failures)} old files could not be removed (the log has them all), "
@@ -87,14 +91,16 @@ def remove_old_files(context: dg.OpExecutionContext) -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Removes the files of embeddings, k_sweep_scores and distance_matrix "
-    f"{RETENTION_VARIABLE} days after their day or their last materialisation.",
+    description="Removes files some days after their day and their last modification: those of "
+    f"embeddings, k_sweep_scores and distance_matrix after {RETENTION_VARIABLE}, those of labels, "
+    f"report and the kept answers of the label model after {TEXT_RETENTION_VARIABLE}.",
 )
 def retention() -> None:
     remove_old_files()
 
 
-def _is_backfilling(instance: dg.DagsterInstance) -> bool:
+def is_backfilling(instance: dg.DagsterInstance) -> bool:
+    """Whether a backfill has not ended, of whatever partitions."""
     return any(b.status not in BULK_ACTION_TERMINAL_STATUSES for b in instance.get_backfills())
 
 
@@ -104,77 +110,70 @@ def _running_partitions(instance: dg.DagsterInstance) -> set[str]:
 
 
 def remove_expired(
-    manager: StageIOManager, asset: str, is_in_use: Callable[[str], bool]
+    places: "list[UPath]",
+    folder: StageFolder | AnswersFolder,
+    days: int,
+    is_in_use: Callable[[str], bool],
 ) -> Removed:
-    """Remove a stage's expired values, and temporary files of killed writers.
+    """Remove a folder's expired files, and temporary files of killed writers.
 
-    A value goes once its day *and* its last modification are older than the retention, and its
-    partition is not in use: a run of an old day keeps its files. Only files of the names that
-    the IO manager gives them, in folders named by an ISO date; links are not followed.
+    A file goes once its day *and* its last modification lie more than ``days`` back, and its
+    partition is not in use: a run of an old day keeps its files. An answer has no day.
+
+    Args:
+        places: The folder, in the storage and in each exploration.
+        folder: What its files are.
+        days: For how long they are kept; 0 for ever.
+        is_in_use: Of a partition key.
     """
     removed = Removed()
     now = datetime.datetime.now(datetime.timezone.utc)
-    value = re.compile(rf"[1-9][0-9]*{re.escape(manager.extension or '')}")
-    temporary = re.compile(rf"\.{value.pattern}\.[0-9a-f]{{32}}\.tmp")
-    for folder, day in _day_folders(manager.folder(asset), removed):
-        for path in _children(folder, removed):
-            is_temporary = bool(temporary.fullmatch(path.name))
-            if is_temporary:
-                lifetime = TEMPORARY_LIFETIME
-            elif (
-                manager.is_expired(day)
-                and value.fullmatch(path.name)
-                and not is_in_use(f"{day}|{path.name.partition('.')[0]}")
-            ):
-                lifetime = datetime.timedelta(days=manager.retention_days)
-            else:
-                continue
+
+    def is_old(day: datetime.date | None) -> bool:
+        return is_expired(day, days) if day else days > 0
+
+    def lifetime(file: StoredFile) -> datetime.timedelta | None:
+        if file.is_temporary:
+            return TEMPORARY_LIFETIME
+        if is_old(file.day) and not (file.day and is_in_use(f"{file.day}|{file.team_id}")):
+            return datetime.timedelta(days=days)
+        return None
+
+    for place in places:
+        # an object store has no temporary files: there is no need to list what cannot expire
+        if not (days or is_local(place)):
+            continue
+        is_listed = (lambda day: True) if is_local(place) else is_old
+        # all before the first is removed: that makes an object store's listing void, and each file
+        # that is looked at after it costs a request
+        due = [
+            (file, now - age)
+            for file in folder.files(place, removed.failures, is_listed)
+            if (age := lifetime(file)) and size_of(file.path, now - age) is not None
+        ]
+        for file, time in due:
             try:
-                size = _remove_if_older(path, now - lifetime)
+                size = remove(file.path, time)
             except Exception as error:  # of the object store's library, as it likes
-                removed.failures.append(f"{path}: {error}")
+                removed.failures.append(f"{file.path}: {error}")
                 continue
             if size is not None:
                 removed.size += size
-                removed.files += not is_temporary
-                removed.temporary_files += is_temporary
+                removed.files += not file.is_temporary
+                removed.temporary_files += file.is_temporary
     return removed
 
 
-def _day_folders(folder: "UPath", removed: Removed) -> Iterator[tuple["UPath", datetime.date]]:
-    for child in _children(folder, removed):
-        try:
-            day = datetime.date.fromisoformat(child.name)
-        except ValueError:
-            continue
-        if day.isoformat() == child.name and not child.is_symlink():
-            yield child, day
-
-
-def _children(folder: "UPath", removed: Removed) -> list["UPath"]:
-    """What is in the folder, sorted, so that the oldest day is the first; nothing if there is no
-    such folder."""
-    try:
-        return sorted(folder.iterdir(), key=lambda path: path.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except Exception as error:
-        removed.failures.append(f"{folder}: {error}")
-        return []
-
-
-def _remove_if_older(path: "UPath", time: datetime.datetime) -> int | None:
-    """Remove a regular file that was last modified before ``time``; its bytes, or None if it is no
-    such file, or somebody else removed it."""
-    try:
-        path.fs.invalidate_cache(path.path)  # an object store's listing may be older than the value
-        entry = path.fs.info(path.path)
-        if entry["type"] != "file" or entry.get("islink") or path.fs.modified(path.path) >= time:
-            return None
-        path.unlink()
-    except FileNotFoundError:
-        return None
-    return int(entry["size"] or 0)
+def _remove_empty_folders(exploration: "UPath", failures: list[str]) -> None:
+    """Of a disk: an object store has no folders."""
+    if not is_local(exploration):
+        return
+    for name in FOLDERS:
+        for folder in [*children(exploration / name, failures), exploration / name]:
+            with contextlib.suppress(OSError):  # it is not empty, or not there
+                os.rmdir(folder.path)
+    with contextlib.suppress(OSError):
+        os.rmdir(exploration.path)
 
 
 def _metadata(removed: dict[str, Removed]) -> dict[str, Any]:

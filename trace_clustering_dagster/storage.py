@@ -1,5 +1,7 @@
-"""Where the stages' values are kept: a folder, or an object store behind an fsspec URL."""
+"""Where the stages' values are kept, a folder or an object store behind an fsspec URL, and for how
+long."""
 
+import datetime
 import os
 import re
 import sys
@@ -17,6 +19,12 @@ DEFAULT_STORAGE = ".dagster/assets"
 # Where the values of runs that explore lie, in a folder for each set of parameters.
 EXPLORE_FOLDER = "explore"
 
+# Days that values are kept, 0 for ever, by the variable that says so: most of what a run stores,
+# which can be made again, and what holds text of traces.
+RETENTION_VARIABLE = "TRACE_CLUSTERING_RETENTION_DAYS"
+TEXT_RETENTION_VARIABLE = "TRACE_CLUSTERING_TEXT_RETENTION_DAYS"
+DEFAULT_RETENTION = {RETENTION_VARIABLE: 14, TEXT_RETENTION_VARIABLE: 180}
+
 
 def storage_from_environment() -> str:
     """The folder or URL that the environment names; an empty variable counts as unset.
@@ -32,6 +40,31 @@ def storage_from_environment() -> str:
             "folder. Credentials belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     return storage
+
+
+def retention_from_environment() -> dict[str, int]:
+    """Like ``DEFAULT_RETENTION``, as the environment says it; empty variables count as unset.
+
+    Raises:
+        ValueError: a variable is not a number of days.
+    """
+    return {name: _days(name, default) for name, default in DEFAULT_RETENTION.items()}
+
+
+def _days(variable: str, default: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise ValueError(
+            f"{variable}={text[:100]} is no number of days: use a whole number such as {default}, "
+            "or 0 to keep everything"
+        )
+    return int(text)
+
+
+def is_expired(day: datetime.date, days: int) -> bool:
+    """Whether a UTC day lies more than so many days back; with 0, none does."""
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    return 0 < days < (today - day).days
 
 
 def is_local(path: "UPath") -> bool:

@@ -37,8 +37,10 @@ from trace_clustering_dagster.clickhouse.ddl import create_tables
 from trace_clustering_dagster.clickhouse.queries import read_events
 from trace_clustering_dagster.exploration import EXPLORES_TAG, exploration_of
 from trace_clustering_dagster.io_managers import stage_io_managers
-from trace_clustering_dagster.labeling.cache import AnswerCache
+from trace_clustering_dagster.labeling.cache import KeptAnswers
 from trace_clustering_dagster.params import ClusteringParams
+from trace_clustering_dagster.storage import RETENTION_VARIABLE, TEXT_RETENTION_VARIABLE
+from trace_clustering_dagster.stored_files import StoredFiles
 from trace_clustering_dagster_tests.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
 
 # On a busy machine no example is quick for certain. In CI the examples are the same every time;
@@ -171,6 +173,7 @@ class Deployment:
     clickhouse: ClickHouseResource
     storage: Path
     retention_days: int = 14
+    text_retention_days: int = 180
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
 
     def run(
@@ -201,12 +204,18 @@ class Deployment:
     def resources(self, **params: Any) -> dict[str, Any]:
         """What the stages need, by resource key."""
         own = ClusteringParams.of_deployment(params)
+        storage = str(self.storage)
+        retention = {
+            RETENTION_VARIABLE: self.retention_days,
+            TEXT_RETENTION_VARIABLE: self.text_retention_days,
+        }
         return {
             "params": own,
             "exploration": exploration_of(own),
             "clickhouse": self.clickhouse,
-            "label_answers": AnswerCache(str(self.storage)),
-            **stage_io_managers(str(self.storage), self.clickhouse, self.retention_days),
+            "label_answers": KeptAnswers(storage),
+            "stored_files": StoredFiles(storage, retention),
+            **stage_io_managers(storage, self.clickhouse, retention),
         }
 
     def events(self, team_id: int = 1, exploration: str = "") -> Sequence[Mapping[str, Any]]:

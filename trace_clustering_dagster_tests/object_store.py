@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
@@ -23,6 +24,8 @@ class ObjectStore:
     faults: Callable[[str], Fault | None] = lambda request: None
     """The fault for a request such as ``PUT /bucket/key``, or None."""
     requests: list[str] = field(default_factory=list)
+    listings: list[str] = field(default_factory=list)
+    """The prefixes that were listed."""
 
     def __post_init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -47,6 +50,10 @@ class ObjectStore:
     def make_bucket(self, bucket: str) -> None:
         s3_backends[ACCOUNT]["aws"].create_bucket(bucket, "us-east-1")
 
+    def put(self, bucket: str, key: str) -> None:
+        """Store an object."""
+        s3_backends[ACCOUNT]["aws"].put_object(bucket, key, b"value")
+
     def age(self, bucket: str, time: datetime.timedelta) -> None:
         """Make all objects of a bucket older."""
         for key in s3_backends[ACCOUNT]["aws"].buckets[bucket].keys.values():
@@ -55,6 +62,9 @@ class ObjectStore:
     def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         request = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
         self.requests.append(request)
+        query = parse_qs(environ["QUERY_STRING"])
+        if "list-type" in query:
+            self.listings += query.get("prefix", [""])
         if fault := self.faults(request):
             return fault(environ, start_response)
         answer: Iterable[bytes] = self._moto(environ, start_response)

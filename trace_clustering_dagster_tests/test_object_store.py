@@ -225,6 +225,66 @@ def test_retention_removes_old_objects(store: ObjectStore, stored: Deployment) -
     assert removed(remove(stored))["files"] == 0
 
 
+def test_retention_lists_only_what_can_expire(store: ObjectStore, stored: Deployment) -> None:
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    recent = [today - datetime.timedelta(days=back) for back in range(1, 14)]
+    for root in ("a/prefix", "a/prefix/explore/0123456789ab"):
+        for asset in ("embeddings", "report", "trace_ids"):
+            for day in ("2020-01-01", *map(str, recent)):
+                store.put(bucket(stored), f"{root}/{asset}/{day}/1.npy")
+    for team in (1, 2):
+        store.put(bucket(stored), f"a/prefix/label_answers/{team}/{'0af' * 21}0.txt")
+    S3FileSystem.clear_instance_cache()
+    store.requests.clear()
+    store.listings.clear()
+
+    assert removed(remove(stored))["files"] == 0, "put just now"
+
+    expiring = ["distance_matrix", "embeddings", "k_sweep_scores", "labels", "report"]
+    assert {p.removeprefix("a/prefix/") for p in store.listings} == {
+        "explore/",
+        "label_answers/",
+        "label_answers/1/",
+        "label_answers/2/",
+        *(f"{root}{asset}/" for root in ("", "explore/0123456789ab/") for asset in expiring),
+        *(
+            f"{root}{asset}/2020-01-01/"
+            for root in ("", "explore/0123456789ab/")
+            for asset in ("embeddings", "report")
+        ),
+    }
+    # each once, and what is not there is looked for with one more
+    assert len(store.requests) <= 2 * len(set(store.listings))
+    assert not [request for request in store.requests if not request.startswith(("GET", "HEAD"))]
+
+
+def test_a_team_is_forgotten(store: ObjectStore, stored: Deployment) -> None:
+    stored.run()
+    for name in ("label_answers/1", "label_answers/11", "label_answers"):
+        store.put(bucket(stored), f"a/prefix/{name}/{'0af' * 21}0.txt")
+    for name in ("explore/0123456789ab/labels/2026-01-31/1.json", f"report/{DAY}/11.html"):
+        store.put(bucket(stored), f"a/prefix/{name}")
+    environment = {
+        "TRACE_CLUSTERING_STORAGE": str(stored.storage),
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": stored.clickhouse.url,
+    }
+    command = ["forget", "--team", "1", "--yes"]
+    store.faults = lambda request: WRONG_KEY if request.startswith(("DELETE", "POST")) else None
+    refused = CliRunner().invoke(main, command, env=environment)
+    assert refused.exit_code == 1
+    assert "The AWS Access Key Id does not exist" in refused.output.splitlines()[-1]
+    store.faults = lambda request: None
+    S3FileSystem.clear_instance_cache()  # as in the new process that a command is
+    done = CliRunner().invoke(main, command, env=environment)
+    assert done.exit_code == 0, done.output
+    assert set(store.objects(bucket(stored))) == {
+        f"a/prefix/report/{DAY}/11.html",
+        f"a/prefix/label_answers/11/{'0af' * 21}0.txt",
+        f"a/prefix/label_answers/{'0af' * 21}0.txt",
+    }
+    assert f"remove {stored.storage}/label_answers/*.txt" in done.output
+
+
 def test_report_command_prints_the_object(store: ObjectStore, stored: Deployment) -> None:
     environment = {"TRACE_CLUSTERING_STORAGE": str(stored.storage)}
     command = ["report", "--team", "1"]

@@ -14,7 +14,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
 
 from trace_clustering_dagster.maintenance import daily_freshness, daily_retention
-from trace_clustering_dagster.retention import days, retention
+from trace_clustering_dagster.retention import retention
+from trace_clustering_dagster.storage import retention_from_environment
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     Deployment,
@@ -23,8 +24,11 @@ from trace_clustering_dagster_tests.conftest import (
 )
 
 BULKY = {"embeddings", "k_sweep_scores", "distance_matrix"}
+TEXTS = {"labels", "report"}
+DIGEST = "0af" * 21 + "0"
+LONG_AGO = "2020-01-01"
 TODAY = datetime.datetime.now(datetime.timezone.utc).date()
-OLD = datetime.timedelta(days=15)
+OLD, VERY_OLD = datetime.timedelta(days=15), datetime.timedelta(days=181)
 
 
 def remove(deployment: Deployment) -> dg.ExecuteInProcessResult:
@@ -50,10 +54,24 @@ def age(path: Path, time: datetime.timedelta = OLD) -> None:
     os.utime(path, (then, then), follow_symlinks=False)
 
 
-def age_all(storage: Path) -> None:
+def age_all(storage: Path, time: datetime.timedelta = OLD) -> None:
     for path in storage.rglob("*"):
         if path.is_file():
-            age(path)
+            age(path, time)
+
+
+def date_back(storage: Path) -> None:
+    """Make the values those of a day of long ago."""
+    for folder in list(storage.rglob(DAY)):
+        folder.rename(folder.with_name(LONG_AGO))
+
+
+def write(path: Path, time: datetime.timedelta) -> Path:
+    """A file that was modified so long ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"half")
+    age(path, time)
+    return path
 
 
 def test_bulky_files_of_old_days_go_and_the_small_ones_stay(deploy: Any) -> None:
@@ -115,20 +133,113 @@ def test_only_the_projects_own_files_go(tmp_path: Path) -> None:
     assert all(path.exists() for path in [*foreign, link])
 
 
+@pytest.mark.parametrize("exploration", ["", "explore/0123456789ab/"])
+def test_reports_and_labels_go_later_also_those_of_explorations(
+    deploy: Any, exploration: str
+) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    date_back(deployment.storage)
+    own = deployment.storage / exploration
+    if exploration:
+        moved = deployment.storage.rename(deployment.storage.with_name("moved"))
+        own.parent.mkdir(parents=True)
+        moved.rename(own)
+    before = files(own)
+    age_all(own, datetime.timedelta(days=179))
+    assert removed(remove(deployment))["files"] == 3
+    young = str(TODAY - datetime.timedelta(days=179))
+    (own / "report" / young).mkdir()
+    (own / "report" / young / "1.html").write_text("of a young day")
+    age_all(own, VERY_OLD)
+    assert removed(remove(deployment))["files"] == 2
+    assert files(own) == {f for f in before if f.split("/")[0] not in BULKY | TEXTS} | {
+        f"report/{young}/1.html"
+    }
+
+
+def test_values_that_a_run_may_need_stay(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    deployment.instance.create_run_for_job(
+        retention, tags={"dagster/partition": f"{LONG_AGO}|1"}, status=dg.DagsterRunStatus.STARTED
+    )
+    date_back(deployment.storage)
+    age_all(deployment.storage, VERY_OLD)
+    assert removed(remove(deployment))["files"] == 0
+    for path in deployment.storage.rglob("1.*"):
+        path.rename(path.with_name(f"1{path.name}"))
+    assert removed(remove(deployment))["files"] == 5
+
+
+def test_kept_answers_go_as_late_as_labels(tmp_path: Path) -> None:
+    answers = tmp_path / "label_answers"
+    old = [
+        write(answers / "1" / f"{DIGEST}.txt", VERY_OLD),
+        write(answers / f"{DIGEST}.txt", VERY_OLD),  # of version 0.1
+        write(answers / "1" / f".{DIGEST}.txt.{'0af' * 10}00.tmp", datetime.timedelta(hours=25)),
+        write(answers / f".{DIGEST}.txt.{'0af' * 10}00.tmp", datetime.timedelta(hours=25)),
+    ]
+    young = write(answers / "11" / f"{DIGEST}.txt", datetime.timedelta(days=179))
+    foreign = [
+        write(answers / "notes.txt", VERY_OLD),
+        write(answers / "archive" / f"{DIGEST}.txt", VERY_OLD),
+        write(answers / "1" / "1" / f"{DIGEST}.txt", VERY_OLD),
+    ]
+    deployment = Deployment(None, tmp_path, text_retention_days=0)  # type: ignore[arg-type]
+    assert removed(remove(deployment))["files"] == 0
+    assert [path.exists() for path in old] == [True, True, False, False]
+    deployment.text_retention_days = 180
+    assert removed(remove(deployment))["files"] == 2
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in [young, *foreign])
+
+
 def test_temporary_files_of_killed_writers_go_of_all_stages(tmp_path: Path) -> None:
     deployment = Deployment(None, tmp_path)  # type: ignore[arg-type]
-    left_behind = [
-        tmp_path / asset / str(TODAY) / f".1{extension}.{'0af' * 10}00.tmp"
-        for asset, extension in (("embeddings", ".npy"), ("labels", ".json"))
-    ]
+    yesterday = datetime.timedelta(hours=25)
+    for asset, extension in (
+        ("embeddings", ".npy"),
+        ("labels", ".json"),
+        ("explore/0123456789ab/trace_ids", ".parquet"),
+    ):
+        write(tmp_path / asset / str(TODAY) / f".1{extension}.{'0af' * 10}00.tmp", yesterday)
     being_written = tmp_path / "labels" / str(TODAY) / f".2.json.{'0af' * 10}00.tmp"
-    for path in [*left_behind, being_written]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"half")
-        age(path, datetime.timedelta(hours=23 if path == being_written else 25))
+    write(being_written, datetime.timedelta(hours=23))
 
-    assert removed(remove(deployment))["bytes"] == 8
+    assert removed(remove(deployment))["bytes"] == 12
     assert files(tmp_path) == {being_written.relative_to(tmp_path).as_posix()}
+
+
+def test_empty_folders_of_explorations_go(tmp_path: Path) -> None:
+    deployment = Deployment(None, tmp_path)  # type: ignore[arg-type]
+    expired = tmp_path / "explore" / "0123456789ab"
+    write(expired / "embeddings" / DAY / "1.npy", OLD)
+    kept = write(tmp_path / "explore" / "ba9876543210" / "embeddings" / DAY / "notes", OLD)
+    other = tmp_path / "explore" / "mine" / "embeddings" / DAY
+    other.mkdir(parents=True)
+    run = deployment.instance.create_run_for_job(
+        retention, tags={"dagster/partition": f"{DAY}|2"}, status=dg.DagsterRunStatus.STARTED
+    )
+    assert removed(remove(deployment))["files"] == 1
+    assert expired.exists(), "as long as a run may be about to write there"
+    deployment.instance.delete_run(run.run_id)
+    assert removed(remove(deployment))["files"] == 0
+    assert not expired.exists()
+    assert kept.exists()
+    assert other.exists()
+
+
+def test_a_runs_config_does_not_say_where_files_are_removed(tmp_path: Path) -> None:
+    elsewhere = write(tmp_path / "elsewhere" / "embeddings" / DAY / "1.npy", OLD)
+    deployment = Deployment(None, tmp_path / "storage")  # type: ignore[arg-type]
+    config = {"storage": str(elsewhere.parents[2])}
+    retention.execute_in_process(
+        instance=deployment.instance,
+        resources=deployment.resources(),
+        run_config={"resources": {"stored_files": {"config": config}}},
+    )
+    assert elsewhere.exists()
 
 
 def test_nothing_goes_when_retention_is_off(deploy: Any) -> None:
@@ -136,7 +247,7 @@ def test_nothing_goes_when_retention_is_off(deploy: Any) -> None:
     deployment.run()
     age_all(deployment.storage)
     before = files(deployment.storage)
-    deployment.retention_days = 0
+    deployment.retention_days = deployment.text_retention_days = 0
     assert removed(remove(deployment))["files"] == 0
     assert files(deployment.storage) == before
 
@@ -210,16 +321,20 @@ def test_young_partition_is_not_said_to_be_removed(deploy: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["two weeks", "-1", "1.5", "9999999"])
-def test_bad_number_of_days_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRACE_CLUSTERING_RETENTION_DAYS", text)
-    with pytest.raises(ValueError, match=f"TRACE_CLUSTERING_RETENTION_DAYS={text} is no number"):
-        days()
+@pytest.mark.parametrize("name", ["RETENTION_DAYS", "TEXT_RETENTION_DAYS"])
+def test_bad_number_of_days_is_refused(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"TRACE_CLUSTERING_{name}", text)
+    with pytest.raises(ValueError, match=f"TRACE_CLUSTERING_{name}={text} is no number"):
+        retention_from_environment()
 
 
 def test_number_of_days_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert days() == 14
+    assert list(retention_from_environment().values()) == [14, 180]
     monkeypatch.setenv("TRACE_CLUSTERING_RETENTION_DAYS", "0")
-    assert days() == 0
+    monkeypatch.setenv("TRACE_CLUSTERING_TEXT_RETENTION_DAYS", "30")
+    assert list(retention_from_environment().values()) == [0, 30]
 
 
 @pytest.mark.parametrize("schedule", [daily_retention, daily_freshness])

@@ -14,6 +14,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,8 +40,14 @@ EMBEDDINGS_MODEL_VARIABLE = "TRACE_CLUSTERING_EMBEDDINGS_MODEL"
 CONNECT_TIMEOUT_SECONDS = 10
 QUERY_TIMEOUT_SECONDS = 240
 RECEIVE_MARGIN_SECONDS = 10
+# No run lasts as long: the writer of such a file was killed.
+LEFT_BEHIND_SECONDS = 24 * 3600
 
 _READ_ONLY = 164
+_NO_DDL = (
+    "ON CLUSTER does not work there: remove the events on each server with the statement in "
+    "docs/production.md, then forget the team again"
+)
 _COLUMNS = "a column is missing or has another type than `trace-clustering schema` prints"
 # ClickHouse error codes that no retry mends, and what does.
 _REMEDIES = {
@@ -53,10 +60,12 @@ _REMEDIES = {
     60: "create the table (`trace-clustering schema` prints how), or name another in "
     f"{EMBEDDINGS_TABLE_VARIABLE} or {EVENTS_TABLE_VARIABLE}",
     81: f"create the database, or name another one in {URL_VARIABLE}",
+    139: _NO_DDL,
     _READ_ONLY: "the user is read-only: grant INSERT on the events table, without readonly",
     192: f"name another user in {URL_VARIABLE}",
     194: f"set {PASSWORD_VARIABLE}",
     386: _COLUMNS,
+    392: _NO_DDL,
     497: "grant it to the user: `trace-clustering schema --grants USER` prints all that it needs",
     516: f"check the user in {URL_VARIABLE} and {PASSWORD_VARIABLE}",
 }
@@ -237,6 +246,20 @@ class ClickHouse:
         with self._one_line_failures():
             self._client.command(statement, settings=self._settings)
 
+    def delete_events(self, table: str, where: Mapping[str, Any]) -> None:
+        """Remove the events that ``own_events_filter.sql`` selects; returns when they are gone.
+
+        Args:
+            table: Quoted, and with ``ON CLUSTER`` where the rows are in a table on other servers.
+            where: The filter's parameters.
+        """
+        with self._one_line_failures():
+            self._client.command(
+                sql_text("delete_events").replace("{table:Identifier}", table),
+                parameters=self._bind(where),
+                settings=self._settings,
+            )
+
     def _open(self) -> tuple["Client", str]:
         import clickhouse_connect
 
@@ -341,6 +364,26 @@ class _EmbeddedClickHouse(ClickHouse):
                 description=f"{folder} cannot be written to: {error.strerror} -> make it writable, "
                 f"or name another warehouse in {URL_VARIABLE}",
                 allow_retries=False,
+            ) from None
+
+    def delete_events(self, table: str, where: Mapping[str, Any]) -> None:
+        """Of the events, those in files of their own: other files are not this program's. Also
+        removes what killed writers left behind, whose event nobody can tell."""
+        import pyarrow.parquet as pq
+
+        folder = self._folder / self._resource.events_table
+        files = {uuid: folder / f"{uuid}.parquet" for uuid, _ in self.rows("own_events", where)}
+        try:
+            for uuid, file in files.items():
+                if file.is_file() and pq.read_table(file)["uuid"].to_pylist() == [uuid]:
+                    file.unlink()
+            for file in folder.glob(".*.tmp"):
+                if time.time() - file.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                    file.unlink()
+        except OSError as error:
+            raise dg.Failure(
+                description=f"an event in {folder} cannot be removed ({_first_line(error)}): may "
+                "this user write there?"
             ) from None
 
     def _what_to_look_at(self, code: int | None) -> str:

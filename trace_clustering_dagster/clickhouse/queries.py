@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import itertools
 import json
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,12 +42,27 @@ CLUSTERS_EVENT = "$ai_trace_clusters"
 _NO_LIMIT = 2**63 - 1
 
 
+class LocalTable(NamedTuple):
+    """The table on each server of a cluster that has the rows of a Distributed one."""
+
+    cluster: str
+    database: str
+    """"" for each server's own."""
+    name: str
+
+
 class TableEngine(NamedTuple):
     """How a table keeps its rows, as ``system.tables`` has it."""
 
     name: str
     definition: str
     sorting_key: str
+
+    @property
+    def local_table(self) -> LocalTable | None:
+        """Where the rows of a Distributed table are; None of any other."""
+        names = re.match(r"Distributed\('(.*?)', '(.*?)', '(.*?)'", self.definition)
+        return LocalTable(*names.groups()) if names else None
 
 
 class EmbeddingsKind(NamedTuple):
@@ -368,6 +384,34 @@ def table_engine(clickhouse: "ClickHouse", database: str, table: str) -> TableEn
     """How a table keeps its rows; None where the user may not see it."""
     rows = clickhouse.rows("table_engine", {"table_database": database, "table": table})
     return TableEngine(*rows[0]) if rows else None
+
+
+def count_own_events(clickhouse: "ClickHouse", team_id: int) -> int:
+    """Rows of the team's events that this program wrote, explorations and rows that were replaced
+    but not merged yet included."""
+    return sum(count for _, count in clickhouse.rows("own_events", _own_events(team_id)))
+
+
+def delete_own_events(
+    clickhouse: "ClickHouse", database: str, events_table: str, team_id: int
+) -> None:
+    """Remove the rows that ``count_own_events`` counts; returns when they are gone.
+
+    Those of a Distributed table are removed from the table under it, on all servers.
+    """
+    from clickhouse_connect.driver.binding import format_str, quote_identifier
+
+    engine = table_engine(clickhouse, database, events_table)
+    local = engine.local_table if engine else None
+    names = (local.database, local.name) if local else (database, events_table)
+    table = ".".join(quote_identifier(name) for name in names if name)
+    on_cluster = f" ON CLUSTER {format_str(local.cluster)}" if local else ""
+    clickhouse.delete_events(table + on_cluster, _own_events(team_id))
+
+
+def _own_events(team_id: int) -> dict[str, Any]:
+    own, explored = distinct_id(team_id), distinct_id(team_id, "[0-9a-f]{12}")
+    return {"team_id": team_id, "distinct_ids": f"^({own}|{explored})$"}
 
 
 def _embeddings_filter(day: datetime.date, params: "ClusteringParams") -> dict[str, Any]:

@@ -17,20 +17,32 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class AnswerCache:
-    """Answers by the content of their request, as text files in ``<base_path>/label_answers``."""
+class KeptAnswers:
+    """The kept answers of all teams, under ``<storage>/label_answers``."""
 
-    base_path: str
+    storage: str
+
+    def of_team(self, team_id: int) -> "AnswerCache":
+        """The answers of one team."""
+        return AnswerCache(self.storage, team_id)
+
+
+@dataclass(frozen=True)
+class AnswerCache:
+    """Answers to a team's requests by their content, as text files in
+    ``<storage>/label_answers/<team>``.
+
+    Version 0.1 kept those of all teams in ``label_answers`` itself. They are read, never written.
+    """
+
+    storage: str
+    team_id: int
 
     def get(self, request: Mapping[str, Any]) -> str | None:
         """The answer to an equal request, or None; one that cannot be read counts as none."""
-        try:
-            return self._path(request).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # object stores have errors of their own
-            _log.warning("kept answer not read (%s): asking again", type(error).__name__)
-            return None
+        path = self._path(request)
+        answer = _read(path)
+        return _read(path.parent.parent / path.name) if answer is None else answer
 
     def put(self, request: Mapping[str, Any], answer: str) -> None:
         """Keep the answer. If that fails the answer is paid for again one day, but not lost now."""
@@ -39,11 +51,21 @@ class AnswerCache:
             make_folder(path.parent)
             write_whole(path, answer.encode("utf-8", "replace"))
         except Exception as error:
-            _log.warning("answer not kept in %s (%s)", self.base_path, type(error).__name__)
+            _log.warning("answer not kept in %s (%s)", self.storage, type(error).__name__)
 
     def _path(self, request: Mapping[str, Any]) -> "UPath":
         from upath import UPath
 
         content = json.dumps(request, sort_keys=True).encode()
         name = f"{hashlib.sha256(content).hexdigest()}.txt"
-        return UPath(self.base_path).absolute() / FOLDER / name
+        return UPath(self.storage).absolute() / FOLDER / str(self.team_id) / name
+
+
+def _read(path: "UPath") -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # object stores have errors of their own
+        _log.warning("kept answer not read (%s): asking again", type(error).__name__)
+        return None

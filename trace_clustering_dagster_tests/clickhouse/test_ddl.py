@@ -4,6 +4,7 @@ Every test on a server uses the plain tables; here are the rest.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import create_tables, read_clusters
 from trace_clustering_dagster_tests.conftest import (
     REPOSITORY,
+    Deployment,
     as_user,
     separated_rows,
     summary_row,
@@ -185,17 +187,21 @@ def test_statements_for_a_cluster_are_understood_by_a_server(clickhouse_server: 
         assert "GrantQuery" in str(client.command(f"EXPLAIN AST {statement}"))
 
 
-def test_runs_on_distributed_tables_over_two_shards(
-    deploy: Any, deploy_server: Any, clickhouse_server: Server
-) -> None:
-    """The printed tables, but for the replication: it needs a Keeper, and ON CLUSTER too."""
-    client = clickhouse_server.client()
+def two_shards(
+    deploy_server: Any,
+    server: Server,
+    rows: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]],
+) -> Deployment:
+    """A deployment on the printed tables, but for the replication: it needs a Keeper, and
+    ON CLUSTER too."""
+    client = server.client()
     for shard in SHARDS:
         client.command(f"DROP DATABASE IF EXISTS {shard}")
         client.command(f"CREATE DATABASE {shard}")
 
     def on_shards(_: str) -> str:
-        clickhouse = ClickHouseResource(url=clickhouse_server.url(database="sharded"))
+        clickhouse = ClickHouseResource(url=server.url(database="sharded"))
         sql = create_tables(clickhouse, "two_shards")
         sql = sql.replace("\nON CLUSTER two_shards", "").replace("Replicated", "")
         statements = []
@@ -208,11 +214,19 @@ def test_runs_on_distributed_tables_over_two_shards(
                 statements += [statement.replace("sharded.", f"{shard}.") for shard in SHARDS]
         return ";\n".join([*statements, ""])
 
+    deployment: Deployment = deploy_server(rows, events, database="sharded", alter=on_shards)
+    return deployment
+
+
+def test_runs_on_distributed_tables_over_two_shards(
+    deploy: Any, deploy_server: Any, clickhouse_server: Server
+) -> None:
+    client = clickhouse_server.client()
     rows = separated_rows()
     # of one trace, rows on both shards: the program must not rely on where they are
     summaries = [summary_row(row["document_id"]) for row in rows]
     plain = deploy(rows, summaries)
-    sharded = deploy_server(rows, summaries, database="sharded", alter=on_shards)
+    sharded = two_shards(deploy_server, clickhouse_server, rows, summaries)
     for i, shard in enumerate(SHARDS):
         client.command(
             f"INSERT INTO {shard}.posthog_document_embeddings_local "

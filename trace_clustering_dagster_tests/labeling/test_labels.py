@@ -448,7 +448,7 @@ def test_kept_answer_that_cannot_be_read_is_asked_for_again(
     deployment: Any, model_server: ModelServer
 ) -> None:
     deployment.run()
-    (kept,) = (deployment.storage / "label_answers").iterdir()
+    (kept,) = (deployment.storage / "label_answers" / "1").iterdir()
     kept.write_bytes(b"\xff\xfe")
     assert sources_of(deployment.run()) == ["model"] * 3
     assert len(model_server.requests) == 2
@@ -456,6 +456,31 @@ def test_kept_answer_that_cannot_be_read_is_asked_for_again(
     kept.parent.rmdir()
     kept.parent.write_text("in the way of the folder")
     assert sources_of(deployment.run()) == ["model"] * 3
+
+
+def test_answers_of_version_0_1_are_not_paid_again(
+    deployment: Any, model_server: ModelServer
+) -> None:
+    deployment.run()
+    (kept,) = (deployment.storage / "label_answers" / "1").iterdir()
+    kept.rename(kept.parent.parent / kept.name)
+    kept.parent.rmdir()
+    assert sources_of(deployment.run()) == ["model"] * 3
+    assert len(model_server.requests) == 1
+
+
+def test_an_answer_is_used_for_its_own_team_only(deploy: Any, model_server: ModelServer) -> None:
+    rows = [row for team in (1, 11) for row in separated_rows(team_id=team)]
+    summaries = [
+        topic_summary(row, i % 60) | {"team_id": row["team_id"]} for i, row in enumerate(rows)
+    ]
+    deployment = deploy(rows, summaries)
+    for team in (1, 11, 11):
+        deployment.run(f"{DAY}|{team}")
+    first, second = model_server.requests
+    assert first == second
+    kept = (deployment.storage / "label_answers").rglob("*.txt")
+    assert {path.parent.name for path in kept} == {"1", "11"}
 
 
 def test_key_appears_nowhere(

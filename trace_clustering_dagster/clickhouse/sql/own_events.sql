@@ -1,0 +1,9 @@
+-- The events of a team that this program wrote, and their rows: a row that was replaced counts until
+-- it is merged.
+SELECT
+    toString(uuid) AS event_uuid,
+    count() AS event_rows
+FROM {database:Identifier}.{events_table:Identifier}
+WHERE
+    {{own_events_filter}}
+GROUP BY event_uuid

@@ -1,0 +1,3 @@
+team_id = {team_id:Int64}
+    AND event = '$ai_trace_clusters'
+    AND match(distinct_id, {distinct_ids:String})
