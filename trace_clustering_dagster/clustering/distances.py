@@ -73,6 +73,12 @@ def squared_distances(
     return squared
 
 
+def resolved(squared: NDArray[Any], norms: NDArray[Any]) -> NDArray[Any]:
+    """`squared` with 0 for what may be rounding in differences of squared norms (m,)."""
+    noise = 64 * np.finfo(norms.dtype).eps
+    return np.where(squared < noise * norms, 0, squared)
+
+
 def refine_close_pairs(
     squared: NDArray[Any],
     a: NDArray[Any],

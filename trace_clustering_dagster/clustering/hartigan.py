@@ -31,13 +31,14 @@ class Run:
 
 def hartigan_runs(
     points: NDArray[Any],
+    weights: NDArray[Any],
     starts: Sequence[NDArray[Any]],
     *,
     max_iter: int,
     tol: float,
     pool: Executor,
 ) -> list[Run]:
-    """k-means on points (n, r) from every start (k, r), each with its own k.
+    """k-means on points (n, r) of weights (n,), from every start (k, r), each with its own k.
 
     Lloyd's algorithm gives a point to the nearest centroid, which it has itself drawn nearer: with
     n members, leaving moves the centroid away and lowers the inertia by n / (n - 1) d^2, while
@@ -60,14 +61,17 @@ def hartigan_runs(
             members[i:j] for i, j in blocks(len(members), max(1, _CENTROIDS_PER_BATCH // k))
         ]
     # [-2 c, |c|^2, 1] . [x, 1, |x|^2] = |x - c|^2, and the membership of the clusters times
-    # [x, 1] gives both their sums and their sizes: two products do most of an iteration.
+    # [w x, w, 1] gives their sums, their sizes and their numbers of points: two products do most
+    # of an iteration.
     ones, norms = np.ones((len(points), 1), points.dtype), squared_norms(points)[:, None]
-    extended = np.hstack([points, ones, norms])
-    transposed = np.ascontiguousarray(extended.T)
+    transposed = np.ascontiguousarray(np.hstack([points, ones, norms]).T)
+    summands = np.hstack([points * weights[:, None], weights[:, None], ones])
+    # one weight for all is much faster to compute with
+    unit = weights[:1] if (weights == weights[0]).all() else weights
 
     def run_batch(batch: list[int]) -> list[Run]:
         centroids = np.stack([starts[index] for index in batch])
-        return _run_batch(extended, transposed, centroids, max_iter, tol)
+        return _run_batch(transposed, summands, unit, centroids, max_iter, tol)
 
     runs: dict[int, Run] = {}
     for batch, finished in zip(batches, pool.map(run_batch, batches), strict=True):
@@ -76,35 +80,37 @@ def hartigan_runs(
 
 
 def _run_batch(
-    extended: NDArray[Any],
     transposed: NDArray[Any],
+    summands: NDArray[Any],
+    unit: NDArray[Any],
     centroids: NDArray[Any],
     max_iter: int,
     tol: float,
 ) -> list[Run]:
     """`hartigan_runs` for starts of equal k, stacked as centroids (runs, k, r)."""
     n_runs, k, r = centroids.shape
-    n = len(extended)
-    total = float(extended[:, r + 1].sum(dtype=np.float64))
+    n = len(summands)
+    total = float((summands[:, r] * transposed[r + 1]).sum(dtype=np.float64))
     best: dict[int, Run] = {}
     active = np.arange(n_runs)
-    weights: NDArray[Any] | float = 1.0  # the first assignment has nothing to leave
+    factors: NDArray[Any] | float = 1.0  # the first assignment has nothing to leave
     for _ in range(max_iter):
         flat = centroids.reshape(-1, r)
         ones = np.ones((len(flat), 1), flat.dtype)
         squared = np.hstack([flat * -2, squared_norms(flat)[:, None], ones]) @ transposed
         squared = squared.reshape(-1, k, n)
-        squared *= weights
+        squared *= factors
         nearest = squared.min(axis=1)
         membership = np.empty_like(squared)
         np.equal(squared, nearest[:, None], out=membership, casting="unsafe")
-        sums = (membership.reshape(-1, n) @ extended[:, : r + 1]).reshape(-1, k, r + 1)
-        for tied in np.flatnonzero(sums[:, :, r].sum(axis=1) != n):
+        sums = (membership.reshape(-1, n) @ summands).reshape(-1, k, r + 2)
+        for tied in np.flatnonzero(sums[:, :, r + 1].sum(axis=1) != n):
             # Equally near to two centroids, points were counted twice: the first one has them.
             membership[tied] = squared[tied].argmin(axis=0) == np.arange(k)[:, None]
-            sums[tied] = membership[tied] @ extended[:, : r + 1]
+            sums[tied] = membership[tied] @ summands
         sizes = sums[:, :, r]
-        centroids = sums[:, :, :r] / np.maximum(sizes, 1)[:, :, None]
+        empty = sums[:, :, r + 1] == 0
+        centroids = sums[:, :, :r] / np.where(empty, 1, sizes)[:, :, None]
         explained = (np.square(centroids, dtype=np.float64).sum(axis=2) * sizes).sum(axis=1)
         goes_on = np.empty(len(active), bool)
         for position, run in enumerate(active.tolist()):
@@ -113,17 +119,17 @@ def _run_batch(
             goes_on[position] = before is None or before.inertia - now.inertia > tol * now.inertia
             if before is None or now.inertia < before.inertia:
                 best[run] = now
-            empty = np.flatnonzero(now.sizes == 0)
-            if len(empty):
+            if empty[position].any():
                 # As in scikit-learn: an empty cluster starts again from the point that fits worst.
-                worst = np.argsort(-nearest[position], kind="stable")[: len(empty)]
-                centroids[position, empty] = extended[worst, :r]
+                worst = np.argsort(-nearest[position], kind="stable")[: empty[position].sum()]
+                centroids[position, empty[position]] = transposed[:r, worst].T
                 goes_on[position] = True
         if not goes_on.any():
             break
-        active, centroids, sizes = active[goes_on], centroids[goes_on], sizes[goes_on]
-        joining, leaving = sizes / (sizes + 1), sizes / np.maximum(sizes - 1, 1)
-        weights = membership[goes_on]
-        weights *= (leaving - joining)[:, :, None]
-        weights += joining[:, :, None]
+        active, centroids, membership = active[goes_on], centroids[goes_on], membership[goes_on]
+        sizes = np.where(empty, 1, sizes)[goes_on, :, None]
+        joining, leaving = sizes / (sizes + unit), sizes / np.maximum(sizes - unit, unit)
+        factors = membership
+        factors *= leaving - joining
+        factors += joining
     return [best[run] for run in range(n_runs)]

@@ -2,6 +2,7 @@
 
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,9 @@ from trace_clustering_dagster.clustering.scores import (
     clamp_k_range,
     renumber,
 )
-from trace_clustering_dagster.clustering.search import search_centroids
+from trace_clustering_dagster.clustering.search import search_centroids, search_sampled
 from trace_clustering_dagster.clustering.silhouette import Silhouette, silhouettes
-from trace_clustering_dagster.clustering.sketch import Sketch, principal_basis, sketch_rows
+from trace_clustering_dagster.clustering.sketch import build_sketch
 from trace_clustering_dagster.clustering.workers import worker_pool
 
 __all__ = ["KScore", "KSweep", "sweep_k"]
@@ -97,17 +98,19 @@ def _sweep(
     basis_rows = search_rows[_random_rows(len(search_rows), _BASIS_ROWS, rng)]
     rows = CentredRows(embeddings, useful_centre(embeddings[basis_rows]), dtype)
     sample = rows.take(basis_rows)
-    _check_norms(squared_norms(sample), embeddings, dtype)
-    basis = principal_basis(sample, _DIRECTIONS if max_k <= 10 else _DIRECTIONS_MANY_K, rng)
-    sketch = sketch_rows(rows, basis, pool)
+    _check_norms(squared_norms(sample), embeddings, dtype, smallest=0)
+    n_directions = _DIRECTIONS if max_k <= 10 else _DIRECTIONS_MANY_K
+    sketch = build_sketch(rows, sample, n_directions, rng, pool)
     _check_norms(sketch.norms, embeddings, dtype)
 
-    starts = search_centroids(
-        sketch.coordinates[search_rows], *k_range, n_init=n_init, rng=rng, pool=pool
+    search = partial(
+        search_centroids, min_k=k_range.min_k, max_k=max_k, n_init=n_init, rng=rng, pool=pool
     )
-    if n > len(search_rows):
-        starts = _settle_in_sketch(sketch, starts, pool)
-    lifted = {k: centroids @ basis.T for k, centroids in starts.items()}
+    if n <= len(search_rows):
+        starts = search(sketch.coordinates, np.ones(n, dtype))
+    else:
+        starts = search_sampled(sketch.coordinates, search_rows, search, pool)
+    lifted = {k: centroids @ sketch.basis.T for k, centroids in starts.items()}
     partitions = lloyd(rows, sketch.norms, lifted, tol=_TOLERANCE, pool=pool)
 
     inertia = {k: partition.inertia(sketch.norms) for k, partition in partitions.items()}
@@ -122,18 +125,6 @@ def _sweep(
             for k, partition in partitions.items()
         }
     )
-
-
-def _settle_in_sketch(
-    sketch: Sketch, starts: dict[int, NDArray[Any]], pool: Executor
-) -> dict[int, NDArray[Any]]:
-    """Lloyd's algorithm on the sketch of all rows, from centroids found on some of them."""
-    coordinates = sketch.coordinates
-    rows = CentredRows(
-        coordinates, np.zeros(coordinates.shape[1], np.float32), coordinates.dtype.type
-    )
-    partitions = lloyd(rows, squared_norms(coordinates), starts, tol=_TOLERANCE / 2, pool=pool)
-    return {k: p.centroids.astype(coordinates.dtype) for k, p in partitions.items()}
 
 
 def _k_score(
@@ -175,10 +166,13 @@ def _random_rows(n: int, at_most: int, rng: np.random.Generator) -> NDArray[np.i
 
 
 def _check_norms(
-    norms: NDArray[Any], embeddings: NDArray[Any], dtype: type[np.floating[Any]]
+    norms: NDArray[Any],
+    embeddings: NDArray[Any],
+    dtype: type[np.floating[Any]],
+    smallest: float = _FLOAT32_NORMS[0],
 ) -> None:
     """Look for trouble where it is cheapest to see: in the squared norms of the centred rows."""
-    smallest, largest = _FLOAT32_NORMS
+    largest = _FLOAT32_NORMS[1]
     if dtype is np.float32 and not smallest <= norms.max() <= largest:
         check_finite(embeddings)
         raise _Float32Error

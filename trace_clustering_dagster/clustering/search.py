@@ -1,14 +1,21 @@
 """Good starting centroids for every k at once: restarts, then what the neighbouring k found."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.clustering.distances import squared_distances, squared_norms
+from trace_clustering_dagster.clustering.distances import (
+    resolved,
+    squared_distances,
+    squared_norms,
+)
 from trace_clustering_dagster.clustering.hartigan import Run, hartigan_runs
+from trace_clustering_dagster.clustering.lloyd import Partition, lloyd
+from trace_clustering_dagster.clustering.outliers import outlying_rows
+from trace_clustering_dagster.clustering.rows import CentredRows, blocks
 from trace_clustering_dagster.clustering.seeding import greedy_k_means_plus_plus
 
 # Chosen for speed among variants that were equally good beside the best of ten scikit-learn runs.
@@ -29,9 +36,18 @@ _MAX_ITERATIONS, _TOLERANCE = 25, 1e-5
 _SAME = 1e-4  # two runs whose inertias differ by a smaller share are going to the same optimum
 _IMPROVEMENT = 1e-6  # a smaller gain does not start another round
 
+# Points that may join a sample, in so many searches at most.
+_OUTLYING_POINTS, _SEARCHES = 1_024, 3
+_TOLERANCE_SETTLED = 5e-7
+_BLOCK_POINTS = 4_096
+
+# From points (m, r) and their weights (m,) to centroids (k, r) for every k.
+Search = Callable[[NDArray[Any], NDArray[Any]], dict[int, NDArray[Any]]]
+
 
 def search_centroids(
     points: NDArray[Any],
+    weights: NDArray[Any],
     min_k: int,
     max_k: int,
     *,
@@ -39,7 +55,8 @@ def search_centroids(
     rng: np.random.Generator,
     pool: Executor,
 ) -> dict[int, NDArray[Any]]:
-    """The best centroids (k, r) found in points (n, r) for every k from min_k to max_k.
+    """The best centroids (k, r) found for every k from min_k to max_k in points (n, r) of weights
+    (n,).
 
     Where k is not the number of clusters in the data, k-means has many optima, and restarts alone
     are a lottery: the best of ten lands up to 2 % apart from the best of another ten. But all k
@@ -47,14 +64,15 @@ def search_centroids(
     with a cluster split, that of k + 1 with two clusters merged, and its own with both (a swap).
     """
     low, high = max(1, min_k - 1), min(max_k + 1, len(points))
-    best = _restart(points, low, high, n_init, rng, pool)
+    best = _restart(points, weights, low, high, n_init, rng, pool)
     improved = set(best)
     for _ in range(_ROUNDS if max_k <= 10 else _ROUNDS_MANY_K):
-        moves = _moves(points, best, improved, rng)
-        tried = hartigan_runs(points, moves, max_iter=_MOVE_ITERATIONS, tol=0.0, pool=pool)
+        moves = _moves(points, weights, best, improved, rng)
+        tried = hartigan_runs(points, weights, moves, max_iter=_MOVE_ITERATIONS, tol=0.0, pool=pool)
         kept = _best_of_each_k(tried, _KEPT_MOVES)
         converged = hartigan_runs(
             points,
+            weights,
             [run.centroids for run in kept],
             max_iter=_MAX_ITERATIONS,
             tol=_TOLERANCE,
@@ -68,21 +86,86 @@ def search_centroids(
         if not improved:
             break
     wanted = [best[k].centroids for k in range(min_k, max_k + 1)]
-    final = hartigan_runs(points, wanted, max_iter=100, tol=1e-7, pool=pool)
+    final = hartigan_runs(points, weights, wanted, max_iter=100, tol=1e-7, pool=pool)
     return {run.k: run.centroids for run in final}
 
 
+def search_sampled(
+    points: NDArray[Any], sample: NDArray[np.int64], search: Search, pool: Executor
+) -> dict[int, NDArray[Any]]:
+    """Centroids (k, r) for every k of points (n, r) that are too many to search all of them.
+
+    What is found among the points at `sample` settles on all points. Those that stay far from
+    every centroid then join the sample, each for itself alone, while a sampled point stands for
+    others like it too: a few that no sample shows may be most of the inertia.
+    """
+    dtype = points.dtype.type
+    rows = CentredRows(points, np.zeros(points.shape[1], np.float32), dtype)
+    norms = squared_norms(points)
+    weights = np.zeros(len(points), dtype)
+    weights[sample] = 1
+    for_itself = dtype(len(sample) / len(points))
+    best: dict[int, Partition] = {}
+
+    def settle(starts: Mapping[int, NDArray[Any]]) -> None:
+        if not starts:
+            return
+        for k, partition in lloyd(rows, norms, starts, tol=_TOLERANCE_SETTLED, pool=pool).items():
+            if k not in best or partition.inertia(norms) < best[k].inertia(norms):
+                best[k] = partition
+
+    for _ in range(_SEARCHES):
+        searched = np.flatnonzero(weights)
+        settle(search(points[searched], weights[searched]))
+        # A sample may be wrong on which two of three clusters are nearest to each other.
+        merged = {k - 1: _mergers(p.centroids, p.sizes)[0] for k, p in best.items()}
+        settle({k: starts for k, starts in merged.items() if k in best})
+        found = {k: partition.centroids.astype(dtype) for k, partition in best.items()}
+        outlying = outlying_rows(_largest_shares(points, norms, found), at_most=_OUTLYING_POINTS)
+        if (weights[outlying] == for_itself).all():
+            break
+        weights[outlying] = for_itself
+    return found
+
+
+def _largest_shares(
+    points: NDArray[Any], norms: NDArray[Any], fits: Mapping[int, NDArray[Any]]
+) -> NDArray[np.float64]:
+    """The largest share (n,) that each point (n, r) has of the inertia of one of the fits, each
+    centroids (k, r). norms: (n,), |x|^2."""
+    shares = np.zeros(len(points))
+    for centroids in fits.values():
+        own_norms = squared_norms(centroids)
+        errors = np.empty(len(points))
+        for start, stop in blocks(len(points), _BLOCK_POINTS):
+            some = norms[start:stop]
+            squared = squared_distances(centroids, own_norms, points[start:stop], some)
+            errors[start:stop] = resolved(squared.min(axis=0), some)
+        inertia = errors.sum()
+        if inertia > 0:
+            np.maximum(shares, errors / inertia, out=shares)
+    return shares
+
+
 def _restart(
-    points: NDArray[Any], low: int, high: int, n_init: int, rng: np.random.Generator, pool: Executor
+    points: NDArray[Any],
+    weights: NDArray[Any],
+    low: int,
+    high: int,
+    n_init: int,
+    rng: np.random.Generator,
+    pool: Executor,
 ) -> dict[int, Run]:
     """The best of many k-means++ runs for every k from low to high, the weak dropped early."""
     restarts = _RESTARTS_FEW_POINTS if len(points) <= _FEW_POINTS else _RESTARTS
-    seeds = greedy_k_means_plus_plus(points, high, restarts * n_init, rng)
+    seeds = greedy_k_means_plus_plus(points, weights, high, restarts * n_init, rng)
     starts = [points[sequence[:k]] for k in range(low, high + 1) for sequence in seeds]
     for iterations, kept in _SCREENING:
-        runs = hartigan_runs(points, starts, max_iter=iterations, tol=0.0, pool=pool)
+        runs = hartigan_runs(points, weights, starts, max_iter=iterations, tol=0.0, pool=pool)
         starts = [run.centroids for run in _best_of_each_k(runs, kept)]
-    converged = hartigan_runs(points, starts, max_iter=_MAX_ITERATIONS, tol=_TOLERANCE, pool=pool)
+    converged = hartigan_runs(
+        points, weights, starts, max_iter=_MAX_ITERATIONS, tol=_TOLERANCE, pool=pool
+    )
     return {run.k: run for run in _best_of_each_k(converged, 1)}
 
 
@@ -98,6 +181,7 @@ def _best_of_each_k(runs: Iterable[Run], count: int) -> list[Run]:
 
 def _moves(
     points: NDArray[Any],
+    weights: NDArray[Any],
     best: Mapping[int, Run],
     improved: set[int],
     rng: np.random.Generator,
@@ -106,8 +190,8 @@ def _moves(
     starts: list[NDArray[Any]] = []
     for k in sorted(improved):
         run = best[k]
-        splitters = points[_splitting_points(points, run, rng)]
-        mergers = _mergers(run)
+        splitters = points[_splitting_points(points, weights, run, rng)]
+        mergers = _mergers(run.centroids, run.sizes)
         if k + 1 in best:
             starts += [np.vstack([run.centroids, point]) for point in splitters[:_MOVES]]
         if k - 1 in best:
@@ -121,7 +205,7 @@ def _moves(
 
 
 def _splitting_points(
-    points: NDArray[Any], run: Run, rng: np.random.Generator
+    points: NDArray[Any], weights: NDArray[Any], run: Run, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Indices of points that would lower the inertia most as one more centroid, best first.
 
@@ -130,12 +214,14 @@ def _splitting_points(
     """
     norms = squared_norms(points)
     to_centroids = squared_distances(run.centroids, squared_norms(run.centroids), points, norms)
+    to_centroids *= weights
     own, labels = to_centroids.min(axis=0), to_centroids.argmin(axis=0)
     cumulated = np.cumsum(own, dtype=np.float64)
     draws = rng.random(_SPLIT_TRIALS) * cumulated[-1]
     trials = np.searchsorted(cumulated, draws, side="right")
     trials = np.unique(np.minimum(trials, len(points) - 1))
     distances = squared_distances(points[trials], norms[trials], points, norms)
+    distances *= weights
     inertia = np.minimum(distances, own).sum(axis=1, dtype=np.float64)
     trials = trials[np.argsort(inertia, kind="stable")]
     _, first = np.unique(labels[trials], return_index=True)
@@ -143,20 +229,21 @@ def _splitting_points(
     return ranked
 
 
-def _mergers(run: Run) -> list[NDArray[Any]]:
-    """The run's centroids with two of them replaced by their common mean, cheapest pair first.
+def _mergers(centroids: NDArray[Any], sizes: NDArray[Any]) -> list[NDArray[Any]]:
+    """Centroids (k, r) of clusters of sizes (k,) with two of them replaced by their common mean,
+    cheapest pair first.
 
     Merging clusters of sizes a and b whose centroids are d apart raises the inertia by
     a b / (a + b) d^2 (Ward, 1963).
     """
-    centroids, sizes = run.centroids, run.sizes
     norms = squared_norms(centroids)
     squared = squared_distances(centroids, norms, centroids, norms)
-    first, second = np.triu_indices(run.k, 1)
-    cost = sizes[first] * sizes[second] / np.maximum(sizes[first] + sizes[second], 1)
+    first, second = np.triu_indices(len(centroids), 1)
+    least = np.finfo(sizes.dtype).tiny  # two empty clusters weigh nothing
+    cost = sizes[first] * sizes[second] / np.maximum(sizes[first] + sizes[second], least)
     cheapest = np.argsort(cost * squared[first, second], kind="stable")[:_MOVES]
     mergers = []
     for i, j in zip(first[cheapest], second[cheapest], strict=True):
-        mean = (sizes[i] * centroids[i] + sizes[j] * centroids[j]) / max(sizes[i] + sizes[j], 1)
+        mean = (sizes[i] * centroids[i] + sizes[j] * centroids[j]) / max(sizes[i] + sizes[j], least)
         mergers.append(np.vstack([np.delete(centroids, [i, j], axis=0), mean]))
     return mergers

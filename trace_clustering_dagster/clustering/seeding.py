@@ -9,14 +9,20 @@ from trace_clustering_dagster.clustering.distances import squared_distances, squ
 
 
 def greedy_k_means_plus_plus(
-    points: NDArray[Any], max_k: int, n_init: int, rng: np.random.Generator
+    points: NDArray[Any],
+    weights: NDArray[Any],
+    max_k: int,
+    n_init: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """n_init independent sequences of max_k seed points: indices, (n_init, max_k).
+    """n_init independent sequences of max_k seeds among points of weights (n,): indices,
+    (n_init, max_k).
 
     k-means++ (Arthur and Vassilvitskii, 2007) draws each next seed with probability proportional
-    to the squared distance to the nearest seed so far. The greedy form draws 2 + ln(max_k) and
-    keeps the one that leaves the smallest total, as scikit-learn does. A seed depends only on
-    those before it, so the first k of a sequence are greedy k-means++ seeds for k clusters.
+    to its weight and the squared distance to the nearest seed so far. The greedy form draws
+    2 + ln(max_k) and keeps the one that leaves the smallest total, as scikit-learn does. A seed
+    depends only on those before it, so the first k of a sequence are greedy k-means++ seeds for k
+    clusters.
     """
     n = len(points)
     n_trials = 2 + int(np.log(max_k))
@@ -26,6 +32,7 @@ def greedy_k_means_plus_plus(
     seeds[:, 0] = rng.integers(0, n, n_init)
     first = seeds[:, 0]
     nearest = squared_distances(points[first], norms[first], points, norms)  # (n_init, n)
+    nearest *= weights
     for position in range(1, max_k):
         cumulated = np.cumsum(nearest, axis=1, dtype=np.float64)
         draws = rng.random((n_init, n_trials)) * cumulated[:, -1:]
@@ -35,6 +42,7 @@ def greedy_k_means_plus_plus(
         trials = np.minimum(trials, n - 1)  # a total of 0, when fewer points are distinct
         flat = trials.ravel()
         distances = squared_distances(points[flat], norms[flat], points, norms)
+        distances *= weights
         distances = np.minimum(distances.reshape(n_init, n_trials, n), nearest[:, None])
         chosen = distances.sum(axis=2, dtype=np.float64).argmin(axis=1)
         nearest = distances[runs, chosen]

@@ -22,7 +22,9 @@ def test_inertia_is_that_of_a_partition_into_the_clusters(
     if equal_starts:
         starts[1][:] = starts[1][0]
     with ThreadPoolExecutor(1) as pool:
-        runs = hartigan_runs(points, starts, max_iter=max_iter, tol=0.0, pool=pool)
+        runs = hartigan_runs(
+            points, np.ones(len(points)), starts, max_iter=max_iter, tol=0.0, pool=pool
+        )
     for run in runs:
         assert run.k == k
         assert run.sizes.sum() == 30
@@ -36,6 +38,6 @@ def test_each_start_keeps_its_place() -> None:
     points = overlapping(0, n=300, d=16)
     starts = [points[:k] for k in (3, 5, 3, 2)]
     with ThreadPoolExecutor(2) as pool:
-        runs = hartigan_runs(points, starts, max_iter=20, tol=1e-6, pool=pool)
+        runs = hartigan_runs(points, np.ones(len(points)), starts, max_iter=20, tol=1e-6, pool=pool)
     assert [run.k for run in runs] == [3, 5, 3, 2]
     assert runs[0].inertia == runs[2].inertia
