@@ -30,7 +30,7 @@ main()
 """
 
 
-def until(condition: Callable[[], Any], seconds: float = 90) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 300) -> Any:
     """Wait for the condition to be true; what it returned."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
