@@ -331,20 +331,18 @@ def forget(team_id: int, yes: bool) -> None:
             click.echo(f"{'removed  ' if yes else ''}{name:16} {words}")
         for note in notes:
             click.echo(f"note: {note}")
+        home = f" and {os.environ['DAGSTER_HOME']}" if instance else ""
+        nothing = f"nothing of team {team_id} is stored in {stored.root}, {clickhouse.url}{home}"
         if not yes:
             told = f"to remove it: trace-clustering forget --team {team_id} --yes"
-            click.echo(told if held else f"nothing is stored of team {team_id}")
+            click.echo(told if held else nothing)
             return
         if left := [name for name, at in everywhere.items() if at.holds(team_id)]:
             raise click.ClickException(
                 f"of team {team_id} there is again something in {', '.join(left)}: has a run "
                 "started? Forget the team again when it has ended"
             )
-        where = "storage, events table" + (" and Dagster instance" if instance else "")
-        click.echo(
-            f"nothing of team {team_id} is left in {where}; its summaries and embeddings in "
-            "ClickHouse, which this program only reads, are as they were"
-        )
+        click.echo(f"{nothing}, but for its summaries and embeddings, which this only reads")
 
 
 @contextmanager

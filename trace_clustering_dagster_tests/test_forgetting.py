@@ -163,7 +163,7 @@ def test_a_team_is_forgotten_and_others_are_not(
     assert "secret of team 1," not in kept
     assert f"{DAY}|1'" not in kept
     assert "secret of team 112495," in kept
-    assert "nothing is stored of team 1" in forget(deployment, **environment).output
+    assert "nothing of team 1 is stored in" in forget(deployment, **environment).output
     assert deployment.run(f"{DAY}|112495", select="labels").success
 
 
@@ -226,9 +226,14 @@ def test_runs_of_other_projects_are_left(
 
     foreign = dg.materialize([invoices], instance=on_instance, tags={"dagster/partition/team": "1"})
     deployment.instance = on_instance
-    deployment.run(select="trace_ids")
+    own = deployment.run(select="trace_ids")
+    for result in (own, foreign):
+        with on_instance.compute_log_manager.capture_logs([result.run_id, "compute_logs", "x"]):
+            pass
     assert lines(forget(deployment, "--yes", DAGSTER_HOME=str(home)))["runs"].startswith("1 runs")
     assert [run.run_id for run in on_instance.get_runs()] == [foreign.run_id]
+    captured = {path.parents[1].name for path in home.rglob("x.*")}
+    assert captured == {foreign.run_id}
 
 
 def test_mistyped_team_is_unregistered(

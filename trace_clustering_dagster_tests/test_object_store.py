@@ -170,7 +170,7 @@ def test_missing_object_is_said_with_the_command_that_makes_it(
     (message,) = failure_messages(stored.run(select="embeddings", raise_on_error=False))
     path = f"{stored.storage}/trace_ids/{DAY}/1.parquet"
     assert message == (
-        f"trace_ids of partition {DAY}|1 is not stored at {path}. Materialise the partition again: "
+        f"trace_ids of partition {DAY}|1 is not stored at {path}. Materialize the partition again: "
         f"dagster asset materialize -m trace_clustering_dagster --select '*' --partition '{DAY}|1'"
     )
 
