@@ -182,11 +182,17 @@ def k_sweep_scores(
         )
     used = ("min_k", "max_k", "n_init", "engine", "seed", "min_traces")
     parameters = {name: getattr(params, name) for name in used}
+    if sweep.fallback:
+        parameters["fallback"] = sweep.fallback
     scores = KSweepScores(
         embeddings.trace_ids, sweep, parameters, embeddings.sample_digest, skipped
     )
+    metadata = k_sweep_metadata(scores)
     context.log.info(skipped or f"k = {sweep.best_k} has the best silhouette")
-    return dg.MaterializeResult(value=scores, metadata=k_sweep_metadata(scores))
+    for name in ("fallback", "k_range"):
+        if name in metadata:
+            context.log.warning(metadata[name])
+    return dg.MaterializeResult(value=scores, metadata=metadata)
 
 
 @stage("numpy", checks=MODEL_CHECKS)

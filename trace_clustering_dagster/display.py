@@ -85,6 +85,16 @@ def k_sweep_metadata(scores: KSweepScores) -> dict[str, Any]:
         for k, score in scores.sweep.scores.items()
     ]
     metadata: dict[str, Any] = {**_skipped(scores.skipped), "best_k": best}
+    tested, asked = list(scores.sweep.scores), scores.parameters
+    if tested and (tested[0], tested[-1]) != (asked["min_k"], asked["max_k"]):
+        metadata["k_range"] = (
+            f"k = {tested[0]} to {tested[-1]} instead of {asked['min_k']} to {asked['max_k']}: "
+            "k clusters need k distinct vectors, and a silhouette more traces than clusters"
+        )
+    if "fallback" in asked:
+        metadata["fallback"] = (
+            f"scikit-learn made these scores, the fast engine failed: {asked['fallback']}"
+        )
     if best and (silhouette := scores.sweep.scores[best].silhouette) is not None:
         metadata |= {
             "silhouette": silhouette,

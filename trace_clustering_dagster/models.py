@@ -99,7 +99,8 @@ class KSweepScores:
     Attributes:
         trace_ids: The traces that were clustered; row i of every fit is trace i.
         sweep: Scores by k; without scores when clustering is skipped.
-        parameters: The parameters of the sweep.
+        parameters: The parameters of the sweep. Where scikit-learn had to take over from the fast
+            engine, `fallback` is why.
         sample_digest: Of the sample that was clustered.
         skipped: Why clustering is skipped; "" if it is not.
     """

@@ -8,15 +8,15 @@ mends it. Stages that follow become stale only if the value that is made again d
 CODE_VERSIONS = {
     "trace_ids": "1",
     "embeddings": "2",
-    "k_sweep_scores": "2",
+    "k_sweep_scores": "3",
     "fitted_model": "2",
     "distance_matrix": "2",
     "representatives": "1",
     "labels": "1",
     "emitted_event": "1",
-    "report": "3",
+    "report": "4",
 }
 
 # What the event says of the algorithm that made it. Raise it with any of the numbers above whose
 # change makes other clusters or other labels of the same traces.
-CLUSTERING_VERSION = "v1"
+CLUSTERING_VERSION = "v2"

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import silhouette_score
 
+from trace_clustering_dagster.clustering import k_sweep
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     NOON,
@@ -50,7 +51,7 @@ def test_event_has_the_documented_fields_and_the_true_clusters(deploy: Any) -> N
         "$ai_clustering_params",
         "$ai_clusters",
     ]
-    assert event["$ai_clustering_version"] == "v1"
+    assert event["$ai_clustering_version"] == "v2"
     assert event["$ai_clustering_run_id"] == "team_1_2026-02-01T00:00:00Z"
     assert event["$ai_team_id"] == 1
     assert event["$ai_timestamp"] == event["$ai_window_end"] == "2026-02-01T00:00:00Z"
@@ -298,6 +299,47 @@ def test_no_more_clusters_than_distinct_vectors(deploy: Any) -> None:
     event = deployment.event()
     assert event["$ai_optimal_k"] == 2
     assert [cluster["size"] for cluster in event["$ai_clusters"]] == [15, 15]
+
+
+def test_the_one_trace_that_differs_from_two_thousand_is_a_cluster(deploy: Any) -> None:
+    rows = [embedding_row(f"t{i:04}", [1.0, 0.0, 0.0]) for i in range(2000)]
+    rows[1234] = embedding_row("t1234", [0.0, 1.0, 0.0])
+    deployment = deploy(rows)
+    deployment.run()
+    everything, odd = deployment.event()["$ai_clusters"]
+    assert everything["size"] == 1999
+    assert odd["trace_ids"] == ["t1234"]
+
+
+def test_what_is_lowered_of_the_k_range_is_said(deploy: Any) -> None:
+    deployment = deploy(separated_rows(groups=3))
+    result = deployment.run(min_k=70, max_k=80)
+    assert metadata(result, "k_sweep_scores")["k_range"] == (
+        "k = 59 to 59 instead of 70 to 80: k clusters need k distinct vectors, and a silhouette "
+        "more traces than clusters"
+    )
+    assert "k_range" not in metadata(deployment.run(min_k=3, max_k=6), "k_sweep_scores")
+
+
+def test_scikit_learn_takes_over_from_the_fast_engine_and_it_is_said(
+    deploy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise np.linalg.LinAlgError("Eigenvalues did not converge")
+
+    deployment = deploy(separated_rows(groups=3))
+    # No vectors are known that break the fast engine: so a part of it is broken here.
+    monkeypatch.setattr(k_sweep, "lloyd", fail)
+    result = deployment.run()
+    assert result.success
+    assert deployment.event()["$ai_optimal_k"] == 3
+    reason = "LinAlgError: Eigenvalues did not converge"
+    said = metadata(result, "k_sweep_scores")
+    assert said["fallback"] == f"scikit-learn made these scores, the fast engine failed: {reason}"
+    # stored, and so in all that follows
+    stored = deployment.run(select="fitted_model").output_for_node("fitted_model")
+    assert stored.parameters["fallback"] == reason
+    assert stored.parameters["engine"] == "fast"
 
 
 def test_late_traces_do_not_get_into_a_stored_sample(deploy: Any) -> None:

@@ -1,8 +1,8 @@
 """The fast k sweep: cluster embeddings for every k of a range and score each clustering."""
 
+import logging
 from concurrent.futures import Executor
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from trace_clustering_dagster.clustering.scores import (
     KRange,
     KScore,
     KSweep,
+    NotFiniteError,
     canonical_order,
     check_finite,
     clamp_k_range,
     renumber,
+    require_sound,
 )
 from trace_clustering_dagster.clustering.search import search_centroids, search_sampled
 from trace_clustering_dagster.clustering.silhouette import Silhouette, silhouettes
@@ -37,6 +39,8 @@ _TOLERANCE = 1e-6  # of the inertia: below this, another iteration changes nothi
 # this share of it (near duplicates, or norms out of float32's range) are computed in float64.
 _TIGHT = 1e-3
 _FLOAT32_NORMS = (1e-30, 1e30)
+
+_logger = logging.getLogger(__name__)
 
 
 def sweep_k(
@@ -72,6 +76,25 @@ def sweep_k(
         raise ValueError(f"n_init must be at least 1, got {n_init}: 10 is usual")
     if k_range.max_k == 1:
         return KSweep({1: _one_cluster(embeddings)})
+    try:
+        sweep = _sweep_in_enough_precision(embeddings, k_range, seed, n_init)
+        require_sound(sweep)
+        return sweep
+    except (MemoryError, NotFiniteError):
+        raise
+    except Exception as error:
+        from trace_clustering_dagster.clustering.reference import sweep_k_scikit_learn
+
+        reason = f"{type(error).__name__}: {error}"
+        _logger.warning("the fast sweep failed, scikit-learn takes over: %s", reason, exc_info=True)
+        sweep = sweep_k_scikit_learn(embeddings, min_k, max_k, seed=seed, n_init=n_init)
+        return KSweep(sweep.scores, fallback=reason)
+
+
+def _sweep_in_enough_precision(
+    embeddings: NDArray[Any], k_range: KRange, seed: int, n_init: int
+) -> KSweep:
+    """The sweep in float32 if that resolves the clusters, otherwise in float64."""
     with worker_pool() as pool:
         with suppress(_Float32Error):
             return _sweep(embeddings, k_range, np.float32, seed, n_init, pool)
@@ -103,13 +126,11 @@ def _sweep(
     sketch = build_sketch(rows, sample, n_directions, rng, pool)
     _check_norms(sketch.norms, embeddings, dtype)
 
-    search = partial(
-        search_centroids, min_k=k_range.min_k, max_k=max_k, n_init=n_init, rng=rng, pool=pool
-    )
+    effort: dict[str, Any] = {"n_init": n_init, "rng": rng, "pool": pool}
     if n <= len(search_rows):
-        starts = search(sketch.coordinates, np.ones(n, dtype))
+        starts = search_centroids(sketch.coordinates, np.ones(n, dtype), *k_range, **effort)
     else:
-        starts = search_sampled(sketch.coordinates, search_rows, search, pool)
+        starts = search_sampled(sketch.coordinates, search_rows, *k_range, **effort)
     lifted = {k: centroids @ sketch.basis.T for k, centroids in starts.items()}
     partitions = lloyd(rows, sketch.norms, lifted, tol=_TOLERANCE, pool=pool)
 

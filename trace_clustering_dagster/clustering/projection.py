@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trace_clustering_dagster.clustering.rows import CentredRows, useful_centre
-from trace_clustering_dagster.clustering.sketch import principal_basis, sketch_rows
+from trace_clustering_dagster.clustering.sketch import build_sketch
 from trace_clustering_dagster.clustering.workers import worker_pool
 
-# As many as the k sweep uses, found in as many rows: the plane lies among them.
+# As many as the k sweep uses, found in as many rows: the plane lies among them and what they miss.
 _DIRECTIONS, _BASIS_ROWS = 64, 512
 _FLOAT32_VALUES = (1e-15, 1e15)  # their squares, summed, are in its range
 
@@ -28,8 +28,8 @@ def principal_plane(embeddings: NDArray[Any]) -> NDArray[np.float64]:
     with worker_pool() as pool:  # one BLAS thread each: the same bits for any number of them
         centre = useful_centre(embeddings[chosen])
         rows = CentredRows(embeddings, centre, np.float32 if fits else np.float64)
-        basis = principal_basis(rows.take(np.sort(chosen)), _DIRECTIONS, rng)
-        coordinates = sketch_rows(rows, basis, pool).coordinates.astype(np.float64)
+        sketch = build_sketch(rows, rows.take(np.sort(chosen)), _DIRECTIONS, rng, pool)
+        coordinates = sketch.coordinates.astype(np.float64)
         coordinates -= coordinates.mean(axis=0)
         _, axes = np.linalg.eigh(coordinates.T @ coordinates)
         found = coordinates @ axes[:, :-3:-1]

@@ -40,9 +40,15 @@ class KScore:
 
 @dataclass(frozen=True, eq=False)
 class KSweep:
-    """One `KScore` for each k tested, in ascending order of k."""
+    """One `KScore` for each k tested, in ascending order of k.
+
+    Attributes:
+        scores: By k.
+        fallback: Why scikit-learn made them although the fast engine was asked to; "" mostly.
+    """
 
     scores: Mapping[int, KScore]
+    fallback: str = ""
 
     @property
     def best_k(self) -> int:
@@ -52,6 +58,10 @@ class KSweep:
 
 def _rank(score: KScore) -> float:
     return -np.inf if score.silhouette is None else score.silhouette
+
+
+class NotFiniteError(ValueError):
+    """A row has a value that is not finite in float32."""
 
 
 class KRange(NamedTuple):
@@ -89,21 +99,22 @@ def clamp_k_range(embeddings: NDArray[Any], min_k: int, max_k: int) -> KRange:
 
 
 def count_distinct_rows(embeddings: NDArray[Any], at_most: int) -> int:
-    """Distinct rows of `embeddings` (n, d), counted no further than `at_most`.
+    """Rows of `embeddings` (n, d) that differ in float32, counted no further than `at_most`.
 
     Real embeddings reach `at_most` within a few more rows than that, so a memory-mapped file of
     any length is hardly touched.
     """
     seen: set[bytes] = set()
-    for row in embeddings:
-        seen.add((row + row.dtype.type(0)).tobytes())  # adding 0 makes -0.0 equal to 0.0
-        if len(seen) >= at_most:
-            break
+    with np.errstate(over="ignore"):  # values that float32 cannot hold are looked for elsewhere
+        for row in embeddings:
+            seen.add((row.astype(np.float32) + np.float32(0)).tobytes())  # -0.0 becomes 0.0
+            if len(seen) >= at_most:
+                break
     return len(seen)
 
 
 def check_finite(embeddings: NDArray[Any]) -> None:
-    """Raise ValueError, naming the first row of `embeddings` (n, d) that float32 cannot hold."""
+    """Raise NotFiniteError, naming the first of the rows (n, d) that float32 cannot hold."""
     largest = np.finfo(np.float32).max
     for start, stop in blocks(len(embeddings), 1024):
         wrong = ~(np.abs(embeddings[start:stop]) <= largest).all(axis=1)  # also where it is NaN
@@ -111,10 +122,20 @@ def check_finite(embeddings: NDArray[Any]) -> None:
             row = start + int(wrong.argmax())
             values = embeddings[row]
             value = values[~(np.abs(values) <= largest)][0]
-            raise ValueError(
+            raise NotFiniteError(
                 f"embeddings must be finite in float32, but row {row} has {value}: "
                 "leave such rows out"
             )
+
+
+def require_sound(sweep: KSweep) -> None:
+    """Raise ArithmeticError if a cluster of the sweep is empty or a result is not finite."""
+    for k, score in sweep.scores.items():
+        if score.sizes.min() == 0:
+            raise ArithmeticError(f"a cluster is empty at k = {k}")
+        results = (score.inertia, score.silhouette or 0.0, score.silhouette_se)
+        if not (np.isfinite(results).all() and np.isfinite(score.centroids).all()):
+            raise ArithmeticError(f"a result is not finite at k = {k}")
 
 
 def canonical_order(labels: NDArray[np.integer[Any]], k: int) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Good starting centroids for every k at once: restarts, then what the neighbouring k found."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -40,9 +40,6 @@ _IMPROVEMENT = 1e-6  # a smaller gain does not start another round
 _OUTLYING_POINTS, _SEARCHES = 1_024, 3
 _TOLERANCE_SETTLED = 5e-7
 _BLOCK_POINTS = 4_096
-
-# From points (m, r) and their weights (m,) to centroids (k, r) for every k.
-Search = Callable[[NDArray[Any], NDArray[Any]], dict[int, NDArray[Any]]]
 
 
 def search_centroids(
@@ -91,9 +88,16 @@ def search_centroids(
 
 
 def search_sampled(
-    points: NDArray[Any], sample: NDArray[np.int64], search: Search, pool: Executor
+    points: NDArray[Any],
+    sample: NDArray[np.int64],
+    min_k: int,
+    max_k: int,
+    *,
+    n_init: int,
+    rng: np.random.Generator,
+    pool: Executor,
 ) -> dict[int, NDArray[Any]]:
-    """Centroids (k, r) for every k of points (n, r) that are too many to search all of them.
+    """`search_centroids` for points (n, r) that are too many to search all of them.
 
     What is found among the points at `sample` settles on all points. Those that stay far from
     every centroid then join the sample, each for itself alone, while a sampled point stands for
@@ -108,18 +112,26 @@ def search_sampled(
     best: dict[int, Partition] = {}
 
     def settle(starts: Mapping[int, NDArray[Any]]) -> None:
-        if not starts:
-            return
         for k, partition in lloyd(rows, norms, starts, tol=_TOLERANCE_SETTLED, pool=pool).items():
             if k not in best or partition.inertia(norms) < best[k].inertia(norms):
                 best[k] = partition
 
     for _ in range(_SEARCHES):
         searched = np.flatnonzero(weights)
-        settle(search(points[searched], weights[searched]))
-        # A sample may be wrong on which two of three clusters are nearest to each other.
-        merged = {k - 1: _mergers(p.centroids, p.sizes)[0] for k, p in best.items()}
-        settle({k: starts for k, starts in merged.items() if k in best})
+        settle(
+            search_centroids(
+                points[searched], weights[searched], min_k, max_k, n_init=n_init, rng=rng, pool=pool
+            )
+        )
+        # Of two optima, the better one in a sample may be the worse one among all points: so each
+        # k tries here, too, what its neighbours know.
+        for k in range(max_k - 1, min_k - 1, -1):
+            above = best[k + 1]
+            settle({k: _mergers(above.centroids, above.sizes)[0].astype(dtype)})
+        for k in range(min_k + 1, max_k + 1):
+            centroids = best[k - 1].centroids.astype(dtype)
+            split = _splitting_points(points, np.ones(1, dtype), centroids, rng)[0]
+            settle({k: np.vstack([centroids, points[split]])})
         found = {k: partition.centroids.astype(dtype) for k, partition in best.items()}
         outlying = outlying_rows(_largest_shares(points, norms, found), at_most=_OUTLYING_POINTS)
         if (weights[outlying] == for_itself).all():
@@ -190,7 +202,7 @@ def _moves(
     starts: list[NDArray[Any]] = []
     for k in sorted(improved):
         run = best[k]
-        splitters = points[_splitting_points(points, weights, run, rng)]
+        splitters = points[_splitting_points(points, weights, run.centroids, rng)]
         mergers = _mergers(run.centroids, run.sizes)
         if k + 1 in best:
             starts += [np.vstack([run.centroids, point]) for point in splitters[:_MOVES]]
@@ -205,15 +217,15 @@ def _moves(
 
 
 def _splitting_points(
-    points: NDArray[Any], weights: NDArray[Any], run: Run, rng: np.random.Generator
+    points: NDArray[Any], weights: NDArray[Any], centroids: NDArray[Any], rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Indices of points that would lower the inertia most as one more centroid, best first.
 
-    Drawn as in greedy k-means++, with the run's centroids as the seeds so far; at most one in each
+    Drawn as in greedy k-means++, with the centroids (k, r) as the seeds so far; at most one in each
     cluster, since the next best is otherwise often the best one's neighbour.
     """
     norms = squared_norms(points)
-    to_centroids = squared_distances(run.centroids, squared_norms(run.centroids), points, norms)
+    to_centroids = squared_distances(centroids, squared_norms(centroids), points, norms)
     to_centroids *= weights
     own, labels = to_centroids.min(axis=0), to_centroids.argmin(axis=0)
     cumulated = np.cumsum(own, dtype=np.float64)

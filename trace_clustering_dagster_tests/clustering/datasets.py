@@ -37,6 +37,33 @@ def many_clusters(seed: int, n: int = 500, d: int = 64) -> Floats:
     return _groups(seed, n, d, n_groups=25, spread=0.5)
 
 
+def nearly_alike(
+    seed: int,
+    n: int = 2000,
+    d: int = 64,
+    *,
+    n_odd: int,
+    groups: int = 1,
+    noise: float = 0.0,
+    spread: float = 0.0,
+    kinds: int | None = None,
+) -> Floats:
+    """A few rows repeated over and over, and a few odd ones among them.
+
+    groups: How many rows are repeated. noise: Standard deviation of each repetition, as a share of
+    the row's length. n_odd: Odd rows, in any place. spread: Of the logarithms of their lengths.
+    kinds: How many of the odd rows are distinct; all of them if None.
+    """
+    rng = np.random.default_rng([seed, n, n_odd])
+    repeated = rng.standard_normal((groups, d)) / np.sqrt(d)
+    rows = repeated[rng.integers(0, groups, n)] + noise * rng.standard_normal((n, d)) / np.sqrt(d)
+    odd = rng.standard_normal((kinds or n_odd, d)) / np.sqrt(d)
+    odd *= np.exp(spread * rng.standard_normal((len(odd), 1)))
+    rows[rng.choice(n, n_odd, replace=False)] = odd[np.arange(n_odd) % len(odd)]
+    alike: Floats = rows.astype(np.float32)
+    return alike
+
+
 SYNTHETIC: dict[str, Callable[..., Floats]] = {
     "well_separated": well_separated,
     "overlapping": overlapping,

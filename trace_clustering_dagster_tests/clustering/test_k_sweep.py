@@ -12,8 +12,15 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from trace_clustering_dagster.clustering import k_sweep
 from trace_clustering_dagster.clustering.k_sweep import KScore, KSweep, sweep_k
-from trace_clustering_dagster_tests.clustering.datasets import anisotropic, overlapping
+from trace_clustering_dagster.clustering.lloyd import Partition, lloyd
+from trace_clustering_dagster.clustering.reference import sweep_k_scikit_learn
+from trace_clustering_dagster_tests.clustering.datasets import (
+    anisotropic,
+    nearly_alike,
+    overlapping,
+)
 
 FEW_VALUES = st.sampled_from([-2.0, -1.0, 0.0, 1.0, 3.0])
 SUBNORMAL = float(np.finfo(np.float32).smallest_subnormal)
@@ -26,7 +33,8 @@ def matrices(values: st.SearchStrategy[float]) -> st.SearchStrategy[NDArray[np.f
 
 
 def assert_valid(embeddings: NDArray[Any], sweep: KSweep) -> None:
-    """What holds for every sweep of every input."""
+    """What holds for every sweep of every input, which the fast engine made by itself."""
+    assert sweep.fallback == ""
     rows = np.asarray(embeddings, np.float64)
     scale = np.abs(rows).max() + 1e-300
     assert list(sweep.scores) == sorted(sweep.scores)
@@ -49,9 +57,11 @@ def assert_valid(embeddings: NDArray[Any], sweep: KSweep) -> None:
         assert score.silhouette_samples.shape == (len(rows),)
         assert np.isnan(score.silhouette_samples).all() == (k == 1)
         if score.silhouette is not None:
-            assert score.silhouette == pytest.approx(score.silhouette_samples.mean(), abs=1e-6)
+            exact = len(rows) <= 4096
+            mean = score.silhouette_samples.mean()
+            assert score.silhouette == pytest.approx(mean, abs=1e-6 if exact else 0.02)
             assert -1 <= score.silhouette <= 1
-            assert score.silhouette_se == 0.0
+            assert score.silhouette_se <= (0 if exact else 0.02)
 
 
 def assert_canonical(score: KScore) -> None:
@@ -90,6 +100,26 @@ def test_any_values_give_a_valid_sweep(embeddings: NDArray[np.float32], max_k: i
     assert_valid(embeddings, sweep_k(embeddings, 2, max_k))
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([511, 513, 700, 2000, 4096, 4097, 6000]),
+    st.sampled_from([1, 2, 3, 12, 70]),
+    st.sampled_from([3, 40, 80]),
+    st.sampled_from([1, 4]),
+    st.sampled_from([0.0, 1e-7, 1e-3, 0.3]),
+    st.sampled_from([0.0, 1.0, 5.0]),
+    st.integers(2, 12),
+)
+def test_repeated_rows_with_odd_ones_among_them_give_a_valid_sweep(
+    seed: int, n: int, n_odd: int, d: int, groups: int, noise: float, spread: float, max_k: int
+) -> None:
+    embeddings = nearly_alike(
+        seed, n, d, n_odd=n_odd, groups=groups, noise=noise, spread=spread, kinds=min(n_odd, 20)
+    )
+    assert_valid(embeddings, sweep_k(embeddings, 2, max_k))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([1e-20, 1e-10, 1.0, 1e10, 1e18, 1e30]))
 def test_partition_does_not_depend_on_the_scale(seed: int, scale: float) -> None:
@@ -123,9 +153,14 @@ def test_near_duplicates_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-@pytest.mark.parametrize("n", [700, 5000])
-def test_bits_do_not_depend_on_repetition_or_threads(n: int, n_threads: int) -> None:
-    embeddings = anisotropic(0, n=n)
+@pytest.mark.parametrize(
+    "embeddings",
+    [anisotropic(0, n=700), anisotropic(0, n=5000), nearly_alike(0, 5000, n_odd=9, noise=1e-2)],
+    ids=["700", "5000", "nearly alike"],
+)
+def test_bits_do_not_depend_on_repetition_or_threads(
+    embeddings: NDArray[np.float32], n_threads: int
+) -> None:
     with threadpool_limits(1):
         expected = sweep_k(embeddings, 2, 6)
     with threadpool_limits(n_threads):
@@ -137,9 +172,18 @@ def test_another_seed_finds_the_same_choice() -> None:
     assert sweep_k(embeddings, 2, 7, seed=1).best_k == sweep_k(embeddings, 2, 7, seed=2).best_k
 
 
-@pytest.mark.parametrize("n", [600, 5000])
-def test_layout_and_memory_mapping_do_not_matter(n: int, tmp_path: Any) -> None:
-    embeddings = overlapping(0, n=n, d=16)
+@pytest.mark.parametrize(
+    "embeddings",
+    [
+        overlapping(0, n=600, d=16),
+        overlapping(0, n=5000, d=16),
+        nearly_alike(0, 5000, n_odd=9, noise=1e-2),
+    ],
+    ids=["600", "5000", "nearly alike"],
+)
+def test_layout_and_memory_mapping_do_not_matter(
+    embeddings: NDArray[np.float32], tmp_path: Any
+) -> None:
     expected = sweep_k(embeddings, 2, 4)
     np.save(tmp_path / "embeddings.npy", embeddings)
     mapped = np.load(tmp_path / "embeddings.npy", mmap_mode="r")
@@ -239,6 +283,57 @@ def test_wrong_input_is_named(
 def test_n_init_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="n_init must be at least 1, got 0"):
         sweep_k(np.eye(5), 2, 3, n_init=0)
+
+
+def broken_in_a_product(*_: Any, **__: Any) -> None:
+    raise np.linalg.LinAlgError("Eigenvalues did not converge")
+
+
+def with_an_empty_cluster(*arguments: Any, **options: Any) -> dict[int, Partition]:
+    partitions = lloyd(*arguments, **options)
+    partitions[2].labels[:] = 0
+    return partitions
+
+
+def without_a_number(*arguments: Any, **options: Any) -> dict[int, Partition]:
+    partitions = lloyd(*arguments, **options)
+    partitions[3].sums[0, 0] = np.nan
+    return partitions
+
+
+# No input is known that breaks the fast engine: so a part of it is broken here.
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        (broken_in_a_product, "LinAlgError: Eigenvalues did not converge"),
+        (with_an_empty_cluster, "ArithmeticError: a cluster is empty at k = 2"),
+        (without_a_number, "ArithmeticError: a result is not finite at k = 3"),
+    ],
+)
+def test_scikit_learn_takes_over_where_the_fast_engine_fails(
+    part: Any, reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(k_sweep, "lloyd", part)
+    embeddings = overlapping(0, n=100, d=8)
+    sweep = sweep_k(embeddings, 2, 4, seed=7, n_init=3)
+    assert sweep.fallback == reason
+    assert reason in caplog.text
+    expected = sweep_k_scikit_learn(embeddings, 2, 4, seed=7, n_init=3)
+    assert_same_bits(sweep, expected)
+
+
+def test_only_failures_of_the_arithmetic_are_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(k_sweep, "lloyd", fail)
+    for error in (MemoryError(), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            sweep_k(overlapping(0, n=100, d=8), 2, 4)
+
+
+def test_rows_that_differ_only_beyond_float32_are_equal() -> None:
+    assert sweep_k(np.array([[0.0], [1e-300], [2e-300]]), 2, 2).best_k == 1
 
 
 def test_scikit_learn_is_not_imported() -> None:

@@ -15,6 +15,7 @@ from trace_clustering_dagster.clustering.projection import principal_plane
 from trace_clustering_dagster.models import ClusterLabel, TraceSummary
 from trace_clustering_dagster.report import build
 from trace_clustering_dagster.report.build import build_report
+from trace_clustering_dagster_tests.clustering.datasets import nearly_alike
 from trace_clustering_dagster_tests.report.runs import run_values
 
 HOSTILE = [
@@ -127,7 +128,7 @@ def test_page_says_what_was_clustered_and_how() -> None:
         "lookback_days": "7",
         "renderings": "detailed, minimal",
         "max_k": "6",
-        "clustering": "v1",
+        "clustering": "v2",
         "language model": "test-llm",
     }
     assert "Left out: 15 beyond the sample of 60, 4 empty embedding." in page.texts["p"]
@@ -259,6 +260,15 @@ def test_text_of_traces_is_left_out_on_demand() -> None:
     assert {row[1] for row in page.data["traces"]} == {""}
     assert page.data["clusters"] == {"0": "Sesame", "1": "Cluster 1", "2": "Cluster 2"}
     assert " ".join(page.texts["p"]).count("Sesame") == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_map_shows_the_one_trace_that_differs(seed: int) -> None:
+    rows = nearly_alike(seed, 2000, 64, n_odd=1, noise=1e-3)
+    odd = np.linalg.norm(rows - np.median(rows, axis=0), axis=1).argmax()
+    from_middle = np.linalg.norm(principal_plane(rows), axis=1)
+    others = np.delete(from_middle, odd)
+    assert from_middle[odd] > 100 * others.max()
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1.0, 1e25])
