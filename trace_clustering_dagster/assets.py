@@ -285,10 +285,10 @@ def labels(
     def summaries_of(ids: Sequence[str]) -> dict[str, TraceSummary]:
         window = (trace_ids.window_start, trace_ids.window_end)
         connection = clickhouse.connect(log_comment(context))
-        return fetch_summaries(connection, trace_ids.team_id, window, ids)
+        return fetch_summaries(connection, trace_ids.team_id, window, ids, redact=params.redact)
 
     evidence = gather_evidence(
-        fitted_model, distance_matrix.distances, representatives, summaries_of, redact=params.redact
+        fitted_model, distance_matrix.distances, representatives, summaries_of
     )
     answers = label_answers.of_team(trace_ids.team_id)
     labelled = label_clusters(evidence, params, answers)
@@ -370,11 +370,17 @@ def report(
     require_same(distance_matrix.model_digest, model, "distance_matrix", "fitted_model")
     require_same(representatives.model_digest, model, "representatives", "fitted_model")
     require_same(labels.model_digest, model, "labels", "fitted_model")
-    shown = shown_trace_ids(fitted_model, representatives) if params.emit_examples else []
-    window = (trace_ids.window_start, trace_ids.window_end)
-    summaries = fetch_summaries(
-        clickhouse.connect(log_comment(context)), trace_ids.team_id, window, shown
-    )
+    summaries: dict[str, TraceSummary] = {}
+    if params.emit_examples:
+        described, titled = shown_trace_ids(fitted_model, representatives)
+        summaries_of = functools.partial(
+            fetch_summaries,
+            clickhouse.connect(log_comment(context)),
+            trace_ids.team_id,
+            (trace_ids.window_start, trace_ids.window_end),
+            redact=params.redact,
+        )
+        summaries = summaries_of(titled, titles_only=True) | summaries_of(described)
     page = build_report(
         trace_ids,
         embeddings,
@@ -383,7 +389,6 @@ def report(
         representatives,
         labels,
         summaries,
-        redact=params.redact,
         show_text=params.emit_examples,
         exploration=exploration,
     )

@@ -390,13 +390,21 @@ def _print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     from trace_clustering_dagster.clickhouse.queries import fetch_summaries
+    from trace_clustering_dagster.params import ClusteringParams
 
     window = tuple(
         datetime.datetime.fromisoformat(event[name].replace("Z", "+00:00"))
         for name in ("$ai_window_start", "$ai_window_end")
     )
     nearest = [cluster["trace_ids"][0] for cluster in event["$ai_clusters"]]
-    summaries = fetch_summaries(connection, event["$ai_team_id"], (window[0], window[1]), nearest)
+    summaries = fetch_summaries(
+        connection,
+        event["$ai_team_id"],
+        (window[0], window[1]),
+        nearest,
+        redact=ClusteringParams().redact,
+        titles_only=True,
+    )
     table = Table(show_lines=True)
     for name in ("#", "title", "description", "size", "share", "nearest trace"):
         table.add_column(name, justify="right" if name in ("#", "size", "share") else "left")

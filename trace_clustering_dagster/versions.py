@@ -12,7 +12,7 @@ CODE_VERSIONS = {
     "fitted_model": "2",
     "distance_matrix": "2",
     "representatives": "1",
-    "labels": "1",
+    "labels": "2",
     "emitted_event": "1",
     "report": "4",
 }

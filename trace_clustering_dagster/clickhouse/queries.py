@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json
 
+from trace_clustering_dagster.labeling import redaction
 from trace_clustering_dagster.models import (
     EmittedEvent,
     TraceEmbeddings,
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 SUMMARY_MARGIN = datetime.timedelta(days=7)
 # No label and no reader needs more of a trace: characters of a text, texts of a list.
 MAX_CHARACTERS, MAX_ITEMS = 1000, 10
-# As much of its JSON: escaped characters are longer, and an item has more than its text.
+# Characters of their JSON to fetch: escaped ones are longer, an item has more than its text, and a
+# text that is cut off here is cut again when it is redacted.
 _MAX_JSON = 2 * MAX_CHARACTERS
-# Their hashes take half of what a server accepts as one value, 128 KiB.
-_IDS_A_QUERY = 3_000
+# Traces of one query. A summary has at most 176 kB and a title 8 kB, and there are copies in the
+# engine, in the driver and in the rows.
+_SUMMARIES_A_QUERY, _TITLES_A_QUERY = 250, 1_000
 CLUSTERS_EVENT = "$ai_trace_clusters"
 # a greater length of an array counts as negative
 _NO_LIMIT = 2**63 - 1
@@ -202,12 +205,21 @@ def fetch_summaries(
     team_id: int,
     window: tuple[datetime.datetime, datetime.datetime],
     trace_ids: Iterable[str],
+    *,
+    redact: bool = True,
+    titles_only: bool = False,
 ) -> dict[str, TraceSummary]:
-    """The latest summaries of the given traces, by trace id; a trace without one is missing."""
+    """The latest summaries of the given traces, by trace id; a trace without one is missing.
+
+    Args:
+        redact: Replace personal data and credentials in the texts.
+        titles_only: Leave the other texts out.
+    """
     wanted = sorted(set(trace_ids))
     summaries: dict[str, TraceSummary] = {}
-    for start in range(0, len(wanted), _IDS_A_QUERY):
-        ids = set(wanted[start : start + _IDS_A_QUERY])
+    at_once = _TITLES_A_QUERY if titles_only else _SUMMARIES_A_QUERY
+    for start in range(0, len(wanted), at_once):
+        ids = set(wanted[start : start + at_once])
         rows = clickhouse.rows(
             "trace_summaries",
             {
@@ -215,16 +227,23 @@ def fetch_summaries(
                 "window_start": window[0] - SUMMARY_MARGIN,
                 "window_end": window[1] + SUMMARY_MARGIN,
                 "trace_id_hashes": sorted(map(_half_md5, ids)),
+                "titles_only": titles_only,
                 "max_text": _MAX_JSON,
                 "max_list": _MAX_JSON * MAX_ITEMS,
             },
         )
-        summaries |= {row[0]: parse_summary(*row) for row in rows if row[0] in ids}
+        summaries |= {row[0]: parse_summary(*row, redact=redact) for row in rows if row[0] in ids}
     return summaries
 
 
 def parse_summary(
-    trace_id: str, title: str, flow_diagram: str, bullets: str, interesting_notes: str
+    trace_id: str,
+    title: str,
+    flow_diagram: str,
+    bullets: str,
+    interesting_notes: str,
+    *,
+    redact: bool,
 ) -> TraceSummary:
     """A summary from its properties' raw JSON, which may be cut off; what cannot be read is empty,
     and no text is longer than anybody reads.
@@ -233,37 +252,55 @@ def parse_summary(
     """
     return TraceSummary(
         trace_id=trace_id,
-        title=" ".join(_text(_json(title)).split()),
-        flow_diagram=_text(_json(flow_diagram)),
-        bullets=_items(bullets),
-        interesting_notes=_items(interesting_notes),
+        title=_text(*_json(title), redact, one_line=True),
+        flow_diagram=_text(*_json(flow_diagram), redact),
+        bullets=_items(bullets, redact),
+        interesting_notes=_items(interesting_notes, redact),
     )
 
 
-def _items(raw: str) -> tuple[str, ...]:
-    items = _json(raw)
+def _items(raw: str, redact: bool) -> tuple[str, ...]:
+    items, cut_off = _json(raw)
     if isinstance(items, str):
-        items = _json(items)
+        items, cut_off = _json(items)
     if not isinstance(items, list):
         return ()
-    texts = (item.get("text") if isinstance(item, Mapping) else item for item in items)
-    return tuple(itertools.islice(filter(None, map(_text, texts)), MAX_ITEMS))
+    last = len(items) - 1
+    texts = (
+        _text(
+            item.get("text") if isinstance(item, Mapping) else item,
+            cut_off and number == last,
+            redact,
+        )
+        for number, item in enumerate(items)
+    )
+    return tuple(itertools.islice(filter(None, texts), MAX_ITEMS))
 
 
-def _json(raw: str) -> Any:
+def _json(raw: str) -> tuple[Any, bool]:
+    """The value of the JSON, and whether its end is missing; None if it cannot be read."""
     try:
-        return json.loads(raw) if raw else None
+        return (json.loads(raw) if raw else None), False
     except (ValueError, RecursionError):
         with contextlib.suppress(ValueError):
-            return from_json(raw, allow_partial="trailing-strings")
-        return None
+            return from_json(raw, allow_partial="trailing-strings"), True
+        return None, False
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, cut_off: bool, redact: bool, *, one_line: bool = False) -> str:
     if not isinstance(value, str):
         return ""
     # a lone surrogate escape is legal in JSON but cannot be encoded again
-    return value.strip()[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+    text = value.strip().encode("utf-8", "replace").decode("utf-8")
+    if one_line:
+        text = " ".join(text.split())
+    if not redact:
+        return text[:MAX_CHARACTERS]
+    # half a secret is not found, and what nobody reads is not worth the time
+    enough = MAX_CHARACTERS + redaction.LONGEST
+    if cut_off or len(text) > enough:
+        return redaction.redact_cut_off(text[:enough])[:MAX_CHARACTERS]
+    return redaction.redact(text)[:MAX_CHARACTERS]
 
 
 def _half_md5(text: str) -> int:

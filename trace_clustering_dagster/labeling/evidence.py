@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trace_clustering_dagster.clustering.representatives import nearest_members, nearest_others
-from trace_clustering_dagster.labeling.redaction import redact_summary
 from trace_clustering_dagster.models import FittedModel, Representatives, TraceSummary
 
 # Near non-members shown beside each cluster; the next as many are kept aside.
@@ -45,8 +44,6 @@ def gather_evidence(
     distances: NDArray[np.float32],
     representatives: Representatives,
     fetch: Callable[[Sequence[str]], Mapping[str, TraceSummary]],
-    *,
-    redact: bool,
 ) -> list[Evidence]:
     """Choose the traces of every cluster and fetch their summaries, all at once.
 
@@ -55,7 +52,6 @@ def gather_evidence(
         distances: (n, k), rows as in ``model``.
         representatives: Of the clusters of ``model``.
         fetch: Summaries by trace id; a trace without one is missing.
-        redact: Replace what identifies people and opens doors in the summaries.
 
     Returns:
         One item a cluster, ordered by cluster id.
@@ -77,8 +73,6 @@ def gather_evidence(
         members.append(_spread([t for t in unseen if t not in aside], MEMBERS))
 
     summaries = fetch(sorted(shown.union(*held_out, *members)))
-    if redact:
-        summaries = {trace_id: redact_summary(s) for trace_id, s in summaries.items()}
     nearest = representatives.by_cluster()
 
     def known(trace_ids: Sequence[str]) -> tuple[TraceSummary, ...]:

@@ -4,11 +4,7 @@ A short list of patterns: libraries that find names and addresses bring language
 own. Numbers that only look like a phone's are replaced too; a label loses nothing by it.
 """
 
-import dataclasses
 import re
-from collections.abc import Callable
-
-from trace_clustering_dagster.models import TraceSummary
 
 _SECRETS = re.compile(
     r"""
@@ -18,7 +14,8 @@ _SECRETS = re.compile(
   | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b  # AWS
   | \b(?:AIza|ya29\.|SG\.)[A-Za-z0-9._-]{20,}  # Google, SendGrid
   | \beyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?  # JSON web tokens
-  | (?<=://)[^\s/:@]{1,100}:[^\s/@]{1,200}(?=@)  # user:password@ of a URL
+  | (?<=://)[^\s/:@]{0,100}:[^\s/"'<>`]{1,200}(?=@)  # user:password@ of a URL
+  | \bhooks\.slack\.com/(?:services|triggers|workflows)/[\w/-]+  # a webhook's URL is its key
   | (?i:(?<=\bbearer\ )|(?<=\bbasic\ ))[A-Za-z0-9._~+/=-]{12,}
     """,
     re.VERBOSE | re.DOTALL,
@@ -34,6 +31,8 @@ _CARD = re.compile(r"(?<![\w.-])\d(?:[ .-]{0,2}\d){12,18}(?![\w-])")
 _PHONE = re.compile(
     r"""(?x) (?<![\w.,/:-]) (?!\d{4}-\d\d-\d\d) (?:
         \+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){5,12}   # +44 20 7946 0958
+      | 1[ .-]?\(\d{3}\)[ .-]?\d{3}[ .-]\d{4}                       # 1 (415) 555-2671
+      | 1[ .-]\d{3}[ .-]\d{3}[ .-]\d{4}                             # 1-800-555-0199
       | \(\d{2,5}\)[ .-]?\d{3,4}[ .-]?\d{3,4}                       # (415) 555-2671
       | \d{2,5}[ .-]\d{3,4}[ .-]\d{3,5}                             # 415-555-2671
       | 0\d(?:[ .-]\d\d){4}                                        # 06 12 34 56 78
@@ -41,6 +40,8 @@ _PHONE = re.compile(
       | \d{10,11}                                                   # 4155552671
     ) (?![\w-]|[.,]\d)"""
 )
+# As long is what a pattern has to see before it matches: a URL's user and password, with the @.
+LONGEST = 304
 
 
 def redact(text: str) -> str:
@@ -53,16 +54,10 @@ def redact(text: str) -> str:
     return _PHONE.sub("[phone]", text)
 
 
-def redact_summary(summary: TraceSummary) -> TraceSummary:
-    """The summary with all its texts redacted."""
-    clean: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda texts: tuple(map(redact, texts))  # noqa: E731
-    return dataclasses.replace(
-        summary,
-        title=redact(summary.title),
-        flow_diagram=redact(summary.flow_diagram),
-        bullets=clean(summary.bullets),
-        interesting_notes=clean(summary.interesting_notes),
-    )
+def redact_cut_off(text: str) -> str:
+    """`redact` for a text whose end is missing, without the last characters that are there: they
+    may be the beginning of something that no pattern finds without its end."""
+    return redact(text)[:-LONGEST]
 
 
 def _is_card(number: str) -> bool:

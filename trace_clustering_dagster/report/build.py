@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from trace_clustering_dagster.clustering.projection import principal_plane
 from trace_clustering_dagster.events import run_id
-from trace_clustering_dagster.labeling.redaction import redact_summary
 from trace_clustering_dagster.models import (
     ClusterLabels,
     FittedModel,
@@ -51,10 +50,16 @@ def drawn_rows(model: FittedModel) -> NDArray[np.intp]:
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), DRAWN_TRACES)).astype(np.intp)]
 
 
-def shown_trace_ids(model: FittedModel, representatives: Representatives) -> list[str]:
-    """The traces whose summaries the report shows something of."""
-    drawn = {model.trace_ids[row] for row in drawn_rows(model)}
-    return sorted(drawn | {trace.trace_id for trace in representatives.traces})
+def shown_trace_ids(
+    model: FittedModel, representatives: Representatives
+) -> tuple[set[str], set[str]]:
+    """The traces whose summaries the report shows, and the others, whose titles it shows."""
+    described = {
+        trace.trace_id
+        for nearest in representatives.by_cluster().values()
+        for trace in nearest[:SHOWN_REPRESENTATIVES]
+    }
+    return described, {model.trace_ids[row] for row in drawn_rows(model)} - described
 
 
 def build_report(
@@ -66,7 +71,6 @@ def build_report(
     labels: ClusterLabels,
     summaries: Mapping[str, TraceSummary],
     *,
-    redact: bool = True,
     show_text: bool = True,
     exploration: str = "",
 ) -> str:
@@ -76,8 +80,8 @@ def build_report(
         sample, embeddings, model, representatives, labels: Of one run; embeddings, model and
             distances have the same rows.
         distances: (n, k), to the centroids.
-        summaries: By trace id, those of `shown_trace_ids`; missing ones are shown by their ids.
-        redact: Replace what identifies people and opens doors in the summaries.
+        summaries: By trace id, those of `shown_trace_ids`, redacted if they are to be; missing
+            ones are shown by their ids.
         show_text: Whether text of traces may be shown; without, titles made from it are not either.
         exploration: What names the parameters of a run that explores: the page says that it is
             none of the partition's own.
@@ -98,13 +102,8 @@ def build_report(
         "charts": charts,
     }
     if model.k:
-        described = {trace.trace_id for trace in representatives.traces}
         texts = {
-            trace_id: _shown(
-                # of the others only the title is shown, and redacting is slow
-                summary if trace_id in described else TraceSummary(trace_id, summary.title),
-                redact,
-            )
+            trace_id: _shown(summary)
             for trace_id, summary in (summaries if show_text else {}).items()
         }
         page |= _clusters(embeddings, model, distances, representatives, labels, texts, show_text)
@@ -188,16 +187,14 @@ def _clusters(
     }
 
 
-def _shown(summary: TraceSummary, redact: bool) -> TraceSummary:
-    """The summary as long as anybody reads it, redacted before it is cut: half a secret would not
-    be found."""
-    whole = redact_summary(summary) if redact else summary
+def _shown(summary: TraceSummary) -> TraceSummary:
+    """The summary as long as anybody reads it."""
     return TraceSummary(
-        whole.trace_id,
-        _cut(whole.title, MAX_TITLE),
-        _cut(whole.flow_diagram, 2 * MAX_TEXT),
-        tuple(_cut(text, MAX_TEXT) for text in whole.bullets),
-        tuple(_cut(text, MAX_TEXT) for text in whole.interesting_notes),
+        summary.trace_id,
+        _cut(summary.title, MAX_TITLE),
+        _cut(summary.flow_diagram, 2 * MAX_TEXT),
+        tuple(_cut(text, MAX_TEXT) for text in summary.bullets),
+        tuple(_cut(text, MAX_TEXT) for text in summary.interesting_notes),
     )
 
 

@@ -211,10 +211,14 @@ def raw_json(draw: st.DrawFn) -> str:
     return raw[: draw(st.none() | st.integers(0, len(raw)))]
 
 
-@given(parts=st.lists(raw_json(), min_size=4, max_size=4), times=st.sampled_from([1, 300]))
-def test_any_summary_is_read_as_bounded_text(parts: list[str], times: int) -> None:
+@given(
+    parts=st.lists(raw_json(), min_size=4, max_size=4),
+    times=st.sampled_from([1, 300]),
+    redact=st.booleans(),
+)
+def test_any_summary_is_read_as_bounded_text(parts: list[str], times: int, redact: bool) -> None:
     title, flow_diagram, bullets, notes = (part * times for part in parts)
-    summary = parse_summary("id", title, flow_diagram, bullets, notes)
+    summary = parse_summary("id", title, flow_diagram, bullets, notes, redact=redact)
     assert max(len(summary.bullets), len(summary.interesting_notes)) <= MAX_ITEMS
     for text in (summary.title, summary.flow_diagram, *summary.bullets, *summary.interesting_notes):
         text.encode("utf-8")
@@ -224,7 +228,7 @@ def test_any_summary_is_read_as_bounded_text(parts: list[str], times: int) -> No
 @given(text=st.text(min_size=1), cut=st.integers(0, 200))
 def test_what_is_left_of_a_text_that_is_cut_off_is_read(text: str, cut: int) -> None:
     raw = json.dumps([{"text": "first"}, {"text": text}], ensure_ascii=False)
-    (first, *rest) = parse_summary("id", "", "", raw[: max(20, cut)], "").bullets
+    (first, *rest) = parse_summary("id", "", "", raw[: max(20, cut)], "", redact=False).bullets
     assert first == "first"
     for kept in rest:
         assert text.strip().encode("utf-8", "replace").decode().startswith(kept)
@@ -236,7 +240,7 @@ def test_both_shapes_of_bullets_read_the_same(texts: list[str]) -> None:
     native, quoted = json.dumps(items), json.dumps(json.dumps(items))
     expected = tuple(text for text in texts if text)[:MAX_ITEMS]
     for raw in (native, quoted):
-        assert parse_summary("id", "", "", raw, "").bullets == expected
+        assert parse_summary("id", "", "", raw, "", redact=False).bullets == expected
 
 
 @pytest.mark.parametrize(
@@ -251,6 +255,6 @@ def test_both_shapes_of_bullets_read_the_same(texts: list[str]) -> None:
     ],
 )
 def test_json_bombs_are_no_more_than_their_texts(bomb: str, texts: int) -> None:
-    summary = parse_summary("id", bomb, bomb, bomb, json.dumps(bomb))
+    summary = parse_summary("id", bomb, bomb, bomb, json.dumps(bomb), redact=True)
     assert (summary.title, summary.flow_diagram) == ("", "")
     assert len(summary.bullets) == len(summary.interesting_notes) == texts

@@ -98,6 +98,11 @@ def test_inflected_words_are_similar() -> None:
         ("Authorization: Bearer abc.def-ghi_jkl123", "Authorization: Bearer [secret]"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc123_-", "[secret]"),
         ("postgres://joe:hunter2@db/x", "postgres://[secret]@db/x"),
+        ("postgres://u:p@ss@host/db, a@b.example", "postgres://[secret]@host/db, [email]"),
+        ("redis://:hunter2@cache:6379", "redis://[secret]@cache:6379"),
+        ("'ftp://u:p@host','x@y'", "'ftp://[secret]@host','x@y'"),
+        ("https://hooks.slack.com/services/T01AB2C3D/B01AB2C3D/abcDEF123456", "https://[secret]"),
+        ("1-800-555-0199, 1 (415) 555-2671", "[phone], [phone]"),
         ("password = hunter2!, then", "password = [secret], then"),
         ('"api_key": "abcd1234"', '"api_key": "[secret]"'),
         ("OPENAI_API_KEY=abcdefgh", "OPENAI_API_KEY=[secret]"),
@@ -128,6 +133,8 @@ def test_what_identifies_people_or_opens_doors_is_replaced(text: str, redacted: 
         "trace 1234567890123456",
         "SELECT secret_santa FROM t WHERE id IN (10, 20, 30)",
         "127.0.0.1:8123",
+        "http://localhost:5173/@vite/client",
+        "see https://hooks.slack.com/ and 1-2-3, 1 200 tokens",
     ],
 )
 def test_what_does_not_is_kept(text: str) -> None:

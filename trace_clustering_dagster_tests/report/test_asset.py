@@ -21,6 +21,8 @@ from trace_clustering_dagster_tests.conftest import (
     separated_rows,
     summary_row,
 )
+from trace_clustering_dagster_tests.report.test_page import Page
+from trace_clustering_dagster_tests.server import Server
 from trace_clustering_dagster_tests.test_automation import receiver
 
 
@@ -53,6 +55,31 @@ def test_run_stores_a_page_with_every_title(deployment: Deployment) -> None:
         "open_with": f"trace-clustering report --team 1 --date {DAY} --open",
         "size_bytes": stored.stat().st_size,
     }
+
+
+def test_only_what_is_shown_is_fetched(deploy_server: Any, clickhouse_server: Server) -> None:
+    """All texts of the 3 x 7 representatives, of the other traces no more than the title."""
+    text, titles = "😀" * 1_000, 60 * 4_000
+    long = {
+        "$ai_summary_title": text,
+        "$ai_summary_flow_diagram": text,
+        "$ai_summary_bullets": [{"text": text}] * 10,
+        "$ai_summary_interesting_notes": [{"text": text}] * 10,
+    }
+    rows = separated_rows()
+    deployment = deploy_server(rows, [summary_row(row["document_id"], long) for row in rows])
+    result = deployment.run()
+    client = clickhouse_server.client()
+    client.command("SYSTEM FLUSH LOGS")
+    ((fetched,),) = client.query(
+        "SELECT sum(result_bytes) FROM system.query_log WHERE type = 'QueryFinish' "
+        "AND log_comment = %(comment)s AND query_kind = 'Select'",
+        parameters={"comment": f"dagster run {result.run_id} report {DAY}|1"},
+    ).result_rows
+    assert titles < fetched < 2 * (titles + 21 * 21 * 4_000)
+    page = Page((deployment.storage / "report" / DAY / "1.html").read_text("utf-8"))
+    assert [title[0] for _, title, *_ in page.data["traces"]] == ["😀"] * 60
+    assert sum(text.startswith("😀") for text in page.texts["pre"]) == 21
 
 
 def test_run_again_gives_the_same_page(deployment: Deployment) -> None:

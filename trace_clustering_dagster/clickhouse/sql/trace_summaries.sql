@@ -1,12 +1,12 @@
 -- The latest summary of each trace. Traces are found by a hash of their id: ids may be of any
 -- length and a bound value may not (128 KiB over HTTP). The caller compares the ids themselves.
--- Of texts without end, no more is fetched than anybody reads.
+-- Of texts without end, no more is fetched than is needed to show what anybody reads.
 SELECT
     JSONExtractString(properties, '$ai_trace_id') AS trace_id,
     leftUTF8(JSONExtractRaw(properties, '$ai_summary_title'), {max_text:UInt64}) AS title,
-    leftUTF8(JSONExtractRaw(properties, '$ai_summary_flow_diagram'), {max_text:UInt64}) AS flow_diagram,
-    leftUTF8(JSONExtractRaw(properties, '$ai_summary_bullets'), {max_list:UInt64}) AS bullets,
-    leftUTF8(JSONExtractRaw(properties, '$ai_summary_interesting_notes'), {max_list:UInt64}) AS interesting_notes
+    if({titles_only:Bool}, '', leftUTF8(JSONExtractRaw(properties, '$ai_summary_flow_diagram'), {max_text:UInt64})) AS flow_diagram,
+    if({titles_only:Bool}, '', leftUTF8(JSONExtractRaw(properties, '$ai_summary_bullets'), {max_list:UInt64})) AS bullets,
+    if({titles_only:Bool}, '', leftUTF8(JSONExtractRaw(properties, '$ai_summary_interesting_notes'), {max_list:UInt64})) AS interesting_notes
 FROM {database:Identifier}.{events_table:Identifier}
 WHERE
     team_id = {team_id:Int64}
@@ -17,3 +17,5 @@ WHERE
     AND halfMD5(trace_id) IN {trace_id_hashes:Array(UInt64)}
 ORDER BY timestamp DESC, uuid
 LIMIT 1 BY trace_id
+-- what is sorted are the texts that are asked for, not all properties
+SETTINGS query_plan_execute_functions_after_sorting = 0
