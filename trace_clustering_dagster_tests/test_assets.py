@@ -19,6 +19,7 @@ from trace_clustering_dagster_tests.conftest import (
     STAGES,
     embedding_row,
     failure_messages,
+    markdown_of,
     metadata,
     separated_rows,
     separated_vectors,
@@ -398,13 +399,15 @@ def test_skipped_run_says_that_an_earlier_event_remains(deploy: Any) -> None:
     assert deployment.event()["$ai_optimal_k"] == 3
 
 
-def test_trace_text_in_metadata_is_data_not_markdown(deploy: Any) -> None:
-    rows = separated_rows()
-    hostile = "<img src=x onerror=alert(1)> [link](javascript:alert(1))"
+def test_text_of_others_is_never_rendered_as_markdown(deploy: Any) -> None:
+    hostile = "<img src=x onerror=alert(1)> [link](javascript:alert(1)) ![x](https://example.com)"
+    rows = [
+        row | {"model_name": hostile, "document_id": hostile + row["document_id"]}
+        for row in separated_rows()
+    ]
     events = [summary_row(r["document_id"], {"$ai_summary_title": hostile}) for r in rows]
+    rows.append(embedding_row("no vector", [0.0] * 16, model_name=hostile))
     result = deploy(rows, events).run()
-    for stage in STAGES:
-        (materialization,) = result.asset_materializations_for_node(stage.key.to_user_string())
-        for value in materialization.metadata.values():
-            if isinstance(value, dg.MarkdownMetadataValue):
-                assert hostile not in (value.md_str or "")
+    rendered = markdown_of(result)
+    assert any("vectors" in text for text in rendered)
+    assert not [text for text in rendered if "alert(1)" in text or "example.com" in text]

@@ -59,7 +59,7 @@ from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
 
 # in the text of a query, and in the head of an insert
 SAMPLE, VECTORS, SUMMARIES, INSERT = (
-    b"A deterministic sample",
+    b"a deterministic sample",
     b"One vector for each trace",
     b"The latest summary",
     b"INSERT INTO",

@@ -411,7 +411,7 @@ class _EmbeddedClickHouse(ClickHouse):
                 allow_retries=False,
             )
         columns = EMBEDDINGS_COLUMNS
-        if not any("model_name" in self._columns_of(file) for file in files):
+        if all(map(_lacks_model_name, files)):
             columns = {name: type_ for name, type_ in columns.items() if name != "model_name"}
         tables = (
             (self._resource.embeddings_table, tuple(columns.items())),
@@ -419,15 +419,6 @@ class _EmbeddedClickHouse(ClickHouse):
         )
         with _chdb_lock:
             return _chdb_client(), _chdb_views(folder, tables)
-
-    def _columns_of(self, file: Path) -> list[str]:
-        import pyarrow.parquet as pq
-
-        try:
-            names: list[str] = pq.read_schema(file).names
-        except OSError as error:
-            raise self._failure(error, None) from None
-        return names
 
 
 @functools.cache
@@ -480,6 +471,16 @@ def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ..
             },
         )
     return database
+
+
+def _lacks_model_name(file: Path) -> bool:
+    import pyarrow.parquet as pq
+    from pyarrow.lib import ArrowException
+
+    try:
+        return "model_name" not in pq.read_schema(file).names
+    except (OSError, ArrowException):
+        return False  # it is damaged: the queries say so
 
 
 def _parquet_value(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """The columns that the queries rely on, as ClickHouse types.
 
 The tables of a server may have more columns and other orders; those of an embedded warehouse are
-read from Parquet files with just these, and a file that lacks one reads as its default.
+read from Parquet files with just these, and a file that lacks one reads as its default. Only
+``model_name`` may be missing altogether: see ``ClickHouse.has_model_column``.
 """
 
 import re
