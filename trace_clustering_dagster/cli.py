@@ -56,7 +56,8 @@ def schema(cluster: str | None, read: bool) -> None:
 
 
 @main.command()
-def check() -> None:
+@click.option("--ask", is_flag=True, help="Send the label model one short request.")
+def check(ask: bool) -> None:
     """Look whether the deployment that the environment names is ready; leaves nothing behind.
 
     Exit code 1 if anything failed.
@@ -64,7 +65,7 @@ def check() -> None:
     from trace_clustering_dagster.readiness import findings
 
     failed = False
-    for finding in findings():
+    for finding in findings(ask=ask):
         click.echo(f"{finding.status:8} {_printable(f'{finding.subject}: {finding.text}')}")
         failed |= finding.status == "failed"
     if failed:
