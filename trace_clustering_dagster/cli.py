@@ -118,7 +118,8 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
 
 
 @main.command()
-def check() -> None:
+@click.option("--ask", is_flag=True, help="Send the label model one short request.")
+def check(ask: bool) -> None:
     """Look whether the deployment that the environment names is ready; leaves nothing behind.
 
     Exit code 1 if anything failed.
@@ -126,7 +127,7 @@ def check() -> None:
     from trace_clustering_dagster.readiness import findings
 
     failed = False
-    for finding in findings():
+    for finding in findings(ask=ask):
         told = " ".join(_printable(f"{finding.subject}: {finding.text}").split())
         click.echo(f"{finding.status:8} {told}")
         failed |= finding.status == "failed"

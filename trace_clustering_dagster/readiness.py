@@ -48,6 +48,8 @@ from trace_clustering_dagster.storage import (
 
 # Kinds of rows that are named where none is eligible.
 _KINDS = 5
+# One word of a model that has to be loaded first.
+_ASKING_SECONDS = 30
 # What may differ when an event is emitted again.
 _CHANGING_COLUMNS = {"properties", "created_at", "_timestamp"}
 
@@ -60,10 +62,10 @@ class Finding(NamedTuple):
     text: str
 
 
-def findings() -> Iterator[Finding]:
+def findings(*, ask: bool = False) -> Iterator[Finding]:
     """Look at all that the environment names, one thing after the other.
 
-    Writes no row to ClickHouse and sends no request to the label model.
+    Writes no row to ClickHouse. Sends one request to the label model if ``ask``, else none.
     """
     params = None
     try:
@@ -74,7 +76,7 @@ def findings() -> Iterator[Finding]:
     yield from _clickhouse(params)
     yield _storage()
     if params:
-        yield _label_model(params)
+        yield _label_model(params, ask)
     yield _settings()
 
 
@@ -271,8 +273,8 @@ def _is_embedded() -> bool:
     return False
 
 
-def _label_model(params: ClusteringParams) -> Finding:
-    from trace_clustering_dagster.labeling.model import server_url
+def _label_model(params: ClusteringParams, ask: bool) -> Finding:
+    from trace_clustering_dagster.labeling.model import ask_briefly, server_url
 
     if not is_model_configured():
         text = f"{NO_MODEL}; without, labels are the traces' own words"
@@ -286,8 +288,13 @@ def _label_model(params: ClusteringParams) -> Finding:
         # a mistyped URL may hold a password: do not repeat it
         text = "OPENAI_BASE_URL is no URL -> use http://host:port/v1 or https://host/v1"
         return Finding("failed", "label model", text)
-    text = f"{params.label_model} at {host}; no request was sent"
-    return Finding("ok", "label model", text)
+    model = params.label_model
+    if not ask:
+        text = f"{model} at {host}; no request was sent (--ask sends one)"
+        return Finding("ok", "label model", text)
+    problem = ask_briefly(model, _ASKING_SECONDS)
+    text = f"{model} at {host}: {problem}" if problem else f"{model} at {host} answers"
+    return Finding("failed" if problem else "ok", "label model", text)
 
 
 def _settings() -> Finding:
