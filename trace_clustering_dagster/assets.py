@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from trace_clustering_dagster.checks import (
     EMBEDDINGS_CHECKS,
@@ -23,6 +24,7 @@ from trace_clustering_dagster.checks import (
     check_vectors,
 )
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.exploration import EXPLORES_TAG
 from trace_clustering_dagster.instance import forgets_its_runs
 from trace_clustering_dagster.interrupts import end_when_interrupted
 from trace_clustering_dagster.labeling.cache import KeptAnswers
@@ -96,12 +98,30 @@ def require_same(actual: str, expected: str, asset: str, upstream: str) -> None:
         expected: Digest of what is stored for ``upstream`` now.
     """
     if actual != expected:
+        context = dg.AssetExecutionContext.get()
         raise dg.Failure(
             description=f"{asset} of this partition was made from another {upstream} than the one "
-            f"that is stored now: materialise {asset} and what follows it again, or the whole "
-            "partition",
+            f"that is stored now: {_run_at_work(context)}materialize {asset} and what follows it "
+            "again, or the whole partition",
             allow_retries=False,
         )
+
+
+def _run_at_work(context: dg.AssetExecutionContext) -> str:
+    """What to wait for, if another run stores values of the same partition in the same place."""
+    own = context.run
+    others = context.instance.get_runs(
+        dg.RunsFilter(
+            tags={PARTITION_NAME_TAG: context.partition_key},
+            statuses=[dg.DagsterRunStatus.STARTED],
+        )
+    )
+    at_work = [
+        run.run_id[:8]
+        for run in others
+        if run.run_id != own.run_id and run.tags.get(EXPLORES_TAG) == own.tags.get(EXPLORES_TAG)
+    ]
+    return f"run {at_work[0]} is at work on this partition, once it has ended " if at_work else ""
 
 
 @stage("clickhouse", "parquet", pool="clickhouse", checks=SAMPLE_CHECKS)

@@ -358,6 +358,8 @@ def _failures_as_one_line() -> Iterator[None]:
     except ValidationError as error:
         reasons = (e["msg"].removeprefix("Value error, ") for e in error.errors())
         raise click.ClickException("; ".join(reasons)) from None
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _why_nothing(
@@ -403,7 +405,7 @@ def _print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
         event["$ai_team_id"],
         (window[0], window[1]),
         nearest,
-        redact=ClusteringParams().redact,
+        redact=ClusteringParams.from_environment().redact,
         titles_only=True,
     )
     table = Table(show_lines=True)

@@ -152,13 +152,7 @@ def test_history_of_0_1_goes_on(
 
 @pytest.mark.parametrize(
     "other",
-    [
-        pytest.param(
-            f"{DAY}|1",
-            marks=pytest.mark.xfail(strict=True, reason="a failure knows of no other run yet"),
-        ),
-        f"{DAY}|2",
-    ],
+    [f"{DAY}|1", f"{DAY}|2"],
 )
 def test_failure_between_two_runs_of_a_partition_says_to_wait_for_the_other(
     deploy: Any, other: str
