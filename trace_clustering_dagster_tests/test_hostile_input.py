@@ -122,6 +122,9 @@ def test_hostile_texts_go_through_the_whole_graph(
     assert all(c.isprintable() or c == "\n" for c in shown.output)
 
 
+CLUSTERS, OWN = "$ai_trace_clusters", "trace_clustering_1"
+
+
 @pytest.mark.parametrize(
     "properties",
     [
@@ -135,7 +138,7 @@ def test_hostile_texts_go_through_the_whole_graph(
 def test_events_of_others_are_told_in_one_line(
     properties: str, deploy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    foreign = summary_row("t") | {"event": "$ai_trace_clusters", "properties": properties}
+    foreign = summary_row("t", event=CLUSTERS, distinct_id=OWN) | {"properties": properties}
     deployment = deploy([embedding_row("t", [1.0])], [foreign])
     monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_URL", deployment.clickhouse.url)
     for options in ([], ["--json"], ["--days", "3"]):
@@ -161,9 +164,9 @@ def test_forged_event_shows_nothing_of_another_team_and_is_told_in_one_line(
     rows = separated_rows()
     real = deploy(rows)
     real.run()
-    forged = {"event": "$ai_trace_clusters", "properties": json.dumps(real.event() | change)}
+    forged = {"properties": json.dumps(real.event() | change)}
     secret = summary_row("trace-000", {"$ai_summary_title": "Of team 2"}, team_id=2)
-    deployment = deploy(rows, [secret, summary_row("t") | forged])
+    deployment = deploy(rows, [secret, summary_row("t", event=CLUSTERS, distinct_id=OWN) | forged])
     monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_URL", deployment.clickhouse.url)
     for options in ([], ["--json"], ["--days", "3"]):
         shown = CliRunner().invoke(main, ["clusters", "--team", "1", *options])
