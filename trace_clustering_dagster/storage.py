@@ -51,7 +51,7 @@ def write_whole(path: "UPath", data: bytes) -> None:
         path.fs.pipe_file(path.path, data)
         return
     # of a file:// URL's path too, which cannot rename by itself
-    file = Path(path)
+    file = Path(path.path)
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as writer:
