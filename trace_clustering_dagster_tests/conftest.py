@@ -301,25 +301,37 @@ def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            # a machine that does other work is many times slower
+            timeout=600,
             cwd=elsewhere,
             check=False,
         )
 
 
-@pytest.fixture
-def shared_copy(tmp_path: Path) -> Any:
-    """A function that copies a folder of the real data; skips where there is none."""
+@pytest.fixture(scope="session")
+def made_traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with warehouses of made-up traces, under the names of the real ones."""
+    from trace_clustering_dagster_tests.agent_traces import write_agent_traces
+
+    folder = tmp_path_factory.mktemp("made")
+    write_agent_traces(folder)
+    return folder
+
+
+@pytest.fixture(params=["made", "real"])
+def shared_copy(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A function that copies a folder of made-up traces, then of real ones where they are."""
 
     def copy(name: str) -> Path:
-        if not (SHARED_DATA / name).is_dir():
-            pytest.skip(f"needs the real data in {SHARED_DATA / name}")
-        target = tmp_path / name
+        real = request.param == "real"
+        source = SHARED_DATA if real else request.getfixturevalue("made_traces")
+        if real and not (source / name).is_dir():
+            pytest.skip(f"no real traces in {source / name}: README.md says what they are")
         for table in ("posthog_document_embeddings", "events"):
-            (target / table).mkdir(parents=True)
-            for file in (SHARED_DATA / name / table).glob("*.parquet"):
-                shutil.copyfile(file, target / table / file.name)
-        return target
+            (tmp_path / name / table).mkdir(parents=True)
+            for file in (source / name / table).glob("*.parquet"):
+                shutil.copyfile(file, tmp_path / name / table / file.name)
+        return tmp_path / name
 
     return copy
 

@@ -102,7 +102,7 @@ def test_vectors_without_structure_are_warned_of(deploy: Any, draw: str) -> None
     assert "max_k" in warned["structure_worth_showing"]
 
 
-def test_real_teams_are_worth_showing(shared_copy: Any) -> None:
+def test_teams_of_an_application_are_worth_showing(shared_copy: Any) -> None:
     from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 
     warehouse = shared_copy("agent_traces")

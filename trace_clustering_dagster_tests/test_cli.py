@@ -204,7 +204,7 @@ def test_killed_runs_do_not_hold_up_later_ones(
                 env={**os.environ, **on_instance, "TRACE_CLUSTERING_CLICKHOUSE_URL": silent_url},
                 stderr=subprocess.DEVNULL,
             )
-            silent.settimeout(120)
+            silent.settimeout(600)
             connection, _ = silent.accept()  # the run is waiting for an answer
             process.kill()
             process.wait()
@@ -216,7 +216,7 @@ def test_killed_runs_do_not_hold_up_later_ones(
         ],
         cwd=home,
         env={**os.environ, **on_instance},
-        timeout=120,
+        timeout=600,
         capture_output=True,
         check=False,
     )

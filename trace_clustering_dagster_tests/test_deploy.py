@@ -1,15 +1,22 @@
 """The files of deploy/: what they describe exists, and the instances run."""
 
+import contextlib
+import json
 import os
 import re
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 import yaml
+from dagster_graphql import DagsterGraphQLClient
 from dagster_k8s import K8sRunLauncher
 
 from trace_clustering_dagster_tests.conftest import (
@@ -18,6 +25,7 @@ from trace_clustering_dagster_tests.conftest import (
     failure_messages,
     separated_rows,
 )
+from trace_clustering_dagster_tests.daemon import until
 from trace_clustering_dagster_tests.postgres import Postgres, initdb, postgres
 
 DEPLOY = REPOSITORY / "deploy"
@@ -87,6 +95,96 @@ def test_instance_keeps_a_run_in_postgres(
         assert run.status is dg.DagsterRunStatus.SUCCESS
         assert instance.get_materialized_partitions(dg.AssetKey("emitted_event")) == {f"{DAY}|1"}
         assert len(instance.all_logs(run_id)) > 100
+
+
+@contextlib.contextmanager
+def process(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path
+) -> Iterator[None]:
+    """A service while the block runs; nothing is left of it."""
+    with (folder / "services.log").open("ab") as log:
+        started = subprocess.Popen(
+            arguments,
+            cwd=folder,
+            env=dict(environment),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield
+    finally:
+        started.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+
+
+def test_services_of_compose_start_are_healthy_and_make_a_run(
+    database: Postgres, deploy: Any, tmp_path: Path
+) -> None:
+    """All that compose.yaml says but Docker: the commands, the files that it mounts, the checks."""
+    with socket.socket() as webserver, socket.socket() as code_server:
+        for probe in (webserver, code_server):
+            probe.bind(("127.0.0.1", 0))
+        ports = {"3000": webserver.getsockname()[1], "4000": code_server.getsockname()[1]}
+    elsewhere = {
+        "/opt/dagster/dagster_home": str(tmp_path),
+        "/opt/dagster/logs": str(tmp_path / "logs"),
+        "0.0.0.0": "127.0.0.1",
+        "host: code": "host: 127.0.0.1",
+    }
+
+    def here(text: str) -> str:
+        """The text, of this machine instead of a container."""
+        for there, path in elsewhere.items():
+            text = text.replace(there, path)
+        return re.sub(r"\b[34]000\b", lambda port: str(ports[port[0]]), text)
+
+    for name in ("dagster", "workspace"):
+        (tmp_path / f"{name}.yaml").write_text(here((DEPLOY / f"compose.{name}.yaml").read_text()))
+    deployment = deploy(separated_rows())
+    environment = {
+        **os.environ,
+        **database.environment,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(REPOSITORY),
+        "DAGSTER_HOME": str(tmp_path),
+        "TRACE_CLUSTERING_AUTOMATION": "off",
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": deployment.clickhouse.url,
+        "TRACE_CLUSTERING_STORAGE": str(deployment.storage),
+    }
+    services = read("compose.yaml")["services"]
+    (command,) = re.findall(r"^CMD (\[.*\])", (DEPLOY / "Dockerfile").read_text(), re.M | re.S)
+    commands = {
+        "code": json.loads(command.replace("\\\n", "")),
+        "webserver": services["webserver"]["command"],
+        "daemon": services["daemon"]["command"],
+    }
+
+    def is_healthy(name: str) -> bool:
+        form, *check = services[name]["healthcheck"]["test"]
+        assert form == "CMD"
+        done = subprocess.run([*map(here, check)], env=environment, capture_output=True)
+        return done.returncode == 0
+
+    with contextlib.ExitStack() as running:
+        for name, arguments in commands.items():
+            running.enter_context(process([*map(here, arguments)], environment, tmp_path))
+            until(lambda name=name: is_healthy(name), seconds=600)  # type: ignore[misc]
+        client = DagsterGraphQLClient("127.0.0.1", port_number=ports["3000"])
+        tags = {
+            "dagster/partition": f"{DAY}|1",
+            "dagster/partition/date": DAY,
+            "dagster/partition/team": "1",
+        }
+        run_id = client.submit_job_execution("trace_clustering", tags=tags)
+        ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
+        until(lambda: client.get_run_status(run_id) in ended, seconds=600)
+        assert client.get_run_status(run_id) is dg.DagsterRunStatus.SUCCESS
+    assert deployment.event()["$ai_sampled_traces_count"] == 60
 
 
 def test_chart_and_file_describe_one_instance() -> None:

@@ -194,7 +194,7 @@ def test_killed_run_leaves_nothing_that_is_read_and_can_run_again(
         cwd=REPOSITORY,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not marker.exists():
         assert process.poll() is None
         assert time.monotonic() < deadline

@@ -197,7 +197,7 @@ def test_run_killed_in_an_upload_leaves_no_object(store: ObjectStore, stored: De
         """Take some of the value; what comes after the writer was killed is the server's matter."""
         begun = environ["wsgi.input"].read(10)
         uploading.set()
-        killed.wait(60)
+        killed.wait(600)
         assert len(begun + environ["wsgi.input"].read()) >= 10
         raise ConnectionError
 
@@ -207,7 +207,7 @@ def test_run_killed_in_an_upload_leaves_no_object(store: ObjectStore, stored: De
         cwd=REPOSITORY,
         stderr=subprocess.DEVNULL,
     )
-    assert uploading.wait(60)
+    assert uploading.wait(600)
     process.kill()
     process.wait()
     killed.set()

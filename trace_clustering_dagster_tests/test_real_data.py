@@ -1,4 +1,4 @@
-"""Real agent traces, clean and dirty, through the command that the README shows."""
+"""Agent traces, clean and dirty, made up and real, through the command that the README shows."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,13 @@ def deployment_on(warehouse: Path) -> Deployment:
     return Deployment(ClickHouseResource(url=f"chdb://{warehouse}"), warehouse.parent / "assets")
 
 
-def test_real_traces_from_the_command_line(shared_copy: Any) -> None:
+def newest_vectors(rows: pd.DataFrame) -> pd.Series:
+    """By trace: the vector of its most detailed rendering, the newest of those."""
+    detailed = rows.assign(detailed=rows.rendering == "llma_trace_detailed")
+    return detailed.sort_values(["detailed", "inserted_at"]).groupby("document_id").embedding.last()
+
+
+def test_traces_from_the_command_line(shared_copy: Any) -> None:
     deployment = deployment_on(shared_copy("agent_traces"))
     environment = {
         "TRACE_CLUSTERING_CLICKHOUSE_URL": deployment.clickhouse.url,
@@ -47,9 +53,11 @@ def test_real_traces_from_the_command_line(shared_copy: Any) -> None:
         (stored.team_id == 2)
         & (stored.timestamp >= pd.Timestamp(event["$ai_window_start"]))
         & (stored.timestamp < pd.Timestamp(event["$ai_window_end"]))
-    ].sort_values("document_id")
-    assert sorted(traces) == window.document_id.tolist()
-    vectors = np.stack(window.embedding.to_list()).astype(np.float64)
+    ]
+    chosen = newest_vectors(window)
+    assert sorted(traces) == sorted(chosen.index)
+    clustered = pq.read_table(deployment.storage / "trace_ids" / "2026-11-14" / "2.parquet")
+    vectors = np.stack(chosen.loc[clustered["trace_id"].to_pylist()].to_list()).astype(np.float64)
     scores = pd.read_parquet(deployment.storage / "k_sweep_scores" / "2026-11-14" / "2.parquet")
     reference = {
         k: silhouette_score(vectors, labels)
@@ -65,7 +73,7 @@ def test_real_traces_from_the_command_line(shared_copy: Any) -> None:
     assert materialize("labels") == 0
 
 
-def test_real_team_with_too_few_traces(shared_copy: Any) -> None:
+def test_team_with_too_few_traces(shared_copy: Any) -> None:
     deployment = deployment_on(shared_copy("agent_traces"))
     result = deployment.run("2026-11-14|3", lookback_days=14)
     assert result.success
@@ -81,7 +89,7 @@ def test_dirty_team_has_one_vector_a_trace_and_bad_ones_left_out(shared_copy: An
     vectors = result.output_for_node("embeddings")
     rows = pq.read_table(warehouse / "posthog_document_embeddings").to_pandas()
     rows = rows[(rows.team_id == 4) & (rows.timestamp < "2026-11-15")]
-    full = rows[rows.embedding.map(len) == 384]
+    full = rows[rows.embedding.map(len) == vectors.matrix.shape[1]]
     assert sample.total == full.document_id.nunique()
     assert sample.left_out == {"other model or dimension": 2, "empty embedding": 1}
     assert vectors.left_out == {"NaN or infinity in the vector": 2, "vector of zeros": 1}
@@ -92,12 +100,7 @@ def test_dirty_team_has_one_vector_a_trace_and_bad_ones_left_out(shared_copy: An
     ids = [trace_id for cluster in event["$ai_clusters"] for trace_id in cluster["trace_ids"]]
     assert sorted(ids) == sorted(set(full.document_id) - bad), "hostile ids byte for byte"
     assert "nul\x00id" in ids
-    chosen = (
-        full.assign(detailed=full.rendering == "llma_trace_detailed")
-        .sort_values(["detailed", "inserted_at"])
-        .groupby("document_id")
-        .embedding.last()
-    )
+    chosen = newest_vectors(full)
     expected = np.stack([chosen[trace_id] for trace_id in vectors.trace_ids])
     np.testing.assert_array_equal(vectors.matrix, expected.astype(np.float32))
 

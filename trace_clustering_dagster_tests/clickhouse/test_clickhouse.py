@@ -185,7 +185,7 @@ def test_two_processes_write_to_one_embedded_warehouse(deploy: Any) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=600)
     assert [process.exitcode for process in processes] == [0, 0]
     for team_id in (1, 2):
         assert deployment.event(team_id)["$ai_team_id"] == team_id

@@ -1,11 +1,17 @@
 """Small data sets of the kinds that a sweep meets, for comparison with scikit-learn."""
 
+import datetime
+import functools
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
+
+from trace_clustering_dagster.demo import write_demo_warehouse
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 
@@ -72,16 +78,29 @@ SYNTHETIC: dict[str, Callable[..., Floats]] = {
 }
 
 
-def real(folder: str, seed: int, n: int) -> Floats:
-    """n distinct rows of real embeddings; skips the test where the data is not at hand."""
-    parquet = pytest.importorskip("pyarrow.parquet")
-    path = SHARED_DATA / folder / "posthog_document_embeddings"
-    if not path.is_dir():
-        pytest.skip(f"no real embeddings: {path} does not exist")
-    column = parquet.read_table(path, columns=["embedding"])["embedding"].combine_chunks()
-    rows: Floats = np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
+def of_texts(folder: str, seed: int, n: int) -> Floats:
+    """n rows of the demo's embeddings, or of real ones; skips the test where there are none."""
+    path = SHARED_DATA / folder
+    if folder != "demo" and not path.is_dir():
+        pytest.skip(f"no real embeddings in {path}: README.md says what they are")
+    rows = _demo_vectors() if folder == "demo" else _vectors(path)
     chosen = np.random.default_rng(seed).permutation(len(rows))[:n]
     return np.take(rows, np.sort(chosen), axis=0)
+
+
+@functools.cache
+def _demo_vectors() -> Floats:
+    with tempfile.TemporaryDirectory() as folder:
+        write_demo_warehouse(Path(folder), end=datetime.date(2026, 11, 14))
+        return _vectors(Path(folder))
+
+
+def _vectors(warehouse: Path) -> Floats:
+    """(rows, dimensions): the column of a warehouse whose vectors all have the same length."""
+    table = pq.read_table(warehouse / "posthog_document_embeddings", columns=["embedding"])
+    column = table["embedding"].combine_chunks()
+    rows: Floats = np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
+    return rows
 
 
 def _groups(seed: int, n: int, d: int, *, n_groups: int, spread: float) -> Floats:

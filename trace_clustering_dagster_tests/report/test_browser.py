@@ -298,7 +298,7 @@ def test_print_is_what_is_unfolded_on_a_few_pages_without_controls(
     assert 3 <= len(re.findall(rb"/Type */Page\b", printed)) <= 8
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     # the medium changes with the next frame
-    WebDriverWait(browser, 10).until(lambda b: not visible(b, "#theme, #search"))
+    WebDriverWait(browser, 120).until(lambda b: not visible(b, "#theme, #search"))
     assert len(visible(browser, "details pre")) == 1
     white = "return getComputedStyle(document.body).backgroundColor"
     assert browser.execute_script(white) == "rgb(255, 255, 255)"
