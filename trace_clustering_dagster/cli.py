@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from trace_clustering_dagster.clickhouse.client import ClickHouse
 
+# Columns of a terminal that can show the nearest traces too.
+_WIDE = 120
+# Columns that a day takes in a table, and that are kept for the topics and the change.
+_DAY_COLUMNS, _TOPIC_COLUMNS = 6, 30
+
 
 _NAMED_BY = "the tag trace_clustering/explores of a run that explored names it"
 
@@ -153,7 +158,10 @@ def check(ask: bool) -> None:
 def clusters(
     team_id: int, day: datetime.datetime | None, days: int | None, as_json: bool, exploration: str
 ) -> None:
-    """Print the clusters that were emitted for a team, read back from ClickHouse."""
+    """Print the clusters that were emitted for a team, read back from ClickHouse.
+
+    In a terminal of 120 columns or more, with the trace nearest to each center.
+    """
     from trace_clustering_dagster.clickhouse.client import ClickHouseResource
     from trace_clustering_dagster.clickhouse.queries import read_events
 
@@ -392,27 +400,16 @@ def _print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
-    from trace_clustering_dagster.params import ClusteringParams
-
-    window = tuple(
-        datetime.datetime.fromisoformat(event[name].replace("Z", "+00:00"))
-        for name in ("$ai_window_start", "$ai_window_end")
-    )
-    nearest = [cluster["trace_ids"][0] for cluster in event["$ai_clusters"]]
-    summaries = fetch_summaries(
-        connection,
-        event["$ai_team_id"],
-        (window[0], window[1]),
-        nearest,
-        redact=ClusteringParams.from_environment().redact,
-        titles_only=True,
-    )
+    console = Console()
     table = Table(show_lines=True)
-    for name in ("#", "title", "description", "size", "share", "nearest trace"):
+    for name in ("#", "title", "description", "size", "share"):
         table.add_column(name, justify="right" if name in ("#", "size", "share") else "left")
-    for cluster, trace_id in zip(event["$ai_clusters"], nearest, strict=True):
-        title = summaries[trace_id].title if trace_id in summaries else ""
+    # a uuid is not broken over lines, and in a narrow terminal it leaves no room for the rest
+    nearest: list[list[str]] = [[] for _ in event["$ai_clusters"]]
+    if console.width >= _WIDE:
+        table.add_column("nearest trace", width=36)
+        nearest = [[trace] for trace in _nearest_traces(connection, event)]
+    for cluster, trace in zip(event["$ai_clusters"], nearest, strict=True):
         share = cluster["size"] / event["$ai_sampled_traces_count"]
         cells = [
             str(cluster["cluster_id"]),
@@ -420,12 +417,11 @@ def _print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
             cluster["description"],
             str(cluster["size"]),
             f"{share:.0%}",
-            f"{trace_id}\n{title}".strip(),
+            *trace,
         ]
         # Text: markup and control characters of a trace are shown, not obeyed
         table.add_row(*(Text(_printable(cell)) for cell in cells))
     silhouette = event["$ai_silhouette_score"]
-    console = Console()
     console.print(
         Text(
             f"Team {event['$ai_team_id']}, window {event['$ai_window_start']} to "
@@ -438,32 +434,59 @@ def _print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
     console.print(table)
 
 
+def _nearest_traces(connection: "ClickHouse", event: Mapping[str, Any]) -> list[str]:
+    """Id and title of the trace nearest to each cluster's center."""
+    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
+    from trace_clustering_dagster.params import ClusteringParams
+
+    start, end = (
+        datetime.datetime.fromisoformat(event[name].replace("Z", "+00:00"))
+        for name in ("$ai_window_start", "$ai_window_end")
+    )
+    nearest = [cluster["trace_ids"][0] for cluster in event["$ai_clusters"]]
+    summaries = fetch_summaries(
+        connection,
+        event["$ai_team_id"],
+        (start, end),
+        nearest,
+        redact=ClusteringParams.from_environment().redact,
+        titles_only=True,
+    )
+    titles = (summaries[i].title if i in summaries else "" for i in nearest)
+    return [f"{i}\n{title}".strip() for i, title in zip(nearest, titles, strict=True)]
+
+
 def _print_days(compared: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    days = compared["days"]
-    table = Table(show_lines=True)
-    table.add_column("topic")
-    for day in (*(day[5:] for day in days), "change"):
-        table.add_column(day, justify="right", no_wrap=True)
-    for topic in compared["topics"]:
-        sizes = [
-            f"{cluster['size']}\n{cluster['share']:.0%}" if cluster else "-"
-            for cluster in (topic["clusters"].get(day) for day in days)
-        ]
-        change = topic["change"]
-        told = change if isinstance(change, str) else f"{100 * change:+.0f}"
-        table.add_row(*(Text(_printable(cell)) for cell in (topic["title"], *sizes, told)))
-    console = Console()
+    days, console = compared["days"], Console()
     console.print(
         Text(
             f"Team {compared['team_id']}: traces in each topic, and their share of the day's "
             f"sample, {days[0]} to {days[-1]}; change in percentage points"
         )
     )
-    console.print(table)
+    # what has no room beside the topics is continued below
+    at_once = max(1, (console.width - _TOPIC_COLUMNS) // _DAY_COLUMNS)
+    for start in range(0, len(days), at_once):
+        shown = days[start : start + at_once]
+        is_last = shown[-1] == days[-1]
+        table = Table(show_lines=True, padding=0)
+        table.add_column("topic")
+        for name in (*(day[5:] for day in shown), *(["change"] if is_last else [])):
+            table.add_column(name, justify="right", no_wrap=True)
+        for topic in compared["topics"]:
+            sizes = [
+                f"{cluster['size']}\n{cluster['share']:.0%}" if cluster else "-"
+                for cluster in (topic["clusters"].get(day) for day in shown)
+            ]
+            change = topic["change"]
+            told = change if isinstance(change, str) else f"{100 * change:+.0f}"
+            cells = (topic["title"], *sizes, *([told] if is_last else []))
+            table.add_row(*(Text(_printable(cell)) for cell in cells))
+        console.print(table)
     for line in _left_out_days(compared):
         console.print(Text(_printable(line)))
 

@@ -1,6 +1,7 @@
 """How the clusters of a team moved over days, from the events that were emitted."""
 
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,10 +20,10 @@ def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``days``, the oldest first, ``left_out``, the days that were clustered in another way than
-        the newest, with what differs there (see `differences`), and ``topics``. A topic has the
-        ``title`` of its newest cluster; ``clusters`` by day, with the share of the day's sampled
-        traces; and ``change``: "new" if the first day lacks it, "gone" if the last does, otherwise
-        the difference of the two shares.
+        the newest, with what differs there (see `differences`), and ``topics``. A topic has a
+        ``title``, the newest of its clusters that is more than a number; ``clusters`` by day, with
+        the share of the day's sampled traces; and ``change``: "new" if the first day lacks it,
+        "gone" if the last does, otherwise the difference of the two shares.
     """
     by_day: dict[str, Mapping[str, Any]] = {}
     for event in events:
@@ -43,7 +44,8 @@ def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             cluster, day = clusters[index][cluster_id], days[index]
             shown[day] = {name: cluster[name] for name in ("cluster_id", "title", "size")}
             shown[day]["share"] = cluster["size"] / by_day[day]["$ai_sampled_traces_count"]
-        newest = max(shown)
+        titles = [shown[day]["title"] for day in sorted(shown, reverse=True)]
+        title = next((t for t in titles if not re.fullmatch(r"Cluster \d+", t)), titles[0])
         change: str | float
         if days[0] not in shown:
             change = "gone"
@@ -51,7 +53,7 @@ def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             change = "new"
         else:
             change = shown[days[0]]["share"] - shown[days[-1]]["share"]
-        topics.append({"title": shown[newest]["title"], "change": change, "clusters": shown})
+        topics.append({"title": title, "change": change, "clusters": shown})
     return {
         "team_id": events[0]["$ai_team_id"],
         "days": days[::-1],

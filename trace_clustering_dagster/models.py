@@ -5,12 +5,12 @@ A stage can run again by itself, from stored values. So that it never mixes valu
 samples or fits, a value holds the digest of the sample, or of the model, that it was made from.
 """
 
-import collections
 import dataclasses
 import datetime
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -305,12 +305,17 @@ class ClusterLabels:
     model_digest: str = ""
 
     def in_words(self) -> str:
-        """How many labels came from where, and why, in one line."""
-        reasons = collections.Counter((label.source, label.reason) for label in self.clusters)
-        told = (
-            f"{count} {source}{f' ({reason})' if reason else ''}"
-            for (source, reason), count in reasons.items()
-        )
+        """How many labels came from where, and why, in one line. Of reasons that differ in their
+        numbers alone, such as other clusters' ids, one is given."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for label in self.clusters:
+            kind = (label.source, re.sub(r"\d+", "", label.reason))
+            groups.setdefault(kind, []).append(label.reason)
+        told = []
+        for (source, _), reasons in groups.items():
+            such_as = "such as: " if len(set(reasons)) > 1 else ""
+            why = f" ({such_as}{reasons[0]})" if reasons[0] else ""
+            told.append(f"{len(reasons)} {source}{why}")
         return f"{len(self.clusters)} labels: {', '.join(told) or 'nothing to label'}"
 
 

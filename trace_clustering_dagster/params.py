@@ -163,7 +163,8 @@ class ClusteringParams(dg.ConfigurableResource):
     )
     emit_examples: bool = Field(
         default=True,
-        description="Show text of traces in the metadata of the assets and in the report.",
+        description="Show text of traces in the metadata of the assets and in the report. The "
+        "event keeps titles that are made from it.",
     )
 
     def __init__(self, **values: Any) -> None:

@@ -77,7 +77,7 @@ def main() -> None:
         (IMAGES / "lineage.png").write_bytes(base64.b64decode(picture["data"]))
         browser.set_window_size(2000, 1200)
         partition = f"view=partitions&partition={day}%7C1"
-        for asset, text in (("k_sweep_scores", "chosen"), ("labels", "similar traces")):
+        for asset, text in (("k_sweep_scores", "chosen"), ("labels", "Set apart by")):
             browser.get(f"{url}/assets/{asset}?{partition}")
             until(partial(shown, browser, text))
             browser.save_screenshot(str(IMAGES / f"{asset}.png"))

@@ -290,6 +290,50 @@ def test_days_show_how_topics_moved(three_days: Deployment) -> None:
         assert part in printed
 
 
+def test_topic_keeps_its_title_on_a_day_that_only_numbers_it(three_days: Deployment) -> None:
+    three_days.run(f"{DAY}|1", select="labels", lookback_days=1, labeler="openai")
+    three_days.run(f"{DAY}|1", select="emitted_event", lookback_days=1)
+    shown = clusters(three_days, "--team", "1", "--days", "7", "--json")
+    topics = json.loads(shown.output)["topics"]
+    assert {topic["clusters"][DAY]["title"] for topic in topics[:3]} == {
+        "Cluster 0",
+        "Cluster 1",
+        "Cluster 2",
+    }
+    first, second, new, gone = (topic["title"] for topic in topics)
+    assert (first, second, gone) == ("Topic 0", "Topic 1", "Topic 2")
+    assert new.startswith("Cluster ")
+
+
+def test_days_that_have_no_room_continue_below(
+    three_days: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "46")
+    lines = clusters(three_days, "--team", "1", "--days", "7").output.splitlines()
+    assert max(map(len, lines)) <= 46
+    heads = [line.strip("┃").split("┃") for line in lines if line.startswith("┃")]
+    assert [[name.strip() for name in head] for head in heads] == [
+        ["topic", "01-29", "01-30"],
+        ["topic", "01-31", "change"],
+    ]
+
+
+def test_nearest_traces_are_shown_where_there_is_room(
+    deploy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [f"b9920d3b-0824-4407-82b3-{i:012}" for i in range(60)]
+    rows = [row | {"document_id": i} for row, i in zip(separated_rows(), ids, strict=True)]
+    deployment = deploy(rows, [summary_row(i) for i in ids])
+    deployment.run()
+    nearest = [cluster["trace_ids"][0] for cluster in deployment.event()["$ai_clusters"]]
+    for columns, shown in (("80", 0), ("120", 3)):
+        monkeypatch.setenv("COLUMNS", columns)
+        output = clusters(deployment, "--team", "1").output
+        assert max(map(len, output.splitlines())) <= int(columns)
+        # whole, in a column of its own
+        assert sum(f"│ {trace_id} │" in output for trace_id in nearest) == shown
+
+
 def test_days_end_with_the_given_date_and_are_no_more_than_asked_for(
     three_days: Deployment,
 ) -> None:

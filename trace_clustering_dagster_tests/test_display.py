@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import silhouette_samples
 
+from trace_clustering_dagster.models import ClusterLabel, ClusterLabels
 from trace_clustering_dagster_tests.conftest import (
     STAGES,
     Deployment,
@@ -132,6 +133,19 @@ def test_titles_of_representatives_are_with_the_labels(deployment: Deployment) -
     titles = table(result, "labels", "examples")
     assert [row["trace_id"] for row in titles] == [row["trace_id"] for row in nearest]
     assert titles[0]["nearest_trace"] == f"Title of {titles[0]['trace_id']}"
+
+
+def test_reasons_that_differ_in_numbers_alone_are_told_once() -> None:
+    same = "its title is the same as cluster {}'s, or nearly so"
+    labels = [
+        ClusterLabel(0, "Refunds of flights", "About refunds.", "model"),
+        *(ClusterLabel(i, f"Cluster {i}", "", "fallback", same.format(i % 3)) for i in range(1, 9)),
+        ClusterLabel(9, "Cluster 9", "", "fallback", "the title is empty"),
+    ]
+    assert ClusterLabels(tuple(labels)).in_words() == (
+        "10 labels: 1 model, 8 fallback (such as: its title is the same as cluster 1's, or nearly "
+        "so), 1 fallback (the title is empty)"
+    )
 
 
 def test_titles_are_redacted_or_hidden_as_asked(deploy: Any) -> None:

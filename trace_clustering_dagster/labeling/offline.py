@@ -63,9 +63,8 @@ def offline_labels(
             labels[cluster.cluster_id] = numbered_label(cluster, why)
             continue
         titles.append(title)
-        description = f"{cluster.size} similar trace{'s' if cluster.size != 1 else ''}"
-        if words[cluster.cluster_id]:
-            description += f". What sets them apart: {', '.join(words[cluster.cluster_id])}"
+        own = words[cluster.cluster_id]
+        description = f"Set apart by: {', '.join(own)}" if own else "No words set it apart"
         labels[cluster.cluster_id] = ClusterLabel(
             cluster.cluster_id, title, description, "offline", reason
         )

@@ -144,7 +144,7 @@ def _clusters(
                 "id": cluster,
                 "title": f"Cluster {cluster}" if hidden else label.title,
                 "description": "Hidden: emit_examples is false" if hidden else label.description,
-                "source": label.source,
+                "source": "hidden" if hidden else label.source,
                 "reason": label.reason,
                 "size": sizes[cluster],
                 "share": sizes[cluster] / len(model.labels),

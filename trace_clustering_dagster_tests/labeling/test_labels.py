@@ -698,7 +698,7 @@ def test_without_a_model_titles_come_from_the_nearest_traces(deployment: Any) ->
     assert "OPENAI_API_KEY" in labels.clusters[0].reason
     assert labels.model == ""
     for label in labels.clusters:
-        assert label.description.startswith("20 similar traces. What sets them apart: ")
+        assert label.description.startswith("Set apart by: ")
     words = " ".join(label.description for label in labels.clusters)
     assert all(word in words for word in ("refund", "pytest", "breakfast"))
     assert failed_checks(result) == []
@@ -738,7 +738,7 @@ def test_fallback_can_be_offline(deployment: Any, model_server: ModelServer) -> 
     label = labels_of(result).clusters[1]
     assert label.title.startswith(tuple(title for title, _ in TOPICS))
     assert label.reason == "the title is empty"
-    assert "What sets them apart" in label.description
+    assert label.description.startswith("Set apart by: ")
     assert not check(result, "labels_complete").passed
 
 

@@ -125,6 +125,7 @@ def test_secrets_are_neither_sent_to_the_model_nor_shown(
     deployment = deploy(rows, summaries)
     deployment.run(representatives=60)
     monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_URL", deployment.clickhouse.url)
+    monkeypatch.setenv("COLUMNS", "200")
     outputs = {
         "prompt": json.dumps(list(map(asked, model_server.requests))),
         "report": (deployment.storage / "report" / DAY / "1.html").read_text("utf-8"),

@@ -251,6 +251,7 @@ def test_text_of_traces_is_left_out_on_demand() -> None:
     assert {row[1] for row in page.data["traces"]} == {""}
     assert page.data["clusters"] == {"0": "Sesame", "1": "Cluster 1", "2": "Cluster 2"}
     assert " ".join(page.texts["p"]).count("Sesame") == 1
+    assert page.texts["span"].count("title hidden") == 2
 
 
 @pytest.mark.parametrize("seed", range(8))
