@@ -10,7 +10,7 @@ demo ui screenshots: export TRACE_CLUSTERING_STORAGE = .dagster/assets
 # the instance of ./dagster.yaml, so that the UI shows what the demo did
 demo ui screenshots: export DAGSTER_HOME = $(CURDIR)
 
-.PHONY: demo ui screenshots test lint audit benchmarks clean
+.PHONY: demo ui screenshots test test-kernels lint audit benchmarks clean
 
 demo: $(INSTALLED)
 	@$(BIN)/trace-clustering demo-data .dagster/warehouse
@@ -34,6 +34,10 @@ ui: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# the arithmetic on another kind of processor, as far as this one can act as one
+test-kernels: $(INSTALLED)
+	$(BIN)/python -m trace_clustering_dagster_tests.kernels
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
