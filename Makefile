@@ -12,7 +12,7 @@ demo ui screenshots: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://$(CURDIR)/.
 demo ui screenshots: export TRACE_CLUSTERING_STORAGE = $(CURDIR)/.dagster/assets
 demo ui screenshots: export DAGSTER_HOME = $(CURDIR)/$(HOME_FOLDER)
 
-.PHONY: demo ui screenshots test lint audit benchmarks clean
+.PHONY: demo ui screenshots test test-kernels lint audit benchmarks clean
 
 demo: $(INSTALLED) $(INSTANCE)
 	@$(BIN)/trace-clustering demo-data .dagster/warehouse
@@ -38,6 +38,10 @@ ui: $(INSTALLED) $(INSTANCE)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# the arithmetic on another kind of processor, as far as this one can act as one
+test-kernels: $(INSTALLED)
+	$(BIN)/python -m trace_clustering_dagster_tests.kernels
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -50,19 +50,26 @@ def sweep_k(
 
     The inertia is, nearly always, at or below the best of n_init runs of `sklearn.cluster.KMeans`
     (see `search`). Silhouettes are exact up to 4,096 rows and estimates beyond, see
-    `KScore.silhouette_se`. Equal input and seed give equal bits, for any number of threads.
+    `KScore.silhouette_se`.
 
-    How it works, step by step: project the rows on the 64 directions of most variance; find good
-    centroids for every k among the projections, where an iteration costs 1/48 of one in 3,072
-    dimensions; run Lloyd's algorithm from there on the full rows, which are then nearly at rest,
-    so that little more than one pass is enough; take the silhouettes of every k from one pass
-    over the distances.
+    Equal input and seed give equal bits on one machine, for any number of threads. The BLAS kernel
+    of another kind of processor rounds differently: the clusters are the same there unless a tie
+    decides, or nearly a tie, between two centroids for a row or between two solutions for a k.
+
+    How it works, step by step: project the rows on the 64 directions of most variance in a sample,
+    and on those of the rows that the sample does not explain; find good centroids for every k
+    among the projections, where an iteration costs 1/48 of one in 3,072 dimensions; run Lloyd's
+    algorithm from there on the full rows, which are then nearly at rest, so that little more than
+    one pass is enough; take the silhouettes of every k from one pass over the distances.
+
+    Should that fail, or end without a usable result, scikit-learn makes the sweep (`reference`):
+    slower, and `KSweep.fallback` says why.
 
     Args:
         embeddings: (n, d), real numbers of any dtype and layout, float32 best. May be
             memory-mapped: it is then read in blocks, two or three times.
         min_k, max_k: The range, both included. Lowered to what the data can fill: at most n - 1
-            and the number of distinct rows. Where that is 1, the only score is one cluster, with
+            and the number of rows that are distinct in float32. Where that is 1, the only score is one cluster, with
             silhouette None.
         seed: Of every random choice.
         n_init: How hard to search; k-means++ restarts for each k are proportional to it.
