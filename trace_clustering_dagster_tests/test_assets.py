@@ -388,7 +388,7 @@ def test_stored_values_of_different_runs_are_not_mixed(
     result = deployment.run(select=then, raise_on_error=False)
     (message,) = failure_messages(result)
     assert message.startswith(f"{stale} of this partition was made from another ")
-    assert "materialise" in message
+    assert "materialize" in message
 
 
 def test_skipped_run_says_that_an_earlier_event_remains(deploy: Any) -> None:

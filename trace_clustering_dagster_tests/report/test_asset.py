@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from trace_clustering_dagster import automation
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.definitions import defs
+from trace_clustering_dagster.params import ClusteringParams
 from trace_clustering_dagster.runs import ATTEMPT_TAG
 from trace_clustering_dagster_tests.conftest import (
     DAY,
@@ -134,6 +135,7 @@ def test_failed_report_is_left_to_a_person(
                 dagster_event=result.get_run_failure_event(),
                 dagster_instance=instance,
                 dagster_run=result.dagster_run,
+                resources={"params": ClusteringParams()},
             ).for_run_failure()
         )
     (alert,) = posted
