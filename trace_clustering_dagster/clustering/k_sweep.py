@@ -69,8 +69,8 @@ def sweep_k(
         embeddings: (n, d), real numbers of any dtype and layout, float32 best. May be
             memory-mapped: it is then read in blocks, two or three times.
         min_k, max_k: The range, both included. Lowered to what the data can fill: at most n - 1
-            and the number of rows that are distinct in float32. Where that is 1, the only score is one cluster, with
-            silhouette None.
+            and the number of rows that are distinct in float32. Where that is 1, the only score is
+            one cluster, with silhouette None.
         seed: Of every random choice.
         n_init: How hard to search; k-means++ restarts for each k are proportional to it.
 
