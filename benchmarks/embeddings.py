@@ -67,6 +67,16 @@ def synthetic(n: int, d: int = 3072, seed: int = 1) -> NDArray[np.float32]:
     return TopicModel.random(d, seed).sample(n, np.random.default_rng(seed + n))
 
 
+def nearly_alike(n: int, n_odd: int = 40, seed: int = 1) -> NDArray[np.float32]:
+    """One embedding n times, a thousandth of its length apart, and odd ones in n_odd places."""
+    rng = np.random.default_rng(seed)
+    odd = synthetic(n_odd + 1, seed=seed)
+    noise = rng.standard_normal((n, odd.shape[1]), np.float32)
+    rows: NDArray[np.float32] = odd[-1] + noise * np.float32(1e-3 / np.sqrt(odd.shape[1]))
+    rows[rng.choice(n, n_odd, replace=False)] = odd[:-1]
+    return rows
+
+
 def write_synthetic(path: Path, n: int, d: int = 3072, seed: int = 1) -> None:
     """n embeddings in a .npy file, made block by block."""
     model, rng = TopicModel.random(d, seed), np.random.default_rng(seed + n)

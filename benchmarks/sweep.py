@@ -118,6 +118,16 @@ def compare(quick: bool) -> str:
     one_thread = [
         Comparison.run("synthetic 2,000, k=3..6", small, (3, 6), n_threads=1, repetitions=3),
         Comparison.run("synthetic 2,000, k=2..30", small, (2, 30), n_threads=1, repetitions=1),
+        *(
+            Comparison.run(
+                f"2,000 nearly alike, {n_odd} odd, k=3..6",
+                data.nearly_alike(2000, n_odd),
+                (3, 6),
+                n_threads=1,
+                repetitions=1,
+            )
+            for n_odd in (6, 40)
+        ),
     ]
     one_thread += [
         Comparison.run(
