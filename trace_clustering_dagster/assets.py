@@ -121,7 +121,7 @@ def _run_at_work(context: dg.AssetExecutionContext) -> str:
         for run in others
         if run.run_id != own.run_id and run.tags.get(EXPLORES_TAG) == own.tags.get(EXPLORES_TAG)
     ]
-    return f"run {at_work[0]} is at work on this partition, once it has ended " if at_work else ""
+    return f"run {at_work[0]} is at work on this partition; once it has ended, " if at_work else ""
 
 
 @stage("clickhouse", "parquet", pool="clickhouse", checks=SAMPLE_CHECKS)
@@ -129,6 +129,7 @@ def trace_ids(
     context: dg.AssetExecutionContext,
     params: ClusteringParams,
     clickhouse: dg.ResourceParam[ClickHouseResource],
+    exploration: dg.ResourceParam[str],
 ) -> dg.MaterializeResult[TraceSample]:
     """The sampled trace ids of the team's window, and what was left out and why.
 
@@ -145,7 +146,8 @@ def trace_ids(
         )
     day, team_id = day_and_team(context.partition_key)
     sample = sample_traces(clickhouse.connect(log_comment(context)), team_id, day, params)
-    context.instance.add_dynamic_partitions(TEAMS, [str(team_id)])
+    if not exploration:
+        context.instance.add_dynamic_partitions(TEAMS, [str(team_id)])
     context.log.info(f"{len(sample.trace_ids)} of {sample.total} traces sampled")
     return dg.MaterializeResult(
         value=sample,
@@ -203,13 +205,13 @@ def k_sweep_scores(
     used = ("min_k", "max_k", "n_init", "engine", "seed", "min_traces")
     parameters = {name: getattr(params, name) for name in used}
     if sweep.fallback:
-        parameters["fallback"] = sweep.fallback
+        parameters["engine_failure"] = sweep.fallback
     scores = KSweepScores(
         embeddings.trace_ids, sweep, parameters, embeddings.sample_digest, skipped
     )
     metadata = k_sweep_metadata(scores)
     context.log.info(skipped or f"k = {sweep.best_k} has the best silhouette")
-    for name in ("fallback", "k_range"):
+    for name in ("engine_failure", "k_range"):
         if name in metadata:
             context.log.warning(metadata[name])
     return dg.MaterializeResult(value=scores, metadata=metadata)

@@ -36,13 +36,11 @@ from trace_clustering_dagster.coordination import (
     next_step,
     pause_after,
 )
-from trace_clustering_dagster.exploration import is_exploring
+from trace_clustering_dagster.exploration import has_explored, will_explore
 from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster.partitions import TEAMS, days, teams
+from trace_clustering_dagster.partitions import DAY_TAG, TEAM_TAG, TEAMS, days, teams
 from trace_clustering_dagster.runs import (
     ATTEMPT_TAG,
-    DAY_TAG,
-    TEAM_TAG,
     attempt_of,
     being_launched,
     deciding,
@@ -311,7 +309,7 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext, params: Cluste
     settings = AutomationSettings.valid_part_of_environment()
     stage, reason = _what_failed(context)
     attempt = attempt_of(run)
-    explores = is_exploring(run, params)
+    explores = has_explored(run) or will_explore(run, params)
     next_step = "" if explores else _what_is_next(context, settings, params)
     facts = {
         "team": run.tags.get(TEAM_TAG, ""),
@@ -327,7 +325,7 @@ def trace_clustering_failure(context: dg.RunFailureSensorContext, params: Cluste
     if explores:
         which = " in a run that explores"
     remedy = "mend the cause" + (
-        f", then materialise {context.partition_key} again" if facts["team"] else ""
+        f", then materialize {context.partition_key} again" if facts["team"] else ""
     )
     text = (
         f"{subject}: {stage} failed{which}: {reason} -> "

@@ -91,9 +91,9 @@ def k_sweep_metadata(scores: KSweepScores) -> dict[str, Any]:
             f"k = {tested[0]} to {tested[-1]} instead of {asked['min_k']} to {asked['max_k']}: "
             "k clusters need k distinct vectors, and a silhouette more traces than clusters"
         )
-    if "fallback" in asked:
-        metadata["fallback"] = (
-            f"scikit-learn made these scores, the fast engine failed: {asked['fallback']}"
+    if "engine_failure" in asked:
+        metadata["engine_failure"] = (
+            f"scikit-learn made these scores, the fast engine failed: {asked['engine_failure']}"
         )
     if best and (silhouette := scores.sweep.scores[best].silhouette) is not None:
         metadata |= {

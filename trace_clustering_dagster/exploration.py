@@ -5,6 +5,7 @@ deployment's (`ClusteringParams.explores`). Its values, its report and its event
 their own, and nothing takes it for the run of its team and day.
 """
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster.partitions import day_and_team
+from trace_clustering_dagster.partitions import DAY_TAG, TEAM_TAG, day_and_team
 
 EXPLORES_TAG = "trace_clustering/explores"
 
@@ -27,36 +28,50 @@ def exploration_of(deployment: ClusteringParams) -> dg.ResourceDefinition:
         description="Where the run's values are kept: made from params, nothing to set.",
     )
     def exploration(context: dg.InitResourceContext) -> str:
-        partition = context.run.tags.get(PARTITION_NAME_TAG) if context.run else None
-        if context.run is None or partition is None:
-            return ""
-        explores: str = context.resources.params.explores(deployment, day_and_team(partition)[0])
-        if explores and context.instance:
-            context.instance.add_run_tags(context.run.run_id, {EXPLORES_TAG: explores})
-            if context.log:
-                context.log.info(
-                    f"this run explores with parameters of its own: its values lie under "
-                    f"explore/{explores}, its event and report are shown by "
-                    f"`trace-clustering clusters --explore {explores}` and `report --explore "
-                    f"{explores}`; the partition's own stay as they are"
+        run, params = context.run, context.resources.params
+        partition = run.tags.get(PARTITION_NAME_TAG) if run else None
+        if run is None or partition is None:
+            if params.deciding() != deployment.deciding():
+                raise dg.Failure(
+                    description="a run that explores needs one partition, and this run names none: "
+                    "give --partition 'DAY|TEAM', or run it without parameters of its own",
+                    allow_retries=False,
                 )
+            return ""
+        day, team_id = day_and_team(partition)
+        explores: str = params.explores(deployment, day)
+        # a run that is launched again has the tags of the former one
+        if context.instance and explores != run.tags.get(EXPLORES_TAG, ""):
+            tags = {EXPLORES_TAG: explores, DAY_TAG: str(day), TEAM_TAG: str(team_id)}
+            context.instance.add_run_tags(run.run_id, tags)
+        if explores and context.log:
+            context.log.info(
+                f"this run explores with parameters of its own: its values lie under "
+                f"explore/{explores}, its event and report are shown by "
+                f"`trace-clustering clusters --explore {explores}` and `report --explore "
+                f"{explores}`; the partition's own stay as they are"
+            )
         return explores
 
     return exploration
 
 
-def is_exploring(run: dg.DagsterRun, deployment: ClusteringParams) -> bool:
-    """Whether a run explores: by its tag, or, as long as it has not started, by its config."""
-    if EXPLORES_TAG in run.tags:
-        return True
+def has_explored(run: dg.DagsterRun) -> bool:
+    """Whether a run that has started explores."""
+    return bool(run.tags.get(EXPLORES_TAG))
+
+
+def will_explore(run: dg.DagsterRun, deployment: ClusteringParams) -> bool:
+    """Whether a run that has not started yet explores, by its config: its tags may be another's."""
     config: Any = run.run_config
     for key in ("resources", "params", "config"):
         config = config.get(key) if isinstance(config, Mapping) else None
-    partition = run.tags.get(PARTITION_NAME_TAG)
-    if not isinstance(config, Mapping) or partition is None:
+    if not isinstance(config, Mapping):
         return False
     try:
-        params = deployment.overridden_by(config)
+        day = datetime.date.fromisoformat(run.tags.get(PARTITION_NAME_TAG, "").partition("|")[0])
+        return bool(deployment.overridden_by(config).explores(deployment, day))
+    except ValueError:
+        return False  # of another project
     except dg.Failure:
         return True  # it can only fail
-    return bool(params.explores(deployment, day_and_team(partition)[0]))

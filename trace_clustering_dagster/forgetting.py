@@ -27,9 +27,8 @@ from trace_clustering_dagster.clickhouse.queries import (
 from trace_clustering_dagster.coordination import is_listed
 from trace_clustering_dagster.io_managers import STAGE_IO_MANAGERS
 from trace_clustering_dagster.labeling.cache import FOLDER as ANSWERS
-from trace_clustering_dagster.partitions import TEAMS
+from trace_clustering_dagster.partitions import TEAM_TAG, TEAMS
 from trace_clustering_dagster.retention import is_backfilling
-from trace_clustering_dagster.runs import TEAM_TAG
 from trace_clustering_dagster.storage import TEXT_RETENTION_VARIABLE, is_local
 from trace_clustering_dagster.stored_files import (
     FOLDERS,

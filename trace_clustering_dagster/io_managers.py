@@ -452,6 +452,8 @@ class ReportIOManager(StageIOManager):
         if not is_local(self._base_path):
             return size
         command = f"trace-clustering report --team {team_id} --date {day} --open"
+        if self.exploration:
+            command += f" --explore {self.exploration}"
         return size | {"open_with": dg.MetadataValue.text(command)}
 
     def write(self, value: str, file: BinaryIO) -> None:

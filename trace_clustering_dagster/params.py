@@ -26,9 +26,10 @@ GPT_4O_MINI_PRICES = (0.15, 0.60)
 DOCUMENT_TYPES = ["llm-trace-summary", "llm-trace-summary-detailed", "llm-trace-summary-minimal"]
 RENDERINGS = ["llma_trace_detailed", "detailed", "llma_trace_minimal", "minimal"]
 NEWER_NAMES = (*DOCUMENT_TYPES[1:], "detailed", "minimal")
-# With the window, what decides which traces a run clusters, and which fit.
+# With the window, what decides which traces a run clusters, whether, and which fit.
 DECIDING = (
     "max_samples",
+    "min_traces",
     "seed",
     "product",
     "document_type",
@@ -201,15 +202,15 @@ class ClusteringParams(dg.ConfigurableResource):
         example = 'use JSON such as {"max_k": 10}'
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{PARAMS_VARIABLE} is not JSON ({error}): {example}") from None
         if not isinstance(values, dict):
             raise ValueError(f"{PARAMS_VARIABLE}={text[:100]} is not a JSON object: {example}")
         known = list(cls.model_fields)
         for name in values.keys() - known:
-            near = difflib.get_close_matches(name, known, n=1) or known
+            near = difflib.get_close_matches(name, known, n=1) or ["one of those in README.md"]
             raise ValueError(
-                f"{PARAMS_VARIABLE}: there is no parameter {name[:100]}: use {', '.join(near)}"
+                f"{PARAMS_VARIABLE}: there is no parameter {name[:100]}: use {near[0]}"
             )
         try:
             params = cls.of_deployment(values)
@@ -235,17 +236,19 @@ class ClusteringParams(dg.ConfigurableResource):
         """Twelve hex digits that name these parameters, if a run of the day's partition with them
         clusters other traces, or fits them in another way, than the deployment's own parameters
         do; "" if it does not."""
-        own, others = self._deciding(), deployment._deciding()
+        own, others = self.deciding(), deployment.deciding()
         if self.window(day) == deployment.window(day):
             own["window"] = others["window"]
         if own == others:
             return ""
         return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
 
-    def _deciding(self) -> dict[str, Any]:
+    def deciding(self) -> dict[str, Any]:
+        """The parameters that decide which traces a run clusters, whether, and how."""
         explicit = self.explicit_window()
         window = [time.isoformat() for time in explicit] if explicit else self.lookback_days
-        return {"window": window, **{name: getattr(self, name) for name in DECIDING}}
+        others = {name: getattr(self, name) for name in DECIDING}
+        return {"window": window, **others, "document_type": sorted(self.document_types)}
 
     @field_validator("document_type")
     @classmethod

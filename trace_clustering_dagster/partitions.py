@@ -9,6 +9,8 @@ import re
 import dagster as dg
 
 TEAMS = "team"
+# on each run of a partition, by Dagster
+DAY_TAG, TEAM_TAG = "dagster/partition/date", "dagster/partition/team"
 START_DATE_VARIABLE = "TRACE_CLUSTERING_START_DATE"
 DEFAULT_START_DATE = "2025-01-01"
 

@@ -12,12 +12,11 @@ import dagster as dg
 
 from trace_clustering_dagster.assets import emitted_event
 from trace_clustering_dagster.coordination import PastRun, TeamDay
-from trace_clustering_dagster.exploration import EXPLORES_TAG, is_exploring
+from trace_clustering_dagster.exploration import EXPLORES_TAG, has_explored, will_explore
 from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster.partitions import TEAMS, day_and_team, teams
+from trace_clustering_dagster.partitions import DAY_TAG, TEAM_TAG, TEAMS, day_and_team, teams
 
 ATTEMPT_TAG = "trace_clustering/attempt"
-DAY_TAG, TEAM_TAG = "dagster/partition/date", "dagster/partition/team"
 
 # Dagster gives up on an evaluation after 60 s; as much again to register teams and write it down.
 DECIDING = datetime.timedelta(minutes=2)
@@ -63,7 +62,8 @@ def past_runs(
             record.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED
             or record.create_timestamp > abandoned
         )
-        and not is_exploring(record.dagster_run, deployment)
+        and not has_explored(record.dagster_run)
+        and not (record.start_time is None and will_explore(record.dagster_run, deployment))
     ]
 
 
@@ -90,7 +90,9 @@ def _explorers(
 ) -> dict[TeamDay, set[str]]:
     """The ids of the runs that explored, by team-day; those without any are missing."""
     wanted = set(team_days)
-    digits = [value for _, values in instance.get_run_tags([EXPLORES_TAG]) for value in values]
+    digits = [
+        value for _, values in instance.get_run_tags([EXPLORES_TAG]) for value in values if value
+    ]
     if not wanted or not digits:
         return {}
     days = sorted({str(team_day.day) for team_day in wanted})

@@ -336,10 +336,13 @@ def test_scikit_learn_takes_over_from_the_fast_engine_and_it_is_said(
     assert deployment.event()["$ai_optimal_k"] == 3
     reason = "LinAlgError: Eigenvalues did not converge"
     said = metadata(result, "k_sweep_scores")
-    assert said["fallback"] == f"scikit-learn made these scores, the fast engine failed: {reason}"
+    assert (
+        said["engine_failure"]
+        == f"scikit-learn made these scores, the fast engine failed: {reason}"
+    )
     # stored, and so in all that follows
     stored = deployment.run(select="fitted_model").output_for_node("fitted_model")
-    assert stored.parameters["fallback"] == reason
+    assert stored.parameters["engine_failure"] == reason
     assert stored.parameters["engine"] == "fast"
 
 

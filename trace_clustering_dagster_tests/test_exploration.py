@@ -3,7 +3,7 @@
 import datetime
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from trace_clustering_dagster import automation
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.coordination import TeamDay
 from trace_clustering_dagster.definitions import defs
-from trace_clustering_dagster.runs import with_outcome
+from trace_clustering_dagster.exploration import EXPLORES_TAG
+from trace_clustering_dagster.runs import past_runs, with_outcome
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     NOON,
@@ -90,7 +91,10 @@ def test_exploring_before_and_after_changes_nothing_of_the_partitions_own(
 
     own = deployment.event(exploration=exploration)
     assert own["$ai_clustering_run_id"].endswith(f"_explore_{exploration}")
-    assert own["$ai_clustering_params"] | config == own["$ai_clustering_params"] | config
+    asked_for = {name: value for name, value in config.items() if "window" not in name}
+    assert own["$ai_clustering_params"] == own["$ai_clustering_params"] | asked_for
+    for name in config.keys() - asked_for.keys():
+        assert own[f"$ai_{name}"] == config[name]
     asked = command(deployment, "clusters", "--team", "1", "--explore", exploration, "--json")
     assert json.loads(asked) == own
     explored = command(deployment, "report", "--team", "1", "--explore", exploration).strip()
@@ -125,6 +129,64 @@ def test_a_stage_of_an_exploration_reads_the_values_of_that_exploration(deploy: 
     deployment.run(config=config)
     again = deployment.run(select="fitted_model", config=config)
     assert again.output_for_node("fitted_model").k == 2
+
+
+def materialize(
+    deployment: Deployment, tags: Mapping[str, str], config: Mapping[str, Any], **how: Any
+) -> dg.ExecuteInProcessResult:
+    """A run with tags of one's own, as launches through GraphQL have them."""
+    run_config = {"resources": {"params": {"config": dict(config)}}}
+    return dg.materialize(
+        STAGES,
+        tags=dict(tags),
+        run_config=run_config,
+        instance=deployment.instance,
+        resources=deployment.resources(),
+        raise_on_error=False,
+        **how,
+    )
+
+
+def test_a_run_that_is_launched_again_with_the_tags_of_an_exploration(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    team_day = TeamDay(datetime.date.fromisoformat(DAY), 1)
+    exploration = deployment.exploration(deployment.run(config={"min_k": 2, "max_k": 2}))
+    again = materialize(deployment, {EXPLORES_TAG: exploration}, {}, partition_key=f"{DAY}|1")
+    assert again.success
+    assert deployment.exploration(again) == ""
+    assert deployment.event()["$ai_optimal_k"] == 3
+    assert with_outcome(deployment.instance, [team_day]) == {team_day}
+    days = [team_day.day]
+    runs = past_runs(deployment.instance, days, deployment.resources()["params"])
+    assert [run.run_id for run in runs] == [again.run_id]
+
+
+def test_an_exploration_has_the_tags_of_its_team_and_day(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    team_day = TeamDay(datetime.date.fromisoformat(DAY), 1)
+    tags = {"dagster/partition": f"{DAY}|1"}
+    result = materialize(deployment, tags, {"min_k": 2, "max_k": 2})
+    assert result.success
+    assert deployment.exploration(result)
+    assert not with_outcome(deployment.instance, [team_day])
+
+
+def test_an_exploration_without_a_partition_is_refused(deploy: Any) -> None:
+    deployment = deploy(separated_rows())
+    deployment.run()
+    files = stored(deployment)
+    one_day = {f"dagster/asset_partition_range_{end}": f"{DAY}|1" for end in ("start", "end")}
+    result = materialize(deployment, one_day, {"max_samples": 30})
+    assert not result.success
+    assert stored(deployment) == files
+
+
+def test_exploring_registers_no_team(deploy: Any) -> None:
+    deployment = deploy(separated_rows(team_id=5))
+    deployment.run(f"{DAY}|5", config={"min_k": 2, "max_k": 2})
+    assert not deployment.instance.has_dynamic_partition("team", "5")
+    deployment.run(f"{DAY}|5")
+    assert deployment.instance.has_dynamic_partition("team", "5")
 
 
 def test_skipped_exploration_leaves_the_event(deploy: Any) -> None:

@@ -102,7 +102,7 @@ def test_explicit_window_is_the_same_instants_in_utc(
     ("overrides", "explores"),
     [
         ({}, False),
-        ({"label_model": "other", "representatives": 3, "redact": False, "min_traces": 5}, False),
+        ({"label_model": "other", "representatives": 3, "redact": False}, False),
         ({"max_k": 6, "lookback_days": 7}, False),
         ({"window_start": "2026-01-25T00:00:00Z", "window_end": "2026-02-01T00:00:00Z"}, False),
         (
@@ -112,6 +112,7 @@ def test_explicit_window_is_the_same_instants_in_utc(
         ({"window_start": "2026-01-25T00:00:00Z", "window_end": "2026-01-31T00:00:00Z"}, True),
         ({"lookback_days": 1}, True),
         ({"max_samples": 10}, True),
+        ({"min_traces": 5}, True),
         ({"seed": 1}, True),
         ({"min_k": 2}, True),
         ({"max_k": 7}, True),

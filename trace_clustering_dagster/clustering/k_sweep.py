@@ -92,7 +92,7 @@ def sweep_k(
     except Exception as error:
         from trace_clustering_dagster.clustering.reference import sweep_k_scikit_learn
 
-        reason = f"{type(error).__name__}: {error}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         _logger.warning("the fast sweep failed, scikit-learn takes over: %s", reason, exc_info=True)
         sweep = sweep_k_scikit_learn(embeddings, min_k, max_k, seed=seed, n_init=n_init)
         return KSweep(sweep.scores, fallback=reason)
