@@ -35,6 +35,12 @@ def sweep_k_scikit_learn(
     for k in range(k_range.min_k, k_range.max_k + 1):
         fit = KMeans(k, n_init=n_init, random_state=seed).fit(rows)
         labels, centroids = fit.labels_, fit.cluster_centers_
+        for empty in np.setdiff1d(np.arange(k), labels):
+            # Of rows that only rounding tells apart, scikit-learn finds fewer clusters than k.
+            errors = ((rows - centroids[labels]) ** 2).sum(axis=1)
+            errors[np.bincount(labels, minlength=k)[labels] == 1] = -1
+            labels[errors.argmax()] = empty
+            centroids[empty] = rows[errors.argmax()]
         order = canonical_order(labels, k)
         samples = silhouette_samples(rows, labels) if k > 1 else np.full(len(rows), np.nan)
         scores[k] = KScore(

@@ -124,7 +124,7 @@ def search_sampled(
             )
         )
         # Of two optima, the better one in a sample may be the worse one among all points: so each
-        # k tries here, too, what its neighbours know.
+        # k tries here, too, what its neighbors know.
         for k in range(max_k - 1, min_k - 1, -1):
             above = best[k + 1]
             settle({k: _mergers(above.centroids, above.sizes)[0].astype(dtype)})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trace_clustering_dagster.clustering.reference import sweep_k_scikit_learn
-from trace_clustering_dagster_tests.clustering.datasets import well_separated
+from trace_clustering_dagster_tests.clustering.datasets import nearly_alike, well_separated
 from trace_clustering_dagster_tests.clustering.test_k_sweep import assert_valid
 
 
@@ -21,6 +21,12 @@ def test_range_is_clamped_as_in_the_fast_sweep() -> None:
     sweep = sweep_k_scikit_learn(np.ones((6, 3)), 2, 4)
     assert sweep.best_k == 1
     assert sweep.scores[1].silhouette is None
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_rows_that_differ_by_rounding_leave_no_cluster_empty() -> None:
+    rows = nearly_alike(0, 30, 16, n_odd=3, groups=2, noise=1e-9)
+    assert_valid(rows, sweep_k_scikit_learn(rows, 2, 12))
 
 
 def test_values_that_are_not_finite_are_named() -> None:
