@@ -52,7 +52,7 @@ def test_event_has_the_documented_fields_and_the_true_clusters(deploy: Any) -> N
         "$ai_clustering_params",
         "$ai_clusters",
     ]
-    assert event["$ai_clustering_version"] == "v2"
+    assert event["$ai_clustering_version"] == "v1"
     assert event["$ai_clustering_run_id"] == "team_1_2026-02-01T00:00:00Z"
     assert event["$ai_team_id"] == 1
     assert event["$ai_timestamp"] == event["$ai_window_end"] == "2026-02-01T00:00:00Z"

@@ -111,7 +111,7 @@ def test_event_of_a_run_always_has_the_same_uuid(
 
 def valid_properties() -> dict[str, Any]:
     return {
-        "$ai_clustering_version": "v2",
+        "$ai_clustering_version": "v1",
         "$ai_clustering_run_id": "team_1_2026-02-01T00:00:00Z",
         "$ai_team_id": 1,
         "$ai_timestamp": "2026-02-01T00:00:00Z",

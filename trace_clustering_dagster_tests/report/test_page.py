@@ -128,7 +128,7 @@ def test_page_says_what_was_clustered_and_how() -> None:
         "lookback_days": "7",
         "renderings": "detailed, minimal",
         "max_k": "6",
-        "clustering": "v2",
+        "clustering": "v1",
         "language model": "test-llm",
     }
     assert "Left out: 15 beyond the sample of 60, 4 empty embedding." in page.texts["p"]
