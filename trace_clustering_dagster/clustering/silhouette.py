@@ -151,7 +151,8 @@ def _corrected(
     for k, values in samples.items():
         of_rows = np.full(n, np.nan, np.float32)
         of_rows[order[: len(values)]] = np.clip(values + correction[k].mean(), -1, 1)
-        corrected[k] = Silhouette(*_corrected_mean(values, correction[k], n), of_rows)
+        mean, error = _corrected_mean(values, correction[k], n)
+        corrected[k] = Silhouette(min(1.0, max(-1.0, mean)), error, of_rows)
     return corrected
 
 

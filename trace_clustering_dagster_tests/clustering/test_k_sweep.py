@@ -108,7 +108,7 @@ def test_any_values_give_a_valid_sweep(embeddings: NDArray[np.float32], max_k: i
     st.sampled_from([3, 40, 80]),
     st.sampled_from([1, 4]),
     st.sampled_from([0.0, 1e-7, 1e-3, 0.3]),
-    st.sampled_from([0.0, 1.0, 5.0]),
+    st.sampled_from([0.0, 1.0, 5.0, 12.0]),
     st.integers(2, 12),
 )
 def test_repeated_rows_with_odd_ones_among_them_give_a_valid_sweep(
