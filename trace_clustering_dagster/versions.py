@@ -17,6 +17,6 @@ CODE_VERSIONS = {
     "report": "4",
 }
 
-# What the event says of the algorithm that made it: PostHog's, k-means chosen by its silhouette. Raise
-# it when readers of events have to tell another algorithm apart: they may filter on it.
+# What the event says of the algorithm that made it: PostHog's, k-means chosen by its silhouette.
+# Readers may filter on it: raise it when they have to tell another algorithm apart.
 CLUSTERING_VERSION = "v1"
