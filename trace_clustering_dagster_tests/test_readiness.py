@@ -294,7 +294,7 @@ def test_parameters_of_the_deployment_are_those_that_count(
     assert code == 0
     assert found["traces"][0] == "ok"
     assert "1 of 1 teams have 5 or more eligible traces, 9 in all" in found["traces"][1]
-    assert found["label model"][1] == "llama3.1 at 127.0.0.1; no request was sent"
+    assert found["label model"][1] == "llama3.1 at 127.0.0.1; no request was sent (--ask sends one)"
     assert found["parameters"][1] == (
         "min_traces=5, product=support-bot, document_type=ours, label_model=llama3.1 of "
         "TRACE_CLUSTERING_PARAMS"
