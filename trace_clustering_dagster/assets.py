@@ -188,7 +188,7 @@ def k_sweep_scores(
     """A k-means fit for each number of clusters, scored by its silhouette.
 
     Without scores when there are fewer valid traces than `min_traces`: then nothing is clustered,
-    labelled or emitted, and `emitted_event` says why.
+    labeled or emitted, and `emitted_event` says why.
     """
     from trace_clustering_dagster.clustering.k_sweep import KSweep, sweep_k
     from trace_clustering_dagster.clustering.reference import sweep_k_scikit_learn
@@ -313,13 +313,13 @@ def labels(
         fitted_model, distance_matrix.distances, representatives, summaries_of
     )
     answers = label_answers.of_team(trace_ids.team_id)
-    labelled = label_clusters(evidence, params, answers)
-    matched = round_trip(labelled.clusters, evidence)
-    context.log.info(labelled.in_words())
+    labeled = label_clusters(evidence, params, answers)
+    matched = round_trip(labeled.clusters, evidence)
+    context.log.info(labeled.in_words())
     return dg.MaterializeResult(
-        value=replace(labelled, model_digest=model),
-        metadata=labels_metadata(labelled, evidence, matched, params),
-        check_results=check_labels(labelled, matched),
+        value=replace(labeled, model_digest=model),
+        metadata=labels_metadata(labeled, evidence, matched, params),
+        check_results=check_labels(labeled, matched),
     )
 
 

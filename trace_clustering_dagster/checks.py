@@ -108,7 +108,7 @@ def check_vectors(sample: TraceSample, embeddings: TraceEmbeddings) -> dg.AssetC
     return _warning(
         name,
         f"of {len(sample.trace_ids)} vectors{in_words(embeddings.left_out)}. Look at what writes "
-        "the embeddings of the model named below; when it is mended, materialise the partition "
+        "the embeddings of the model named below; when it is mended, materialize the partition "
         "again",
         metadata,
     )
@@ -200,7 +200,7 @@ def _complete(labels: ClusterLabels) -> dg.AssetCheckResult:
         f"{'clusters' if len(ids) > 1 else 'cluster'} {', '.join(map(str, ids))}: {reason}"
         for reason, ids in by_reason.items()
     )
-    remedy = "When that is mended, materialise labels and emitted_event of this partition again"
+    remedy = "When that is mended, materialize labels and emitted_event of this partition again"
     return _warning("labels_complete", f"{told}. {remedy}", metadata)
 
 

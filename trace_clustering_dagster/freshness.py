@@ -1,7 +1,7 @@
 """Freshness: a team whose clusters silently stopped shows in the UI.
 
 Dagster's freshness policies look at whole assets, and any team's event would keep
-`emitted_event` fresh. So it is a check, and it is on an asset that nothing materialises: a check
+`emitted_event` fresh. So it is a check, and it is on an asset that nothing materializes: a check
 on a stage would run with every run, and every materialisation of its asset would hide its result.
 """
 
@@ -23,7 +23,7 @@ teams = dg.AssetSpec(
     "teams",
     deps=["emitted_event"],
     group_name=GROUP,
-    description="The teams that are clustered, the registered partitions. Nothing materialises "
+    description="The teams that are clustered, the registered partitions. Nothing materializes "
     "it; its check says which teams have stopped.",
 )
 

@@ -101,7 +101,7 @@ def test_checks_are_there_and_say_what_to_do(page: Page) -> None:
     until(lambda: shown(browser, "every_trace_in_one_cluster", "structure_worth_showing"))
     assert shown(browser, "Checks (3)", "Succeeded")
     browser = page("/assets/embeddings?view=checks&checkDetail=vectors_valid")
-    until(lambda: shown(browser, "1 left out: vector of zeros", "materialise the partition again"))
+    until(lambda: shown(browser, "1 left out: vector of zeros", "materialize the partition again"))
 
 
 def test_text_of_traces_is_text(page: Page) -> None:
