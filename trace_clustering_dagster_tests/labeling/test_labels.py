@@ -291,10 +291,10 @@ def test_server_that_asks_to_wait_is_asked_again(
 def test_waiting_ends_with_the_time_budget(deployment: Any, model_server: ModelServer) -> None:
     model_server.headers = {"retry-after-ms": "50000"}
     model_server.answer = lambda _: (429, {})
-    result = deployment.run(label_timeout_seconds=0.5)
+    result = deployment.run(label_timeout_seconds=5)
     assert titles_of(result) == NUMBERED
     assert labels_of(result).clusters[0].reason == (
-        "no answer within label_timeout_seconds=0.5; its last answer was: HTTP status 429, the "
+        "no answer within label_timeout_seconds=5; its last answer was: HTTP status 429, the "
         "server's rate limit or quota is used up"
     )
     assert len(model_server.requests) == 1
