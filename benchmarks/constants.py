@@ -4,10 +4,10 @@ from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster import assets
-from trace_clustering_dagster.io_managers import LabelsIOManager
-from trace_clustering_dagster.models import ClusterLabels
-from trace_clustering_dagster.storage import DEFAULT_STORAGE
+from trace_clustering_dagster.base.files import DEFAULT_STORAGE
+from trace_clustering_dagster.base.io_manager import LabelsIOManager
+from trace_clustering_dagster.clusters import assets
+from trace_clustering_dagster.clusters.values import ClusterLabels
 
 
 def constant(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:

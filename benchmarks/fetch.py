@@ -16,7 +16,7 @@ from benchmarks.report import machine, table, write_section
 from benchmarks.warehouse import PARTITION, write_warehouse
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.queries import fetch_embeddings, sample_traces
-from trace_clustering_dagster.params import ClusteringParams
+from trace_clustering_dagster.clusters.params import ClusteringParams
 
 ROWS, DIMENSION, REPETITIONS = 20_000, 3_072, 3
 

@@ -29,7 +29,7 @@ from benchmarks.throughput import UNFINISHED, make_instance, running_daemon
 from benchmarks.warehouse import warehouse_tables
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import create_tables
-from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
+from trace_clustering_dagster_tests.support.server import SERVER_PASSWORD, Server
 
 DEADLINE_SECONDS = 3600
 # What a process is, by a part of its command line.

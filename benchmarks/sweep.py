@@ -26,12 +26,12 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import embeddings as data
 from benchmarks.report import machine, table, write_section
-from trace_clustering_dagster.clustering.distances import squared_norms
-from trace_clustering_dagster.clustering.k_sweep import KSweep, sweep_k
-from trace_clustering_dagster.clustering.reference import sweep_k_scikit_learn
-from trace_clustering_dagster.clustering.rows import CentredRows, blocks
-from trace_clustering_dagster.clustering.silhouette import exact_samples
-from trace_clustering_dagster.clustering.workers import worker_pool
+from trace_clustering_dagster.clusters.kmeans.distances import squared_norms
+from trace_clustering_dagster.clusters.kmeans.k_sweep import KSweep, sweep_k
+from trace_clustering_dagster.clusters.kmeans.reference import sweep_k_scikit_learn
+from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.silhouette import exact_samples
+from trace_clustering_dagster.clusters.kmeans.workers import worker_pool
 
 Embeddings = NDArray[np.float32]
 _MEGABYTE = 1e6

@@ -25,8 +25,8 @@ import yaml
 
 from benchmarks.report import machine, table, write_section
 from benchmarks.warehouse import DAY, write_warehouse
-from trace_clustering_dagster.partitions import TEAMS
-from trace_clustering_dagster_tests.postgres import DATABASE, USER, initdb, postgres
+from trace_clustering_dagster.base.partitions import TEAMS
+from trace_clustering_dagster_tests.support.postgres import DATABASE, USER, initdb, postgres
 
 LOCATION, JOB = "trace_clustering_dagster", "trace_clustering"
 COMMANDS = Path(sys.executable).parent
@@ -48,9 +48,9 @@ PROFILED = {
         ("clickhouse/client.py", "insert_event"),
     ],
     "arithmetic": [
-        ("clustering/k_sweep.py", "_sweep"),
-        ("clustering/distances.py", "euclidean_distances"),
-        ("clustering/representatives.py", "nearest_members"),
+        ("clusters/kmeans/k_sweep.py", "_sweep"),
+        ("clusters/kmeans/distances.py", "euclidean_distances"),
+        ("clusters/kmeans/representatives.py", "nearest_members"),
     ],
 }
 

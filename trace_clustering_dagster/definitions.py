@@ -2,20 +2,22 @@
 
 import dagster as dg
 
-from trace_clustering_dagster import assets, freshness, maintenance, retention
-from trace_clustering_dagster.automation import (
+from trace_clustering_dagster.base.exploration import exploration_of
+from trace_clustering_dagster.base.files import retention_from_environment, storage_from_environment
+from trace_clustering_dagster.base.io_manager import stage_io_managers
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clusters import assets
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.operations import freshness, retention
+from trace_clustering_dagster.operations import schedules as maintenance
+from trace_clustering_dagster.operations.coordinator import (
     daily_trace_clustering,
     trace_clustering,
     trace_clustering_coordinator,
     trace_clustering_failure,
 )
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster.exploration import exploration_of
-from trace_clustering_dagster.io_managers import stage_io_managers
-from trace_clustering_dagster.labeling.cache import KeptAnswers
-from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster.storage import retention_from_environment, storage_from_environment
-from trace_clustering_dagster.stored_files import StoredFiles
+from trace_clustering_dagster.operations.stored_files import StoredFiles
+from trace_clustering_dagster.titles.cache import KeptAnswers
 
 clickhouse = ClickHouseResource.from_environment()
 storage = storage_from_environment()

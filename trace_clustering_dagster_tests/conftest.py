@@ -21,7 +21,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import settings
 
-from trace_clustering_dagster.assets import (
+from trace_clustering_dagster.base.exploration import EXPLORES_TAG, exploration_of
+from trace_clustering_dagster.base.files import RETENTION_VARIABLE, TEXT_RETENTION_VARIABLE
+from trace_clustering_dagster.base.io_manager import stage_io_managers
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.ddl import create_tables
+from trace_clustering_dagster.clickhouse.queries import read_events
+from trace_clustering_dagster.clusters.assets import (
     distance_matrix,
     embeddings,
     emitted_event,
@@ -32,16 +38,10 @@ from trace_clustering_dagster.assets import (
     representatives,
     trace_ids,
 )
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster.clickhouse.ddl import create_tables
-from trace_clustering_dagster.clickhouse.queries import read_events
-from trace_clustering_dagster.exploration import EXPLORES_TAG, exploration_of
-from trace_clustering_dagster.io_managers import stage_io_managers
-from trace_clustering_dagster.labeling.cache import KeptAnswers
-from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster.storage import RETENTION_VARIABLE, TEXT_RETENTION_VARIABLE
-from trace_clustering_dagster.stored_files import StoredFiles
-from trace_clustering_dagster_tests.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.operations.stored_files import StoredFiles
+from trace_clustering_dagster.titles.cache import KeptAnswers
+from trace_clustering_dagster_tests.support.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
 
 # On a busy machine no example is quick for certain. In CI the examples are the same every time;
 # `pytest --hypothesis-profile long` looks for rare ones.
@@ -311,7 +311,7 @@ def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 @pytest.fixture(scope="session")
 def made_traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with warehouses of made-up traces, under the names of the real ones."""
-    from trace_clustering_dagster_tests.agent_traces import write_agent_traces
+    from trace_clustering_dagster_tests.support.agent_traces import write_agent_traces
 
     folder = tmp_path_factory.mktemp("made")
     write_agent_traces(folder)

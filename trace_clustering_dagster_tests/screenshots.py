@@ -11,9 +11,9 @@ from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster_tests.browser import chromium, open_page, shown, webserver
 from trace_clustering_dagster_tests.conftest import REPOSITORY, STAGES
-from trace_clustering_dagster_tests.daemon import until
+from trace_clustering_dagster_tests.support.browser import chromium, open_page, shown, webserver
+from trace_clustering_dagster_tests.support.daemon import until
 
 IMAGES = REPOSITORY / "docs" / "images"
 STRUCTURE = IMAGES / "structure.json"

@@ -25,8 +25,8 @@ from trace_clustering_dagster_tests.conftest import (
     failure_messages,
     separated_rows,
 )
-from trace_clustering_dagster_tests.daemon import until
-from trace_clustering_dagster_tests.postgres import Postgres, initdb, postgres
+from trace_clustering_dagster_tests.support.daemon import until
+from trace_clustering_dagster_tests.support.postgres import Postgres, initdb, postgres
 
 DEPLOY = REPOSITORY / "deploy"
 # of a cluster that is not there: the launcher reads its address, and calls nobody

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from trace_clustering_dagster_tests.conftest import REPOSITORY
-from trace_clustering_dagster_tests.server import SERVER_VERSION
+from trace_clustering_dagster_tests.support.server import SERVER_VERSION
 
 PACKAGE = "trace-clustering-dagster"
 # what others import or start, by the name that the package or its users give them

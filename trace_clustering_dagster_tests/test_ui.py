@@ -12,7 +12,6 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster_tests.browser import chromium, shown, webserver
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     REPOSITORY,
@@ -23,7 +22,8 @@ from trace_clustering_dagster_tests.conftest import (
     summary_row,
     write_warehouse,
 )
-from trace_clustering_dagster_tests.daemon import until
+from trace_clustering_dagster_tests.support.browser import chromium, shown, webserver
+from trace_clustering_dagster_tests.support.daemon import until
 
 HOSTILE = "<img src=x onerror=document.title='obeyed'> refund"
 PARTITION = f"view=partitions&partition={DAY}%7C1"

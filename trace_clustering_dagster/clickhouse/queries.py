@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json
 
-from trace_clustering_dagster.labeling import redaction
-from trace_clustering_dagster.models import (
+from trace_clustering_dagster.base.progress import Progress
+from trace_clustering_dagster.clusters.params import NEWER_NAMES, listed
+from trace_clustering_dagster.clusters.values import (
     EmittedEvent,
     TraceEmbeddings,
     TraceSample,
     TraceSummary,
     distinct_id,
 )
-from trace_clustering_dagster.params import NEWER_NAMES, listed
-from trace_clustering_dagster.progress import Progress
+from trace_clustering_dagster.titles import redaction
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
     from trace_clustering_dagster.clickhouse.client import ClickHouse
-    from trace_clustering_dagster.params import ClusteringParams
+    from trace_clustering_dagster.clusters.params import ClusteringParams
 
 # A summary event is dated by its emission, which may lie outside its trace's window.
 SUMMARY_MARGIN = datetime.timedelta(days=7)

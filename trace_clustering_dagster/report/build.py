@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.clustering.projection import principal_plane
-from trace_clustering_dagster.events import run_id
-from trace_clustering_dagster.models import (
+from trace_clustering_dagster.base.versions import CLUSTERING_VERSION
+from trace_clustering_dagster.clusters.event import run_id
+from trace_clustering_dagster.clusters.kmeans.projection import principal_plane
+from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
     FittedModel,
     Representatives,
@@ -24,7 +25,6 @@ from trace_clustering_dagster.models import (
     TraceSummary,
 )
 from trace_clustering_dagster.report import charts
-from trace_clustering_dagster.versions import CLUSTERING_VERSION
 
 # Of more traces, so many are drawn: a browser can.
 DRAWN_TRACES = 4096

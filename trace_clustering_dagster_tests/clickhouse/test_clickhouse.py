@@ -19,7 +19,7 @@ from trace_clustering_dagster_tests.conftest import (
     failure_messages,
     separated_rows,
 )
-from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
+from trace_clustering_dagster_tests.support.server import SERVER_PASSWORD, Server
 
 
 def test_queries_name_the_run_in_the_servers_log(

@@ -25,8 +25,8 @@ from trace_clustering_dagster.clickhouse.queries import (
     read_events,
     sample_traces,
 )
-from trace_clustering_dagster.models import EmittedEvent, TraceSample
-from trace_clustering_dagster.params import ClusteringParams
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.clusters.values import EmittedEvent, TraceSample
 from trace_clustering_dagster_tests.conftest import (
     ALL_TIME,
     NOON,
@@ -38,7 +38,7 @@ from trace_clustering_dagster_tests.conftest import (
     separated_vectors,
     summary_row,
 )
-from trace_clustering_dagster_tests.server import Server
+from trace_clustering_dagster_tests.support.server import Server
 
 HOUR = datetime.timedelta(hours=1)
 DAY = 24 * HOUR

@@ -21,7 +21,7 @@ from trace_clustering_dagster_tests.conftest import (
     separated_rows,
     summary_row,
 )
-from trace_clustering_dagster_tests.server import SERVER_PASSWORD, Server
+from trace_clustering_dagster_tests.support.server import SERVER_PASSWORD, Server
 
 SHARDS = ("shard_1", "shard_2")
 

@@ -18,9 +18,9 @@ from trace_clustering_dagster.clickhouse.queries import (
     fetch_embeddings,
     sample_traces,
 )
-from trace_clustering_dagster.comparison import compare_days
-from trace_clustering_dagster.models import TraceSample
-from trace_clustering_dagster.params import ClusteringParams
+from trace_clustering_dagster.clusters.comparison import compare_days
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.clusters.values import TraceSample
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     NOON,
@@ -32,8 +32,8 @@ from trace_clustering_dagster_tests.conftest import (
     separated_vectors,
     summary_row,
 )
-from trace_clustering_dagster_tests.proxy import Fault, Proxy
-from trace_clustering_dagster_tests.server import Server
+from trace_clustering_dagster_tests.support.proxy import Fault, Proxy
+from trace_clustering_dagster_tests.support.server import Server
 
 ONE_DAY = datetime.timedelta(days=1)
 OLD, DETAILED, MINIMAL = (f"llm-trace-summary{mode}" for mode in ("", "-detailed", "-minimal"))

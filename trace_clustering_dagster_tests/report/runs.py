@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import silhouette_samples
 
-from trace_clustering_dagster.clustering.distances import euclidean_distances
-from trace_clustering_dagster.clustering.representatives import nearest_members
-from trace_clustering_dagster.models import (
+from trace_clustering_dagster.clusters.kmeans.distances import euclidean_distances
+from trace_clustering_dagster.clusters.kmeans.representatives import nearest_members
+from trace_clustering_dagster.clusters.values import (
     ClusterLabel,
     ClusterLabels,
     FittedModel,

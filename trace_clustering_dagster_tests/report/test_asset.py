@@ -9,11 +9,11 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from trace_clustering_dagster import automation
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.definitions import defs
-from trace_clustering_dagster.params import ClusteringParams
-from trace_clustering_dagster.runs import ATTEMPT_TAG
+from trace_clustering_dagster.operations import coordinator as automation
+from trace_clustering_dagster.operations.runs import ATTEMPT_TAG
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     STAGES,
@@ -22,9 +22,9 @@ from trace_clustering_dagster_tests.conftest import (
     separated_rows,
     summary_row,
 )
+from trace_clustering_dagster_tests.operations.test_coordinator import receiver
 from trace_clustering_dagster_tests.report.test_page import Page
-from trace_clustering_dagster_tests.server import Server
-from trace_clustering_dagster_tests.test_automation import receiver
+from trace_clustering_dagster_tests.support.server import Server
 
 
 @pytest.fixture

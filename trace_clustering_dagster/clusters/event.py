@@ -1,0 +1,192 @@
+"""The ``$ai_trace_clusters`` event: build its payload from the stages' values and validate it."""
+
+import datetime
+import uuid
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from trace_clustering_dagster.base.versions import CLUSTERING_VERSION
+from trace_clustering_dagster.clusters.kmeans.representatives import nearest_members
+from trace_clustering_dagster.clusters.values import (
+    ClusterLabels,
+    EmittedEvent,
+    FittedModel,
+    TraceSample,
+    utc,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+# Any fixed namespace will do; it must never change, or emitting again would duplicate.
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "trace_clustering_dagster/$ai_clustering_run_id")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class ClusterTrace(_Strict):
+    """A member of a cluster; ``rank`` 0 is nearest to the centroid."""
+
+    trace_id: str
+    distance_to_centroid: float = Field(ge=0)
+    rank: int = Field(ge=0)
+
+
+class Cluster(_Strict):
+    """A cluster, its members sorted by their distance to the centroid."""
+
+    cluster_id: int = Field(ge=0)
+    size: int = Field(ge=1)
+    title: str = Field(min_length=1)
+    description: str
+    trace_ids: list[str]
+    traces: list[ClusterTrace]
+    centroid: list[float]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Self":
+        distances = [trace.distance_to_centroid for trace in self.traces]
+        _require(self.size == len(self.traces), "size is the number of traces")
+        _require(self.trace_ids == [t.trace_id for t in self.traces], "trace_ids are the traces'")
+        _require([t.rank for t in self.traces] == list(range(self.size)), "ranks count from 0")
+        _require(distances == sorted(distances), "traces are sorted by distance")
+        return self
+
+
+def _utc_time(text: str) -> str:
+    """RFC 3339 with ``Z``, of a year that has others around it."""
+    time = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    _require(text.endswith("Z") and 1970 <= time.year < 2200, "the time is UTC, with Z")
+    return text
+
+
+UtcTime = Annotated[str, AfterValidator(_utc_time)]
+
+
+class TraceClusters(_Strict):
+    """Properties of a ``$ai_trace_clusters`` event. Times are RFC 3339 in UTC with ``Z``."""
+
+    clustering_version: str = Field(alias="$ai_clustering_version")
+    clustering_run_id: str = Field(alias="$ai_clustering_run_id")
+    team_id: int = Field(alias="$ai_team_id", ge=1)
+    timestamp: UtcTime = Field(alias="$ai_timestamp")
+    window_start: UtcTime = Field(alias="$ai_window_start")
+    window_end: UtcTime = Field(alias="$ai_window_end")
+    total_traces_analyzed: int = Field(alias="$ai_total_traces_analyzed", ge=1)
+    sampled_traces_count: int = Field(alias="$ai_sampled_traces_count", ge=1)
+    optimal_k: int = Field(alias="$ai_optimal_k", ge=1)
+    silhouette_score: float | None = Field(alias="$ai_silhouette_score", ge=-1, le=1)
+    inertia: float = Field(alias="$ai_inertia", ge=0)
+    # events of version 0.1 have none
+    clustering_params: dict[str, JsonValue] = Field(alias="$ai_clustering_params", default={})
+    clusters: list[Cluster] = Field(alias="$ai_clusters")
+
+    @model_validator(mode="after")
+    def _check(self) -> "Self":
+        ids = [trace_id for cluster in self.clusters for trace_id in cluster.trace_ids]
+        _require([c.cluster_id for c in self.clusters] == list(range(self.optimal_k)), "ids 0..k-1")
+        _require(len(ids) == self.sampled_traces_count, "sizes add up to the sampled traces")
+        _require(len(set(ids)) == len(ids), "each trace is in one cluster")
+        _require(self.sampled_traces_count <= self.total_traces_analyzed, "sampled <= total")
+        return self
+
+
+def run_id(sample: TraceSample, exploration: str = "") -> str:
+    """Such as ``team_7_2026-02-01T00:00:00Z``: the team and the window's end; of a run that
+    explores, ``team_7_2026-02-01T00:00:00Z_explore_0123456789ab``."""
+    own = f"team_{sample.team_id}_{utc(sample.window_end)}"
+    return f"{own}_explore_{exploration}" if exploration else own
+
+
+def build_event(
+    sample: TraceSample,
+    model: FittedModel,
+    distances: NDArray[np.float32],
+    labels: ClusterLabels,
+    exploration: str = "",
+) -> EmittedEvent:
+    """Build the event of a run, validated.
+
+    Args:
+        sample: Window and counts.
+        model: The fit; ``model.k >= 1``.
+        distances: (n, k), rows as in ``model``.
+        labels: One label a cluster.
+        exploration: What names the parameters of a run that explores.
+
+    Raises:
+        ValueError: the values contradict each other (pydantic names the field and the value).
+    """
+    ranked = nearest_members(distances, model.labels, len(model.trace_ids))
+    clusters = []
+    for label, rows in zip(labels.clusters, ranked, strict=True):
+        ids = [model.trace_ids[row] for row in rows]
+        clusters.append(
+            Cluster(
+                cluster_id=label.cluster_id,
+                size=len(rows),
+                title=label.title,
+                description=label.description,
+                trace_ids=ids,
+                traces=[
+                    ClusterTrace(trace_id=trace_id, distance_to_centroid=distance, rank=rank)
+                    for rank, (trace_id, distance) in enumerate(
+                        zip(ids, _short_floats(distances[rows, label.cluster_id]), strict=True)
+                    )
+                ],
+                centroid=_short_floats(model.centroids[label.cluster_id]),
+            )
+        )
+    properties = TraceClusters.model_validate(
+        {
+            "$ai_clustering_version": CLUSTERING_VERSION,
+            "$ai_clustering_run_id": run_id(sample, exploration),
+            "$ai_team_id": sample.team_id,
+            "$ai_timestamp": utc(sample.window_end),
+            "$ai_window_start": utc(sample.window_start),
+            "$ai_window_end": utc(sample.window_end),
+            "$ai_total_traces_analyzed": sample.total,
+            "$ai_sampled_traces_count": len(model.trace_ids),
+            "$ai_optimal_k": model.k,
+            "$ai_silhouette_score": model.silhouette,
+            "$ai_inertia": model.inertia,
+            "$ai_clustering_params": {**model.parameters, "model_name": sample.model_name},
+            "$ai_clusters": clusters,
+        }
+    )
+    return _event(sample, exploration, properties=properties.model_dump_json(by_alias=True))
+
+
+def skipped_event(sample: TraceSample, reason: str, exploration: str = "") -> EmittedEvent:
+    """The outcome of a run that has nothing to emit."""
+    return _event(sample, exploration, skipped=reason)
+
+
+def _event(
+    sample: TraceSample, exploration: str, properties: str = "", skipped: str = ""
+) -> EmittedEvent:
+    name = run_id(sample, exploration)
+    return EmittedEvent(
+        run_id=name,
+        uuid=str(uuid.uuid5(_NAMESPACE, name)),
+        team_id=sample.team_id,
+        timestamp=sample.window_end.astimezone(datetime.timezone.utc),
+        properties=properties,
+        skipped=skipped,
+    )
+
+
+def _short_floats(values: NDArray[np.float32]) -> list[float]:
+    """Python floats that print as the shortest decimal that is the same float32: half the bytes of
+    their double-precision expansion."""
+    return [float(str(value)) for value in values]
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise ValueError(rule)

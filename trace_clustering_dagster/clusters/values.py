@@ -1,0 +1,393 @@
+"""The values that pass between the stages. They are frozen and check themselves when made, so a
+stage that reads a stored value can rely on it.
+
+A stage can run again by itself, from stored values. So that it never mixes values of different
+samples or fits, a value holds the digest of the sample, or of the model, that it was made from.
+"""
+
+import dataclasses
+import datetime
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from trace_clustering_dagster.clusters.kmeans.k_sweep import KSweep
+
+
+@dataclass(frozen=True)
+class TraceSample:
+    """Which traces of a team's window are clustered (the value of ``trace_ids``).
+
+    Attributes:
+        team_id: The team.
+        window_start, window_end: UTC, half-open ``[start, end)``.
+        trace_ids: The sampled ids, sorted.
+        total: Distinct eligible traces in the window, before sampling.
+        model_name, dimension: The embedding model and its vector length; "" and 0 if no trace
+            is eligible.
+        hash_cutoff: The sample is every eligible trace whose seeded hash is at most this.
+        left_out: Traces of the window that are not eligible, counted by reason.
+        parameters: The parameters that chose the sample.
+    """
+
+    team_id: int
+    window_start: datetime.datetime
+    window_end: datetime.datetime
+    trace_ids: tuple[str, ...]
+    total: int
+    model_name: str
+    dimension: int
+    hash_cutoff: int
+    left_out: Mapping[str, int]
+    parameters: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        _require(self.window_start < self.window_end, "the window is empty")
+        _require(
+            all(a < b for a, b in zip(self.trace_ids, self.trace_ids[1:], strict=False)),
+            "trace ids are sorted and distinct",
+        )
+        _require(self.total >= len(self.trace_ids), "the sample is no larger than the total")
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hex digest of everything in the sample."""
+        rest = as_dict(self) | {
+            "window_start": utc(self.window_start),
+            "window_end": utc(self.window_end),
+        }
+        return _digest(json.dumps(rest, sort_keys=True).encode())
+
+
+@dataclass(frozen=True, eq=False)
+class TraceEmbeddings:
+    """The vectors of the sampled traces that have a valid one (the value of ``embeddings``).
+
+    Attributes:
+        trace_ids: Sorted; row i of ``matrix`` belongs to trace i.
+        matrix: float32 (n, d), finite, no row of zeros.
+        left_out: Sampled traces without a valid vector, counted by reason.
+        sample_digest: Of the sample that it was fetched for.
+    """
+
+    trace_ids: tuple[str, ...]
+    matrix: NDArray[np.float32]
+    left_out: Mapping[str, int]
+    sample_digest: str
+
+    def __post_init__(self) -> None:
+        _require(self.matrix.dtype == np.float32, "the matrix is float32")
+        _require(self.matrix.ndim == 2, "the matrix has two dimensions")
+        _require(len(self.trace_ids) == len(self.matrix), "one trace id a row")
+
+    def __len__(self) -> int:
+        return len(self.trace_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class KSweepScores:
+    """The fit and the scores of every k (the value of ``k_sweep_scores``).
+
+    Attributes:
+        trace_ids: The traces that were clustered; row i of every fit is trace i.
+        sweep: Scores by k; without scores when clustering is skipped.
+        parameters: The parameters of the sweep. Where scikit-learn had to take over from the fast
+            engine, `fallback` is why.
+        sample_digest: Of the sample that was clustered.
+        skipped: Why clustering is skipped; "" if it is not.
+    """
+
+    trace_ids: tuple[str, ...]
+    sweep: "KSweep"
+    parameters: Mapping[str, Any]
+    sample_digest: str
+    skipped: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """The winning fit (the value of ``fitted_model``); with no centroid when clustering is skipped.
+
+    Attributes:
+        trace_ids: Sorted; ``labels[i]`` is the cluster of trace i.
+        labels: int32 (n,), values 0..k-1, every cluster has a member.
+        centroids: float32 (k, d).
+        silhouette_samples: float32 (n,), the silhouette of each trace; NaN for those that were not
+            sampled for it, and for one cluster.
+        silhouette: Mean silhouette, None for one cluster.
+        silhouette_se: Standard error of the silhouette; 0.0 if it is exact.
+        inertia: Sum of squared Euclidean distances to the own centroid.
+        parameters: Those of the sample and of the sweep.
+        sample_digest: Of the sample that was clustered.
+        skipped: Why clustering is skipped; "" if it is not.
+    """
+
+    trace_ids: tuple[str, ...]
+    labels: NDArray[np.int32]
+    centroids: NDArray[np.float32]
+    silhouette_samples: NDArray[np.float32]
+    silhouette: float | None
+    silhouette_se: float
+    inertia: float
+    parameters: Mapping[str, Any]
+    sample_digest: str
+    skipped: str = ""
+
+    @classmethod
+    def best_of(cls, sample: TraceSample, scores: KSweepScores) -> "FittedModel":
+        """The fit of the best k; a model without clusters if clustering is skipped."""
+        parameters = {**sample.parameters, **scores.parameters}
+        if scores.skipped:
+            nothing = np.empty((0, sample.dimension), dtype=np.float32)
+            return cls(
+                trace_ids=(),
+                labels=np.empty(0, np.int32),
+                centroids=nothing,
+                silhouette_samples=np.empty(0, np.float32),
+                silhouette=None,
+                silhouette_se=0.0,
+                inertia=0.0,
+                parameters=parameters,
+                sample_digest=scores.sample_digest,
+                skipped=scores.skipped,
+            )
+        best = scores.sweep.scores[scores.sweep.best_k]
+        return cls(
+            trace_ids=scores.trace_ids,
+            labels=best.labels,
+            centroids=best.centroids,
+            silhouette_samples=best.silhouette_samples,
+            silhouette=best.silhouette,
+            silhouette_se=best.silhouette_se,
+            inertia=best.inertia,
+            parameters=parameters,
+            sample_digest=scores.sample_digest,
+        )
+
+    def __post_init__(self) -> None:
+        k = len(self.centroids)
+        _require(len(self.labels) == len(self.trace_ids), "one label a trace")
+        _require(len(self.silhouette_samples) == len(self.trace_ids), "one silhouette a trace")
+        _require(
+            bool(np.array_equal(np.unique(self.labels), np.arange(k))),
+            "every cluster has a member, and every label a centroid",
+        )
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hex digest of the sample, the labels and the centroids."""
+        return _digest(self.sample_digest.encode(), self.labels.tobytes(), self.centroids.tobytes())
+
+    @property
+    def k(self) -> int:
+        """Number of clusters; 0 if clustering was skipped."""
+        return len(self.centroids)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """int64 (k,): traces in each cluster."""
+        return np.bincount(self.labels, minlength=self.k).astype(np.int64)
+
+    @property
+    def cluster_silhouettes(self) -> NDArray[np.float64]:
+        """float64 (k,): mean silhouette of each cluster's traces; NaN where none was sampled."""
+        sampled = ~np.isnan(self.silhouette_samples)
+        labels, values = self.labels[sampled], self.silhouette_samples[sampled]
+        sums = np.bincount(labels, values, minlength=self.k)
+        counts = np.bincount(labels, minlength=self.k)
+        means = np.full(self.k, np.nan)
+        np.divide(sums, counts, out=means, where=counts > 0)
+        return means
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceMatrix:
+    """How far each trace is from each centroid (the value of ``distance_matrix``).
+
+    Attributes:
+        distances: float32 (n, k), Euclidean; rows and columns as in the model.
+        model_digest: Of the model.
+    """
+
+    distances: NDArray[np.float32]
+    model_digest: str
+
+
+@dataclass(frozen=True)
+class Representative:
+    """A trace that stands for its cluster; ``rank`` 0 is nearest to the centroid."""
+
+    cluster_id: int
+    rank: int
+    trace_id: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Representatives:
+    """The representatives of all clusters, by cluster and rank (the value of ``representatives``).
+
+    ``model_digest`` is that of the model whose clusters they are.
+    """
+
+    traces: tuple[Representative, ...]
+    model_digest: str
+
+    def by_cluster(self) -> dict[int, list[Representative]]:
+        """The representatives of each cluster, nearest first."""
+        clusters: dict[int, list[Representative]] = {}
+        for trace in self.traces:
+            clusters.setdefault(trace.cluster_id, []).append(trace)
+        return clusters
+
+
+@dataclass(frozen=True)
+class TraceSummary:
+    """What the summary of a trace says; fields that it lacks are empty."""
+
+    trace_id: str
+    title: str = ""
+    flow_diagram: str = ""
+    bullets: tuple[str, ...] = ()
+    interesting_notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClusterLabel:
+    """A cluster's title and description, and where they came from.
+
+    Attributes:
+        source: "model" if a language model wrote it, "offline" if it was made from the traces' own
+            words, "fallback" if it only numbers the cluster.
+        reason: Why it is no model's label; "" for one.
+    """
+
+    cluster_id: int
+    title: str
+    description: str
+    source: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ClusterLabels:
+    """The labels of all clusters, ordered by cluster id (the value of ``labels``).
+
+    Attributes:
+        model: The language model that was to label them, "" if none was.
+        requests: HTTP requests to its server in this run.
+        cached_answers: Answers that were kept from earlier runs.
+        prompt_tokens, completion_tokens: Of this run, as the model's server counted them.
+        withheld_traces: Traces near the centres that no label is made from, because they instruct
+            their reader.
+        commanded: Clusters for which the model once answered with what a trace demands.
+        note: What else went wrong when the model was asked, "" if nothing did.
+        model_digest: Of the fitted model whose clusters they are.
+    """
+
+    clusters: tuple[ClusterLabel, ...] = ()
+    model: str = ""
+    requests: int = 0
+    cached_answers: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    withheld_traces: int = 0
+    commanded: tuple[int, ...] = ()
+    note: str = ""
+    model_digest: str = ""
+
+    def in_words(self) -> str:
+        """How many labels came from where, and why, in one line. Of reasons that differ in their
+        numbers alone, such as other clusters' ids, one is given."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for label in self.clusters:
+            kind = (label.source, re.sub(r"\d+", "", label.reason))
+            groups.setdefault(kind, []).append(label.reason)
+        told = []
+        for (source, _), reasons in groups.items():
+            such_as = "such as: " if len(set(reasons)) > 1 else ""
+            why = f" ({such_as}{reasons[0]})" if reasons[0] else ""
+            told.append(f"{len(reasons)} {source}{why}")
+        return f"{len(self.clusters)} labels: {', '.join(told) or 'nothing to label'}"
+
+
+@dataclass(frozen=True)
+class EmittedEvent:
+    """The outcome of a run (the value of ``emitted_event``).
+
+    Attributes:
+        run_id: Such as ``team_7_2026-02-01T00:00:00Z``, or, of a run that explores,
+            ``team_7_2026-02-01T00:00:00Z_explore_0123456789ab``.
+        uuid: The event's uuid, derived from the run id: emitting again replaces.
+        team_id, timestamp: Of the event; the timestamp is the window's end.
+        properties: The event's properties as strict JSON; "" if nothing was emitted.
+        skipped: Why nothing was emitted; "" if an event was.
+    """
+
+    run_id: str
+    uuid: str
+    team_id: int
+    timestamp: datetime.datetime
+    properties: str
+    skipped: str = ""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.properties) != bool(self.skipped), "either an event or a reason")
+
+    @property
+    def distinct_id(self) -> str:
+        """Of the row; that of a run that explores is another, so that readers can tell."""
+        return distinct_id(self.team_id, self.run_id.partition("_explore_")[2])
+
+
+def distinct_id(team_id: int, exploration: str = "") -> str:
+    """The distinct id of a team's events, or of those that a run made which explores."""
+    own = f"trace_clustering_{team_id}"
+    return f"{own}_explore_{exploration}" if exploration else own
+
+
+def too_few_traces(sample: TraceSample, embeddings: TraceEmbeddings, min_traces: int) -> str:
+    """Why there are too few traces to cluster, in one sentence; "" if there are enough."""
+    if len(embeddings) >= min_traces:
+        return ""
+    return (
+        f"team {sample.team_id} has {len(embeddings)} traces with a valid embedding in "
+        f"[{utc(sample.window_start)}, {utc(sample.window_end)}), fewer than "
+        f"min_traces={min_traces}{in_words(sample.left_out)}{in_words(embeddings.left_out)}"
+    )
+
+
+def in_words(left_out: Mapping[str, int]) -> str:
+    """Such as ``; 3 left out: vector of zeros``, for each reason."""
+    return "".join(f"; {count} left out: {why}" for why, count in left_out.items())
+
+
+def utc(time: datetime.datetime) -> str:
+    """RFC 3339 in UTC with ``Z``; fractions of a second only if there are any."""
+    return time.astimezone(datetime.timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """A flat dataclass as a dict with its own values (no deep copy)."""
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise ValueError(f"invalid value between stages: {rule}")

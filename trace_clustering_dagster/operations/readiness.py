@@ -1,0 +1,319 @@
+"""Is a deployment ready to run? One finding for each thing that a run needs."""
+
+import contextlib
+import datetime
+import ipaddress
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import dagster as dg
+from pydantic import ValidationError
+
+from trace_clustering_dagster.base.files import (
+    STORAGE_VARIABLE,
+    is_local,
+    make_folder,
+    retention_from_environment,
+    storage_failure,
+    storage_from_environment,
+    write_whole,
+)
+from trace_clustering_dagster.clickhouse.client import (
+    EMBEDDINGS_MODEL_VARIABLE,
+    PASSWORD_VARIABLE,
+    URL_VARIABLE,
+    ClickHouse,
+    ClickHouseResource,
+)
+from trace_clustering_dagster.clickhouse.queries import (
+    EmbeddingsKind,
+    count_team_traces,
+    embeddings_columns,
+    embeddings_overview,
+    events_columns,
+    table_engine,
+)
+from trace_clustering_dagster.clickhouse.schema import (
+    EMBEDDINGS_COLUMNS,
+    EVENTS_COLUMNS,
+    is_accepted,
+)
+from trace_clustering_dagster.clusters.params import PARAMS_VARIABLE, ClusteringParams
+from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.titles.labels import NO_MODEL, is_model_configured
+
+# Kinds of rows that are named where none is eligible.
+_KINDS = 5
+# One word of a model that has to be loaded first.
+_ASKING_SECONDS = 30
+# What may differ when an event is emitted again.
+_CHANGING_COLUMNS = {"properties", "created_at", "_timestamp"}
+
+
+class Finding(NamedTuple):
+    """What was found of one thing, without secrets; if it is not ok, with what to do."""
+
+    status: Literal["ok", "warning", "failed"]
+    subject: str
+    text: str
+
+
+def findings(*, ask: bool = False) -> Iterator[Finding]:
+    """Look at all that the environment names, one thing after the other.
+
+    Writes no row to ClickHouse. Sends one request to the label model if ``ask``, else none.
+    """
+    params = None
+    try:
+        params = ClusteringParams.from_environment()
+        yield Finding("ok", "parameters", _changed(params))
+    except ValueError as error:
+        yield Finding("failed", "parameters", str(error))
+    yield from _clickhouse(params)
+    yield _storage()
+    if params:
+        yield _label_model(params, ask)
+    yield _settings()
+
+
+def _changed(params: ClusteringParams) -> str:
+    defaults = ClusteringParams()
+    changed = [
+        f"{name}={getattr(params, name)}"
+        for name in ClusteringParams.model_fields
+        if getattr(params, name) != getattr(defaults, name)
+    ]
+    return f"{', '.join(changed)} of {PARAMS_VARIABLE}" if changed else "the package's defaults"
+
+
+def _clickhouse(params: ClusteringParams | None) -> Iterator[Finding]:
+    try:
+        clickhouse = ClickHouseResource.from_environment()
+        connection = clickhouse.connect("trace-clustering check")
+    except ValidationError as error:
+        reasons = (e["msg"].removeprefix("Value error, ") for e in error.errors())
+        yield Finding("failed", "ClickHouse", "; ".join(reasons))
+        return
+    except dg.Failure as failure:
+        yield Finding("failed", "ClickHouse", failure.description or "")
+        return
+    yield _answers(clickhouse)
+
+    def look(subject: str, at: Callable[[], Finding]) -> Finding:
+        try:
+            return at()
+        except dg.Failure as failure:
+            return Finding("failed", subject, failure.description or "")
+
+    subject = f"table {clickhouse.embeddings_table}"
+    embeddings = look(subject, lambda: _embeddings(subject, clickhouse, connection))
+    yield embeddings
+    subject = f"table {clickhouse.events_table}"
+    events = look(subject, lambda: _columns(subject, events_columns(connection), EVENTS_COLUMNS))
+    yield events
+    if not clickhouse.is_embedded and events.status == "ok":
+        yield look("replacing events", lambda: _replacing(clickhouse, connection))
+    yield look("inserting events", lambda: _inserting(connection))
+    if params and embeddings.status != "failed":
+        yield look("traces", lambda: _traces(connection, params))
+
+
+def _answers(clickhouse: ClickHouseResource) -> Finding:
+    url = urlsplit(clickhouse.url)
+    if url.scheme == "http" and os.environ.get(PASSWORD_VARIABLE) and not _is_local(url.hostname):
+        text = f"{clickhouse.url} answers, and the password goes there as plain text over http"
+        remedy = f"use https:// in {URL_VARIABLE}"
+        return Finding("warning", "ClickHouse", f"{text} -> {remedy}")
+    return Finding("ok", "ClickHouse", f"{clickhouse.url} answers")
+
+
+def _is_local(host: str | None) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host or "").is_loopback
+    return host == "localhost"
+
+
+def _embeddings(subject: str, clickhouse: ClickHouseResource, connection: ClickHouse) -> Finding:
+    types = embeddings_columns(connection)
+    if connection.has_model_column:
+        finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
+        if finding.status == "ok" and clickhouse.embeddings_model:
+            text = f"{finding.text}; model_name is one, so {EMBEDDINGS_MODEL_VARIABLE} is not used"
+            return Finding("warning", subject, f"{text} -> unset it")
+        return finding
+    del types["model_name"]
+    finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
+    if finding.status == "failed":
+        return finding
+    if clickhouse.table_model:
+        text = f"{finding.text}; without model_name, all are of the model {clickhouse.table_model}"
+        return Finding("ok", subject, text)
+    text = f"{finding.text}; without model_name, and the table's name says none either"
+    return Finding("warning", subject, f"{text} -> name the model in {EMBEDDINGS_MODEL_VARIABLE}")
+
+
+def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) -> Finding:
+    wrong = [
+        f"{name} is {type_}, needed is {needed[name]}"
+        for name, type_ in types.items()
+        if not is_accepted(type_, needed[name])
+    ]
+    if wrong:
+        remedy = "see `trace-clustering schema`"
+        return Finding("failed", subject, f"{'; '.join(wrong)} -> {remedy}")
+    return Finding("ok", subject, f"{len(types)} columns can be read and have the needed types")
+
+
+def _replacing(clickhouse: ClickHouseResource, connection: ClickHouse) -> Finding:
+    subject = "replacing events"
+    table, by_chance = clickhouse.events_table, False
+    engine = table_engine(connection, clickhouse.database, table)
+    if engine and (local := engine.local_table):
+        table, by_chance = local.name, bool(re.search(r"\brand\w*\(", engine.definition))
+        engine = table_engine(connection, local.database, table)
+    if by_chance:
+        problem = "the shard of a row is random: a day that runs again is there twice"
+    elif engine is None:
+        text = f"the engine of {table} cannot be seen -> is it a ReplacingMergeTree?"
+        return Finding("warning", subject, text)
+    elif not engine.name.endswith("ReplacingMergeTree"):
+        problem = f"{table} is a {engine.name}: a day that runs again is there twice"
+    elif "uuid" not in (columns := set(re.findall(r"\w+", engine.sorting_key))):
+        problem = f"{table} is sorted by {engine.sorting_key}, without uuid: other events are lost"
+    elif changing := columns & _CHANGING_COLUMNS:
+        problem = f"{table} is sorted by {', '.join(sorted(changing))}: no row is ever replaced"
+    else:
+        return Finding("ok", subject, f"{table} is a {engine.name}, sorted by what stays the same")
+    remedy = "use the engine and order that `trace-clustering schema` prints"
+    return Finding("warning", subject, f"{problem} -> {remedy}")
+
+
+def _inserting(connection: ClickHouse) -> Finding:
+    connection.rehearse_insert()
+    return Finding("ok", "inserting events", "permitted; no row was written")
+
+
+def _traces(connection: ClickHouse, params: ClusteringParams) -> Finding:
+    day = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
+    counts = count_team_traces(connection, [day], params)[day].values()
+    eligible = [count for count in counts if count >= params.min_traces]
+    window = f"in the {params.lookback_days} days up to {day}"
+    text = (
+        f"{window}, {len(eligible)} of {len(counts)} teams have {params.min_traces} or more "
+        f"eligible traces, {sum(eligible)} in all"
+    )
+    if eligible:
+        return Finding("ok", "traces", text)
+    kinds = embeddings_overview(connection, _KINDS + 1)
+    if not kinds:
+        return Finding("warning", "traces", f"{text} -> write embeddings: the table has no row")
+    wanted = (
+        f"product={params.product}, document_type={' or '.join(params.document_types)}, "
+        f"rendering={' or '.join(params.renderings)}"
+    )
+    return Finding(
+        "warning",
+        "traces",
+        f"{text}; the table's newest row is of {kinds[0].newest_day}: {_in_words(kinds)} -> write "
+        f"embeddings of these days, run an earlier one, or name what there is in {PARAMS_VARIABLE} "
+        f"(now {wanted})",
+    )
+
+
+def _in_words(kinds: list[EmbeddingsKind]) -> str:
+    told = [
+        f"{kind.rows:,} rows up to {kind.newest_day} with product={kind.product[:100]}, "
+        f"document_type={kind.document_type[:100]}, rendering={kind.rendering[:100]}, "
+        f"model_name={kind.model_name[:100]}"
+        for kind in kinds[:_KINDS]
+    ]
+    return "; ".join(told) + ("; and others" if len(kinds) > _KINDS else "")
+
+
+def _storage() -> Finding:
+    from upath import UPath
+
+    try:
+        storage = storage_from_environment()
+    except ValueError as error:
+        return Finding("failed", "storage", str(error))
+    path = UPath(storage).absolute() / f"check-{uuid.uuid4().hex}"
+    new = [f for f in path.parents if is_local(path) and not f.exists()]  # the innermost first
+    try:
+        make_folder(path.parent)
+        write_whole(path, b"can be removed")
+        try:
+            path.read_bytes()
+        finally:
+            # a look first, as unlink takes, may be refused as well
+            path.fs.rm_file(path.path)
+    except Exception as error:  # of the object store's library, as it likes
+        failure = storage_failure(storage, path, error)
+        return Finding("failed", "storage", failure.description or "")
+    finally:
+        with contextlib.suppress(OSError):  # there is something in it by now
+            for folder in new:
+                folder.rmdir()
+    text = f"{storage} can be written to and read from"
+    is_relative = "://" not in storage and not os.path.isabs(storage)
+    if is_relative and not _is_embedded():
+        problem = f"{text}, but is another folder for each folder that a process starts in"
+        remedy = f"name it from / on, or an object store, in {STORAGE_VARIABLE}"
+        return Finding("warning", "storage", f"{problem} -> {remedy}")
+    return Finding("ok", "storage", text)
+
+
+def _is_embedded() -> bool:
+    with contextlib.suppress(ValidationError):
+        return ClickHouseResource.from_environment().is_embedded
+    return False
+
+
+def _label_model(params: ClusteringParams, ask: bool) -> Finding:
+    from trace_clustering_dagster.titles.model import ask_briefly, server_url
+
+    if not is_model_configured():
+        text = f"{NO_MODEL}; without, labels are the traces' own words"
+        return Finding("ok", "label model", text)
+    try:
+        url = urlsplit(server_url())
+        host = url.hostname if url.scheme in ("http", "https") else None
+    except ValueError:
+        host = None
+    if not host:
+        # a mistyped URL may hold a password: do not repeat it
+        text = "OPENAI_BASE_URL is no URL -> use http://host:port/v1 or https://host/v1"
+        return Finding("failed", "label model", text)
+    model = params.label_model
+    if not ask:
+        text = f"{model} at {host}; no request was sent (--ask sends one)"
+        return Finding("ok", "label model", text)
+    problem = ask_briefly(model, _ASKING_SECONDS)
+    text = f"{model} at {host}: {problem}" if problem else f"{model} at {host} answers"
+    return Finding("failed" if problem else "ok", "label model", text)
+
+
+def _settings() -> Finding:
+    try:
+        # wrong ones are told as soon as the code is imported
+        from trace_clustering_dagster.base.partitions import START_DATE_VARIABLE, start_date
+        from trace_clustering_dagster.operations.coordinator import cron_schedule
+
+        for read in (
+            start_date,
+            retention_from_environment,
+            cron_schedule,
+            AutomationSettings.from_environment,
+        ):
+            read()
+    except ValueError as error:
+        return Finding("failed", "settings", str(error))
+    start, today = start_date(), datetime.datetime.now(datetime.timezone.utc).date()
+    if datetime.date.fromisoformat(start) >= today:
+        problem = f"{START_DATE_VARIABLE}={start} has not ended yet: there is no day to run"
+        return Finding("warning", "settings", f"{problem} -> name an earlier day")
+    return Finding("ok", "settings", "dates, retention and automation can be read")

@@ -1,0 +1,189 @@
+"""Retention: files are removed some days after they were of use.
+
+A thousand teams write some 25 GB of vectors and distances a day, which can be made again, and
+reports and labels hold text of traces, which is not to be kept for ever. What is small and holds
+none (sample, model, representatives, receipt) and the event stay.
+"""
+
+import contextlib
+import datetime
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+
+from trace_clustering_dagster.base.files import (
+    RETENTION_VARIABLE,
+    TEXT_RETENTION_VARIABLE,
+    is_expired,
+    is_local,
+)
+from trace_clustering_dagster.operations.stored_files import (
+    FOLDERS,
+    AnswersFolder,
+    StageFolder,
+    StoredFile,
+    StoredFiles,
+    children,
+    remove,
+    size_of,
+)
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+# A writer that was killed left it behind: no run lasts as long.
+TEMPORARY_LIFETIME = datetime.timedelta(days=1)
+
+
+@dataclass
+class Removed:
+    """What was removed of one folder, and what could not be."""
+
+    files: int = 0
+    size: int = 0
+    temporary_files: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+@dg.op(required_resource_keys={"stored_files"})
+def remove_old_files(context: dg.OpExecutionContext) -> None:
+    """Remove expired files, and what killed writers left."""
+    stored: StoredFiles = context.resources.stored_files
+    backfill = is_backfilling(context.instance)
+    if backfill:
+        context.log.info("a backfill is going on: its partitions may be any, all values stay")
+    running = _running_partitions(context.instance)
+    elsewhere = Removed()
+    explorations = stored.explorations(elsewhere.failures)
+    removed = {}
+    for name, folder in FOLDERS.items():
+        removed[name] = remove_expired(
+            [root / name for root in [stored.root, *(explorations if folder.is_explored else [])]],
+            folder,
+            stored.retention.get(folder.retention_variable, 0),
+            lambda partition: backfill or partition in running,
+        )
+        context.log.info(
+            f"{name}: {removed[name].files} files of {removed[name].size} bytes and "
+            f"{removed[name].temporary_files} temporary files removed"
+        )
+    if not backfill and not running:
+        for exploration in explorations:
+            _remove_empty_folders(exploration, elsewhere.failures)
+    metadata = _metadata(removed)
+    if failures := [failure for r in (elsewhere, *removed.values()) for failure in r.failures]:
+        context.log.warning("\n".join(failures))
+        raise dg.Failure(
+            description=f"{len(failures)} old files could not be removed (the log has them all), "
+            f"such as {failures[0]}; the others are gone. May the user of the runs remove files "
+            "there? The next run tries again",
+            metadata=metadata,
+            allow_retries=False,
+        )
+    context.add_output_metadata(metadata)
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Removes files some days after their day and their last modification: those of "
+    f"embeddings, k_sweep_scores and distance_matrix after {RETENTION_VARIABLE}, those of labels, "
+    f"report and the kept answers of the label model after {TEXT_RETENTION_VARIABLE}.",
+)
+def retention() -> None:
+    remove_old_files()
+
+
+def is_backfilling(instance: dg.DagsterInstance) -> bool:
+    """Whether a backfill has not ended, of whatever partitions."""
+    return any(b.status not in BULK_ACTION_TERMINAL_STATUSES for b in instance.get_backfills())
+
+
+def _running_partitions(instance: dg.DagsterInstance) -> set[str]:
+    runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    return {run.tags[PARTITION_NAME_TAG] for run in runs if PARTITION_NAME_TAG in run.tags}
+
+
+def remove_expired(
+    places: "list[UPath]",
+    folder: StageFolder | AnswersFolder,
+    days: int,
+    is_in_use: Callable[[str], bool],
+) -> Removed:
+    """Remove a folder's expired files, and temporary files of killed writers.
+
+    A file goes once its day *and* its last modification lie more than ``days`` back, and its
+    partition is not in use: a run of an old day keeps its files. An answer has no day.
+
+    Args:
+        places: The folder, in the storage and in each exploration.
+        folder: What its files are.
+        days: For how long they are kept; 0 for ever.
+        is_in_use: Of a partition key.
+    """
+    removed = Removed()
+    now = datetime.datetime.now(datetime.timezone.utc)
+
+    def is_old(day: datetime.date | None) -> bool:
+        return is_expired(day, days) if day else days > 0
+
+    def lifetime(file: StoredFile) -> datetime.timedelta | None:
+        if file.is_temporary:
+            return TEMPORARY_LIFETIME
+        if is_old(file.day) and not (file.day and is_in_use(f"{file.day}|{file.team_id}")):
+            return datetime.timedelta(days=days)
+        return None
+
+    for place in places:
+        # an object store has no temporary files: there is no need to list what cannot expire
+        if not (days or is_local(place)):
+            continue
+        is_listed = (lambda day: True) if is_local(place) else is_old
+        # all before the first is removed: that makes an object store's listing void, and each file
+        # that is looked at after it costs a request
+        due = [
+            (file, now - age)
+            for file in folder.files(place, removed.failures, is_listed)
+            if (age := lifetime(file)) and size_of(file.path, now - age) is not None
+        ]
+        for file, time in due:
+            try:
+                size = remove(file.path, time)
+            except Exception as error:  # of the object store's library, as it likes
+                removed.failures.append(f"{file.path}: {error}")
+                continue
+            if size is not None:
+                removed.size += size
+                removed.files += not file.is_temporary
+                removed.temporary_files += file.is_temporary
+    return removed
+
+
+def _remove_empty_folders(exploration: "UPath", failures: list[str]) -> None:
+    """Of a disk: an object store has no folders."""
+    if not is_local(exploration):
+        return
+    for name in FOLDERS:
+        for folder in [*children(exploration / name, failures), exploration / name]:
+            with contextlib.suppress(OSError):  # it is not empty, or not there
+                os.rmdir(folder.path)
+    with contextlib.suppress(OSError):
+        os.rmdir(exploration.path)
+
+
+def _metadata(removed: dict[str, Removed]) -> dict[str, Any]:
+    rows: list[Mapping[str, Any]] = [
+        {"asset": asset, "files": r.files, "temporary_files": r.temporary_files, "bytes": r.size}
+        for asset, r in removed.items()
+    ]
+    return {
+        "files": sum(r.files for r in removed.values()),
+        "bytes": sum(r.size for r in removed.values()),
+        "not_removed": sum(len(r.failures) for r in removed.values()),
+        "removed": dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows]),
+    }

@@ -1,0 +1,191 @@
+"""What the instance knows of team-days: their runs, their outcomes, and the ticks that are at work.
+
+The one place that says which runs count, and which team-days have an outcome.
+"""
+
+import datetime
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from trace_clustering_dagster.base.exploration import EXPLORES_TAG, has_explored, will_explore
+from trace_clustering_dagster.base.partitions import DAY_TAG, TEAM_TAG, TEAMS, day_and_team, teams
+from trace_clustering_dagster.clusters.assets import emitted_event
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.operations.decisions import PastRun, TeamDay
+
+ATTEMPT_TAG = "trace_clustering/attempt"
+
+# Dagster gives up on an evaluation after 60 s; as much again to register teams and write it down.
+DECIDING = datetime.timedelta(minutes=2)
+# Time to launch what one tick requested.
+LAUNCHING = datetime.timedelta(minutes=10)
+
+
+def past_runs(
+    instance: dg.DagsterInstance,
+    days: Iterable[datetime.date],
+    deployment: ClusteringParams,
+    team_id: int | None = None,
+) -> list[PastRun]:
+    """The runs of the days, whoever launched them, the first created first; of one team, if it is
+    given. Runs that explore are none of them.
+
+    A run that was created, but never queued, does not count for longer than a launch takes: its
+    daemon was killed in between. Dagster queues that very run when it is requested again.
+    """
+    abandoned = datetime.datetime.now(datetime.timezone.utc) - LAUNCHING
+    tags: dict[str, str | Sequence[str]] = {DAY_TAG: [str(day) for day in days]}
+    if team_id is not None:
+        tags[TEAM_TAG] = str(team_id)
+    statuses = {
+        dg.DagsterRunStatus.SUCCESS: "succeeded",
+        dg.DagsterRunStatus.FAILURE: "failed",
+        dg.DagsterRunStatus.CANCELED: "canceled",
+    }
+    return [
+        PastRun(
+            run_id=record.dagster_run.run_id,
+            team_day=team_day_of(record.dagster_run),
+            status=statuses.get(record.dagster_run.status, "active"),
+            attempt=attempt_of(record.dagster_run),
+            # a run that was imported may lack an end
+            ended=datetime.datetime.fromtimestamp(record.end_time, datetime.timezone.utc)
+            if record.end_time
+            else record.update_timestamp,
+        )
+        for record in instance.get_run_records(dg.RunsFilter(tags=tags), ascending=True)
+        if teams.has_partition_key(record.dagster_run.tags.get(TEAM_TAG, ""))
+        and (
+            record.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED
+            or record.create_timestamp > abandoned
+        )
+        and not has_explored(record.dagster_run)
+        and not (record.start_time is None and will_explore(record.dagster_run, deployment))
+    ]
+
+
+def with_outcome(instance: dg.DagsterInstance, team_days: Iterable[TeamDay]) -> set[TeamDay]:
+    """Those of the team-days that have an outcome, made by whatever run that does not explore: an
+    event, or a skip with its reason."""
+    by_key = {team_day.partition_key: team_day for team_day in team_days}
+    if not by_key:
+        return set()
+    # of these partitions alone: the asset's whole history grows for ever
+    found = instance.get_latest_storage_id_by_partition(
+        emitted_event.key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(by_key)
+    )
+    explorers = _explorers(instance, {by_key[key] for key in found})
+    return {
+        by_key[key]
+        for key in found
+        if by_key[key] not in explorers or _has_other(instance, key, explorers[by_key[key]])
+    }
+
+
+def _explorers(
+    instance: dg.DagsterInstance, team_days: Iterable[TeamDay]
+) -> dict[TeamDay, set[str]]:
+    """The ids of the runs that explored, by team-day; those without any are missing."""
+    wanted = set(team_days)
+    digits = [
+        value for _, values in instance.get_run_tags([EXPLORES_TAG]) for value in values if value
+    ]
+    if not wanted or not digits:
+        return {}
+    days = sorted({str(team_day.day) for team_day in wanted})
+    explorers: dict[TeamDay, set[str]] = {}
+    for run in instance.get_runs(dg.RunsFilter(tags={EXPLORES_TAG: digits, DAY_TAG: days})):
+        if (team_day := team_day_of(run)) in wanted:
+            explorers.setdefault(team_day, set()).add(run.run_id)
+    return explorers
+
+
+def _has_other(instance: dg.DagsterInstance, partition_key: str, run_ids: set[str]) -> bool:
+    """Whether a run that is none of these made an outcome, too."""
+    found = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=emitted_event.key, asset_partitions=[partition_key]),
+        # each of them makes one at most
+        limit=len(run_ids) + 1,
+    )
+    return any(record.run_id not in run_ids for record in found.records)
+
+
+def registered_teams(instance: dg.DagsterInstance) -> tuple[set[int], list[str]]:
+    """The registered teams, and registered keys that are no teams: the UI accepts any text."""
+    keys = instance.get_dynamic_partitions(TEAMS)
+    odd = sorted(key for key in keys if not teams.has_partition_key(key))
+    return {int(key) for key in keys if key not in odd}, odd
+
+
+def team_day_of(run: dg.DagsterRun) -> TeamDay:
+    """The team-day of a run that has the tags of one."""
+    return TeamDay(datetime.date.fromisoformat(run.tags[DAY_TAG]), int(run.tags[TEAM_TAG]))
+
+
+def attempt_of(run: dg.DagsterRun) -> int:
+    """Which attempt of the coordinator a run is; 0 for the runs of others, whatever their tags."""
+    tag = run.tags.get(ATTEMPT_TAG, "")
+    return int(tag) if re.fullmatch("[1-9][0-9]?", tag) else 0
+
+
+def was_canceled(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a failed run had been terminated by force: it ends as a failure all the same."""
+    return bool(
+        instance.get_records_for_run(
+            run_id, of_type=dg.DagsterEventType.RUN_CANCELED, limit=1
+        ).records
+    )
+
+
+def is_on(instance: dg.DagsterInstance, sensor: str) -> bool:
+    """Whether a sensor that runs by default has not been stopped."""
+    states = [state for state in instance.all_instigator_state() if state.name == sensor]
+    return all(state.status.value != "STOPPED" for state in states)
+
+
+def recent_ticks(instance: dg.DagsterInstance, name: str) -> list[Any]:
+    """The ticks of a sensor or a schedule that may still launch runs, the newest first."""
+    after = datetime.datetime.now(datetime.timezone.utc) - LAUNCHING
+    return [
+        tick
+        for state in instance.all_instigator_state()
+        if state.name == name
+        for tick in instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, after=after.timestamp()
+        )
+    ]
+
+
+def deciding(ticks: Iterable[Any]) -> list[Any]:
+    """Those of a sensor's ticks that may come to requests that are not written down yet.
+
+    Dagster writes a tick down before it evaluates it, and its requests before it launches them. So
+    of two evaluations at once, at least one sees the other. But a second daemon takes a tick
+    without requests for one that was cut off: it marks it as skipped, without a reason, while the
+    first one goes on with it. Only time tells the two apart.
+    """
+    since = (datetime.datetime.now(datetime.timezone.utc) - DECIDING).timestamp()
+    return [
+        tick
+        for tick in ticks
+        if tick.timestamp > since
+        and not tick.run_requests
+        and (
+            tick.status.value == "STARTED"
+            or (tick.status.value == "SKIPPED" and not tick.skip_reason)
+        )
+    ]
+
+
+def being_launched(ticks: Iterable[Any], known_run_ids: set[str]) -> list[PastRun]:
+    """Runs that a tick has requested and that are not there yet. Dagster goes on with the launches
+    of a tick that was cut off, even while another daemon is still at it."""
+    return [
+        PastRun(run_id, TeamDay(*day_and_team(request.partition_key)), "active")
+        for tick in ticks
+        for run_id, request in tick.unsubmitted_run_ids_with_requests
+        if run_id not in known_run_ids
+    ]

@@ -1,0 +1,71 @@
+"""Answers of the language model, kept so that the same request is not paid twice."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trace_clustering_dagster.base.files import make_folder, write_whole
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+FOLDER = "label_answers"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeptAnswers:
+    """The kept answers of all teams, under ``<storage>/label_answers``."""
+
+    storage: str
+
+    def of_team(self, team_id: int) -> "AnswerCache":
+        """The answers of one team."""
+        return AnswerCache(self.storage, team_id)
+
+
+@dataclass(frozen=True)
+class AnswerCache:
+    """Answers to a team's requests by their content, as text files in
+    ``<storage>/label_answers/<team>``.
+
+    Version 0.1 kept those of all teams in ``label_answers`` itself. They are read, never written.
+    """
+
+    storage: str
+    team_id: int
+
+    def get(self, request: Mapping[str, Any]) -> str | None:
+        """The answer to an equal request, or None; one that cannot be read counts as none."""
+        path = self._path(request)
+        answer = _read(path)
+        return _read(path.parent.parent / path.name) if answer is None else answer
+
+    def put(self, request: Mapping[str, Any], answer: str) -> None:
+        """Keep the answer. If that fails the answer is paid for again one day, but not lost now."""
+        try:
+            path = self._path(request)
+            make_folder(path.parent)
+            write_whole(path, answer.encode("utf-8", "replace"))
+        except Exception as error:
+            _log.warning("answer not kept in %s (%s)", self.storage, type(error).__name__)
+
+    def _path(self, request: Mapping[str, Any]) -> "UPath":
+        from upath import UPath
+
+        content = json.dumps(request, sort_keys=True).encode()
+        name = f"{hashlib.sha256(content).hexdigest()}.txt"
+        return UPath(self.storage).absolute() / FOLDER / str(self.team_id) / name
+
+
+def _read(path: "UPath") -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # object stores have errors of their own
+        _log.warning("kept answer not read (%s): asking again", type(error).__name__)
+        return None

@@ -1,0 +1,97 @@
+"""Which traces speak for a cluster: those that its label is made from, and those kept aside to see
+whether the label fits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trace_clustering_dagster.clusters.kmeans.representatives import nearest_members, nearest_others
+from trace_clustering_dagster.clusters.values import FittedModel, Representatives, TraceSummary
+
+# Near non-members shown beside each cluster; the next as many are kept aside.
+CONTRAST = 3
+MEMBERS = 20
+HELD_OUT = 10
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a cluster, from the summaries of some of its traces.
+
+    Attributes:
+        size: Traces in the cluster.
+        nearest: Its representatives, nearest to the centroid first.
+        contrast: The nearest traces that belong to other clusters.
+        members: Further members, some at every distance from the centroid.
+        held_out: Members that no label is made from: some at every distance, and those that other
+            clusters nearly have.
+
+    Traces without a summary are missing.
+    """
+
+    cluster_id: int
+    size: int
+    nearest: tuple[TraceSummary, ...] = ()
+    contrast: tuple[TraceSummary, ...] = ()
+    members: tuple[TraceSummary, ...] = ()
+    held_out: tuple[TraceSummary, ...] = ()
+
+
+def gather_evidence(
+    model: FittedModel,
+    distances: NDArray[np.float32],
+    representatives: Representatives,
+    fetch: Callable[[Sequence[str]], Mapping[str, TraceSummary]],
+) -> list[Evidence]:
+    """Choose the traces of every cluster and fetch their summaries, all at once.
+
+    Args:
+        model: The fit.
+        distances: (n, k), rows as in ``model``.
+        representatives: Of the clusters of ``model``.
+        fetch: Summaries by trace id; a trace without one is missing.
+
+    Returns:
+        One item a cluster, ordered by cluster id.
+    """
+    shown = {t.trace_id for t in representatives.traces}
+    others = [
+        [model.trace_ids[row] for row in rows]
+        for rows in nearest_others(distances, model.labels, 2 * CONTRAST)
+    ]
+    contrast = [[t for t in ids if t not in shown][:CONTRAST] for ids in others]
+    shown.update(t for ids in contrast for t in ids)
+    border = {t for ids in others for t in ids} - shown
+    held_out, members = [], []
+    for rows in nearest_members(distances, model.labels, len(model.labels)):
+        ids = [model.trace_ids[row] for row in rows]
+        unseen = [t for t in ids if t not in shown]
+        aside = {*_spread(unseen, HELD_OUT), *border.intersection(unseen)}
+        held_out.append([t for t in unseen if t in aside])
+        members.append(_spread([t for t in unseen if t not in aside], MEMBERS))
+
+    summaries = fetch(sorted(shown.union(*held_out, *members)))
+    nearest = representatives.by_cluster()
+
+    def known(trace_ids: Sequence[str]) -> tuple[TraceSummary, ...]:
+        return tuple(summaries[t] for t in trace_ids if t in summaries)
+
+    return [
+        Evidence(
+            cluster_id,
+            int(size),
+            known([t.trace_id for t in nearest[cluster_id]]),
+            known(contrast[cluster_id]),
+            known(members[cluster_id]),
+            known(held_out[cluster_id]),
+        )
+        for cluster_id, size in enumerate(model.sizes)
+    ]
+
+
+def _spread(trace_ids: Sequence[str], count: int) -> list[str]:
+    """At most ``count`` of them, evenly spaced."""
+    rows = np.linspace(0, len(trace_ids) - 1, min(count, len(trace_ids))).astype(int)
+    return [trace_ids[row] for row in rows]

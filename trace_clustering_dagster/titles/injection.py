@@ -1,0 +1,66 @@
+"""Traces whose text speaks to the model that reads it, and titles that obey them.
+
+No list of phrases is complete. This one catches plain attempts in English; those in other words are
+held back by the prompt, which quotes every text as data, and show in the round trip of the labels.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from trace_clustering_dagster.clusters.values import TraceSummary
+from trace_clustering_dagster.titles.text import normalized
+
+_COMMANDS = re.compile(
+    r"""(?imsx)
+    \b(?:ignor|disregard|forget|overrid|bypass)(?:e|t|ing|ting)?\b .{0,40}
+        \b(?:instruction|prompt|guideline|directive)s?\b
+  | \b(?:ignore|disregard|forget)\s+(?:\w+\s+){0,2}(?:previous|prior|above|earlier)\s+
+        (?:rule|command|message|direction)s\b
+  | \b(?:ignore|disregard|forget)\s+(?:everything|anything|all|the)\s+
+        (?:\w+\s+){0,3}(?:above|before|said\s+so\s+far)\b
+  | \b(?:do\s+not|don.t|stop|never)\s+follow(?:ing)?\b .{0,30} \b(?:instruction|prompt)s?\b
+  | \b(?:new|updated|real|actual)\s+(?:system\s+)?instructions?\s*:
+  | \b(?:you\s+are|act)\s+now\s+(?:an?|in|the|no\s+longer|dan)\b
+  | \bfrom\s+now\s+on,?\s+you\b
+  | </?\s*(?:system|system_prompt|instructions?)\s*>
+  | <\|\s*(?:im_start|im_end|system|endoftext) | \[/?INST\] | ^\#{2,}[ ]*instructions?\s*:
+  | ^[ \t]{0,9}system\s+(?:prompt|message|note|override)\s*:
+  | \b(?:title|label|name|call|rename)\s+(?:this|these|the|every|each|all)\s+
+        (?:\w+\s+)?clusters?\b
+  | \b(?:as|set)\s+(?:the|its|their|your)\s+(?:title|label|name)\s+(?:of|for|to)\b
+  | \b(?:title|label|name)s?\s+(?:of|for)\s+(?:this|these|every|each|all)\s+(?:cluster|group)s?\b
+  | \b(?:answer|reply|respond|output|say|print)\s+(?:only|just|exactly|nothing\s+but)?\s*
+        (?:with\s+)?the\s+(?:word|phrase|title|label)s?\b
+    """
+)
+
+
+def texts(summary: TraceSummary) -> Iterable[str]:
+    """All texts of a summary."""
+    yield from (summary.title, summary.flow_diagram, *summary.bullets, *summary.interesting_notes)
+
+
+def command_in(text: str) -> str:
+    """The text from where it begins to give orders to its reader; "" if it gives none."""
+    # letters of other widths and invisible ones between them would hide the words
+    plain = "".join(
+        c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf"
+    )
+    found = _COMMANDS.search(plain)
+    return plain[found.start() :] if found else ""
+
+
+def instructs_its_reader(summary: TraceSummary) -> bool:
+    """Whether some text of the summary gives orders to whoever reads it."""
+    return any(command_in(text) for text in texts(summary))
+
+
+def is_commanded(text: str, summaries: Iterable[TraceSummary]) -> bool:
+    """Whether ``text`` is an order itself, or stands word for word in an order of a summary."""
+    wanted = normalized(text)
+    return bool(command_in(text)) or any(
+        wanted and f" {wanted} " in f" {normalized(command_in(t))} "
+        for summary in summaries
+        for t in texts(summary)
+    )

@@ -1,0 +1,64 @@
+"""How good the labels are, without a second model to ask."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trace_clustering_dagster.clusters.values import ClusterLabel
+from trace_clustering_dagster.titles.evidence import Evidence
+from trace_clustering_dagster.titles.injection import texts
+from trace_clustering_dagster.titles.text import nearly_equal, similarities
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """Of ``traces`` that no label was made from, ``landed`` are most like their own cluster's
+    label, and ``landed_by_title`` are so by the titles alone."""
+
+    landed: int
+    landed_by_title: int
+    traces: int
+
+
+def round_trip(
+    labels: Sequence[ClusterLabel], evidence: Sequence[Evidence]
+) -> dict[int, RoundTrip]:
+    """Match each cluster's held-out traces to the labels by the similarity of their texts.
+
+    A trace that is like no label lands nowhere. Labels that only number a cluster are left out, and
+    a label alone is no choice: then there is nothing to match.
+
+    Returns:
+        By cluster id; chance alone would let one of k land.
+    """
+    columns = [label for label in labels if label.source != "fallback"]
+    if len(columns) < 2:
+        return {}
+    held_out = {c.cluster_id: [" ".join(texts(s)) for s in c.held_out] for c in evidence}
+    own = [column for column, label in enumerate(columns) for _ in held_out[label.cluster_id]]
+    traces = [text for label in columns for text in held_out[label.cluster_id]]
+    landed = _landed(own, similarities(traces, [f"{c.title} {c.description}" for c in columns]))
+    by_title = _landed(own, similarities(traces, [c.title for c in columns]))
+    return {
+        label.cluster_id: RoundTrip(landed[column], by_title[column], own.count(column))
+        for column, label in enumerate(columns)
+    }
+
+
+def _landed(own: Sequence[int], scores: Sequence[Sequence[float]]) -> Counter[int]:
+    """How many rows have their largest score, above 0, in the column that is their own."""
+    return Counter(
+        column
+        for column, row in zip(own, scores, strict=True)
+        if row[column] > 0 and row[column] == max(row)
+    )
+
+
+def similar_titles(labels: Sequence[ClusterLabel]) -> list[tuple[ClusterLabel, ClusterLabel]]:
+    """Pairs of labels whose titles are equal or nearly so."""
+    return [
+        (a, b)
+        for i, a in enumerate(labels)
+        for b in labels[i + 1 :]
+        if nearly_equal(a.title, b.title)
+    ]
