@@ -4,10 +4,14 @@ from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster.base.files import DEFAULT_STORAGE
-from trace_clustering_dagster.base.io_manager import LabelsIOManager
-from trace_clustering_dagster.clusters import assets
+from trace_clustering_dagster.base.asset import RETRIES
+from trace_clustering_dagster.base.files import Storage
+from trace_clustering_dagster.build import graph_of, team_assets
+from trace_clustering_dagster.clusters.storage import LabelsIOManager
 from trace_clustering_dagster.clusters.values import ClusterLabels
+from trace_clustering_dagster.settings import Settings
+
+GRAPH = graph_of(Settings())
 
 
 def constant(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
@@ -21,18 +25,14 @@ def constant(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
         name=spec.key.to_user_string(),
         ins={dep.asset_key.to_user_string(): dg.AssetIn() for dep in spec.deps},
         partitions_def=asset.partitions_def,
-        retry_policy=assets.RETRIES,
+        retry_policy=RETRIES,
         io_manager_key="constants",
         dagster_type=dg.Any,
     )(compute)
 
 
 defs = dg.Definitions(
-    assets=[
-        constant(asset)
-        for asset in dg.load_assets_from_modules([assets])
-        if isinstance(asset, dg.AssetsDefinition)
-    ],
-    resources={"constants": LabelsIOManager(DEFAULT_STORAGE)},
+    assets=[constant(asset.build(GRAPH)) for asset in team_assets()],
+    resources={"constants": LabelsIOManager(Storage(Settings().storage), GRAPH)},
     executor=dg.in_process_executor,
 )

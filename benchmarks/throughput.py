@@ -25,7 +25,6 @@ import yaml
 
 from benchmarks.report import machine, table, write_section
 from benchmarks.warehouse import DAY, write_warehouse
-from trace_clustering_dagster.base.partitions import TEAMS
 from trace_clustering_dagster_tests.support.postgres import DATABASE, USER, initdb, postgres
 
 LOCATION, JOB = "trace_clustering_dagster", "trace_clustering"
@@ -125,7 +124,7 @@ def make_instance(home: Path, storage: Any, clickhouse_url: str) -> Mapping[str,
 def queue_runs(home: Path, environment: Mapping[str, str], teams: int) -> None:
     team_ids = [str(team) for team in range(1, teams + 1)]
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        instance.add_dynamic_partitions(TEAMS, team_ids)
+        instance.add_dynamic_partitions("team", team_ids)
     subprocess.run(
         [
             *(COMMANDS / "dagster", "job", "backfill", "-m", LOCATION, "-j", JOB, "--noprompt"),

@@ -1,10 +1,21 @@
-"""What the environment says about automation. It is read at every tick: a change needs no reload.
+"""Every setting of a deployment: typed, bounded, documented. Imports nothing of the package.
 
-The field ``max_attempts`` is the variable ``TRACE_CLUSTERING_MAX_ATTEMPTS``, and so on.
+A deployment writes them as environment variables (``Settings.from_environment``) or as the
+attributes of a component in YAML. A secret is never a setting: a setting names the environment
+variable that holds it.
+
+Plain pydantic: the variables of version 0.1 follow no rule that pydantic-settings could derive from
+the fields, and one function reads them.
 """
 
+import contextlib
+import datetime
+import difflib
+import json
 import os
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -13,65 +24,461 @@ from pydantic import (
     Field,
     HttpUrl,
     PositiveInt,
+    TypeAdapter,
     ValidationError,
+    field_validator,
+    model_validator,
 )
 
-PREFIX = "TRACE_CLUSTERING_"
-SECRETS = ("alert_url",)
+_SettingsT = TypeVar("_SettingsT", bound="_Settings")
 
-Teams = Annotated[
-    frozenset[PositiveInt], BeforeValidator(lambda teams: teams.split(",") if teams else [])
-]
+# A name of a graph is a part of asset keys, job names and folders.
+_NAME = re.compile("[a-z][a-z0-9_]{0,30}")
+# longer names do not fit into a file system
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+_SERVER_URL = re.compile(
+    r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
+    rf"(/({_IDENTIFIER.pattern})?)?"
+)
+_FORMS = {"day": "2025-01-01", "cron": "0 1 * * *"}
+
+
+def _setting(default: Any, variable: str, description: str, **bounds: Any) -> Any:
+    """A field with the environment variable that sets it."""
+    return Field(
+        default=default,
+        description=description,
+        json_schema_extra={"variable": variable},
+        **bounds,
+    )
+
+
+def _split(teams: Any) -> Any:
+    return [team for team in teams.split(",") if team] if isinstance(teams, str) else teams
+
+
+Teams = Annotated[frozenset[PositiveInt], BeforeValidator(_split)]
 Minutes = Annotated[float, Field(ge=0, le=24 * 60)]
+Days = Annotated[int, Field(ge=0, le=999_999)]
 
 
-class AutomationSettings(BaseModel):
+class _Settings(BaseModel):
+    # a value that is wrong may hold a password: the errors do not repeat it
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ClickHouseSettings(_Settings):
+    """What is read: a ClickHouse server, or an embedded warehouse."""
+
+    url: str = _setting(
+        "chdb://.dagster/warehouse",
+        "TRACE_CLUSTERING_CLICKHOUSE_URL",
+        "https://user@host:8443/database, http://..., or chdb:///folder, an embedded warehouse of "
+        "Parquet files.",
+    )
+    password_variable: str = _setting(
+        "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD",
+        "",
+        "Name of the environment variable that holds the password of the URL's user. It is read "
+        "when a run connects.",
+    )
+    database: str = _setting(
+        "", "", "Database of the tables that are read. Unset: the one in the URL, or default."
+    )
+    embeddings_table: str = _setting(
+        "posthog_document_embeddings",
+        "TRACE_CLUSTERING_EMBEDDINGS_TABLE",
+        "Table of the embedded summaries.",
+    )
+    events_table: str = _setting(
+        "events", "TRACE_CLUSTERING_EVENTS_TABLE", "Table of the summaries, and of the clusters."
+    )
+    embeddings_model: str = _setting(
+        "",
+        "TRACE_CLUSTERING_EMBEDDINGS_MODEL",
+        "Embedding model of a table that has no column model_name. Unset: what the table's name "
+        "has after posthog_document_embeddings_.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        server = _SERVER_URL.fullmatch(url)
+        is_server = server and int(server["port"] or 1) in range(1, 65536)
+        if not (url.startswith("chdb://") or is_server):
+            # a mistyped URL may hold a password: do not repeat it
+            raise ValueError(
+                "not the URL of a ClickHouse: use https://user@host:8443/database, http://..., or "
+                "chdb:///path/to/warehouse. A password belongs in "
+                "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD, nothing else in the URL"
+            )
+        return url
+
+    @field_validator("embeddings_table", "events_table")
+    @classmethod
+    def _check_table(cls, name: str) -> str:
+        return _identifier(name, "a table name")
+
+    @field_validator("database")
+    @classmethod
+    def _check_database(cls, name: str) -> str:
+        return _identifier(name, "a database name") if name else name
+
+    @field_validator("password_variable")
+    @classmethod
+    def _check_variable(cls, name: str) -> str:
+        return _variable_name(name)
+
+
+class OutputSettings(_Settings):
+    """What is written: all tables that this deployment writes have these names."""
+
+    database: str = _setting(
+        "",
+        "TRACE_CLUSTERING_OUTPUT_DATABASE",
+        "Database of the tables that are written. Unset: that of the tables that are read.",
+    )
+    prefix: str = _setting(
+        "",
+        "TRACE_CLUSTERING_OUTPUT_PREFIX",
+        "What the names of the written tables begin with, such as support_.",
+    )
+
+    @field_validator("database", "prefix")
+    @classmethod
+    def _check(cls, name: str) -> str:
+        return _identifier(name, "a database name or a prefix") if name else name
+
+
+class AutomationSettings(_Settings):
     """Which team-days run without a person, when, and how often."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
-
-    automation: Literal["on", "off"] = "on"
-    teams: Teams = Field(default="", description="Only these; empty: all.", validate_default=True)
-    excluded_teams: Teams = Field(default="", validate_default=True)
+    enabled: bool = _setting(
+        True,
+        "TRACE_CLUSTERING_AUTOMATION",
+        "Whether coordinator, schedules, retention and freshness run: on or off.",
+    )
+    teams: Teams = _setting(
+        frozenset(),
+        "TRACE_CLUSTERING_TEAMS",
+        "Only these team ids, separated by commas. Empty: all.",
+    )
+    excluded_teams: Teams = _setting(
+        frozenset(), "TRACE_CLUSTERING_EXCLUDED_TEAMS", "Never these team ids."
+    )
     # a launch takes 0.2 s on SQLite: with more, a tick would hold up the other sensors
-    runs_per_tick: int = Field(default=20, ge=1, le=1000)
-    settle_minutes: Minutes = Field(
-        default=60, description="How long after midnight UTC a day's data may still arrive."
+    runs_per_tick: int = _setting(
+        20, "TRACE_CLUSTERING_RUNS_PER_TICK", "Runs that one tick requests at most.", ge=1, le=1000
     )
-    catch_up_days: int = Field(default=1, ge=0, le=31)
+    settle_minutes: Minutes = _setting(
+        60.0,
+        "TRACE_CLUSTERING_SETTLE_MINUTES",
+        "How long after midnight UTC a day's data may still arrive.",
+    )
+    catch_up_days: int = _setting(
+        1,
+        "TRACE_CLUSTERING_CATCH_UP_DAYS",
+        "Days before the newest closed day that are caught up on.",
+        ge=0,
+        le=31,
+    )
     # Dagster gives up on an evaluation after 60 s, the connection 10 s after the query
-    discovery_timeout_seconds: int = Field(
-        default=20, ge=1, le=40, description="How long ClickHouse may count all teams' traces."
+    discovery_timeout_seconds: int = _setting(
+        20,
+        "TRACE_CLUSTERING_DISCOVERY_TIMEOUT_SECONDS",
+        "How long ClickHouse may count all teams' traces.",
+        ge=1,
+        le=40,
     )
-    max_attempts: int = Field(default=3, ge=1, le=10)
-    retry_minutes: Minutes = Field(
-        default=5, description="From a failed attempt to the second; doubles for each that follows."
+    max_attempts: int = _setting(
+        3, "TRACE_CLUSTERING_MAX_ATTEMPTS", "Attempts of a team-day in all.", ge=1, le=10
     )
-    alert_url: HttpUrl | None = Field(default=None, repr=False)
+    retry_minutes: Minutes = _setting(
+        5.0,
+        "TRACE_CLUSTERING_RETRY_MINUTES",
+        "From a failed attempt to the second; doubles for each that follows.",
+    )
+    alert_url_variable: str = _setting(
+        "TRACE_CLUSTERING_ALERT_URL",
+        "",
+        "Name of the environment variable that holds the URL of a webhook, to which failures that "
+        "need a person are posted.",
+    )
+    cron: str = _setting(
+        _FORMS["cron"],
+        "TRACE_CLUSTERING_CRON",
+        "When the daily schedule runs, in UTC. It is the alternative to the coordinator.",
+    )
+
+    @field_validator("cron")
+    @classmethod
+    def _check_cron(cls, text: str) -> str:
+        # imported here: the command line needs no Dagster to say what is wrong with its arguments
+        from dagster._utils.schedules import is_valid_cron_string
+
+        if not is_valid_cron_string(text):
+            raise ValueError(
+                f"{text[:100]} is not a cron schedule: use five fields, such as {_FORMS['cron']}"
+            )
+        return text
+
+    @field_validator("alert_url_variable")
+    @classmethod
+    def _check_variable(cls, name: str) -> str:
+        return _variable_name(name)
+
+    @property
+    def alert_url(self) -> str:
+        """The webhook's URL, which is a secret; "" without one.
+
+        Raises:
+            ValueError: it is not a URL.
+        """
+        url = os.environ.get(self.alert_url_variable, "")
+        try:
+            TypeAdapter(HttpUrl | None).validate_python(url or None)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"]
+            raise ValueError(f"{self.alert_url_variable}=(not shown): {said}") from None
+        return url
+
+
+class Settings(_Settings):
+    """All of a deployment: what one graph is built from.
+
+    Raises:
+        pydantic.ValidationError: a value is of the wrong type, out of its bounds, or unusable.
+    """
+
+    name: str = _setting(
+        "",
+        "",
+        "Name of this graph among several in a code location: the prefix of its asset keys, jobs, "
+        "sensors, resources, partitions and groups.",
+    )
+    clickhouse: ClickHouseSettings = Field(default_factory=ClickHouseSettings)
+    output: OutputSettings = Field(default_factory=OutputSettings)
+    storage: str = _setting(
+        ".dagster/assets",
+        "TRACE_CLUSTERING_STORAGE",
+        "Where the assets' values are stored: a folder, or s3://bucket/prefix.",
+    )
+    retention_days: Days = _setting(
+        14,
+        "TRACE_CLUSTERING_RETENTION_DAYS",
+        "Days that the large files are kept; they can be made again. 0 keeps them all.",
+    )
+    text_retention_days: Days = _setting(
+        180,
+        "TRACE_CLUSTERING_TEXT_RETENTION_DAYS",
+        "Days that files with text of traces are kept: reports, labels, answers of the language "
+        "model. 0 keeps them all.",
+    )
+    start_date: str = _setting(
+        _FORMS["day"],
+        "TRACE_CLUSTERING_START_DATE",
+        "First day that has a partition.",
+    )
+    params: Mapping[str, Any] = _setting(
+        {},
+        "TRACE_CLUSTERING_PARAMS",
+        'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.',
+    )
+    automation: AutomationSettings = Field(default_factory=AutomationSettings)
+    pools: Mapping[str, str] = _setting({}, "", "Other names for the pools clickhouse and llm.")
 
     @classmethod
-    def from_environment(cls) -> "AutomationSettings":
+    def from_environment(cls) -> "Settings":
         """The settings that the environment variables describe; empty ones count as unset.
 
         Raises:
             ValueError: one line that names the variable, its value and what it should be.
         """
-        texts = {name: os.environ.get(PREFIX + name.upper(), "") for name in cls.model_fields}
-        try:
-            return cls.model_validate({name: text for name, text in texts.items() if text})
-        except ValidationError as invalid:
-            error: Any = invalid.errors()[0]
-            name = error["loc"][0]
-            shown = "(not shown)" if name in SECRETS else texts[name][:100]
-            raise ValueError(f"{PREFIX}{name.upper()}={shown}: {error['msg']}") from None
+        settings, problems = cls.valid_part_of_environment()
+        for problem in problems.values():
+            raise ValueError(problem)
+        return settings
 
     @classmethod
-    def valid_part_of_environment(cls) -> "AutomationSettings":
-        """Like ``from_environment``, with the defaults in place of wrong values."""
-        texts = {name: os.environ.get(PREFIX + name.upper(), "") for name in cls.model_fields}
-        given = {name: text for name, text in texts.items() if text}
+    def valid_part_of_environment(cls) -> "tuple[Settings, dict[str, str]]":
+        """Like ``from_environment``, with the defaults in place of wrong values; and what is wrong,
+        in one line for each setting."""
+        values: dict[str, Any] = {}
+        problems: dict[str, str] = {}
+        for setting in _fields(cls):
+            if text := os.environ.get(setting.variable) if setting.variable else "":
+                _section(values, setting.path)[setting.path[-1]] = text
+        if "params" in values:
+            try:
+                values["params"] = _json_object("TRACE_CLUSTERING_PARAMS", values["params"])
+            except ValueError as error:
+                problems["params"] = str(error)
+                del values["params"]
+        while True:
+            try:
+                settings = cls.model_validate(values)
+                break
+            except ValidationError as error:
+                path = next((p for p in _paths() if _starts(error, p)), ("output", "database"))
+                problems[".".join(path)] = in_one_line(error)
+                del _section(values, path)[path[-1]]
         try:
-            return cls.model_validate(given)
-        except ValidationError as invalid:
-            wrong = {error["loc"][0] for error in invalid.errors()}
-            return cls.model_validate({n: text for n, text in given.items() if n not in wrong})
+            settings.automation.alert_url  # noqa: B018 - to see whether it is one
+        except ValueError as error:
+            problems["automation.alert_url_variable"] = str(error)
+        return settings, problems
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if name and not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{name[:100]!r} is not a name: use at most 31 lower-case letters, digits and "
+                "underscores, a letter first"
+            )
+        return name
+
+    @field_validator("storage")
+    @classmethod
+    def _check_storage(cls, storage: str) -> str:
+        if "://" in storage and not re.fullmatch(r"[a-z0-9]+://[^/@?#\s]+(/[^?#]*)?", storage):
+            # a mistyped URL may hold a secret: do not repeat it
+            raise ValueError(
+                "not the URL of an object store: use s3://bucket/prefix, or a folder. Credentials "
+                "belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        return storage
+
+    @field_validator("start_date", mode="before")
+    @classmethod
+    def _check_start_date(cls, day: Any) -> str:
+        text = str(day)  # YAML reads a date as one
+        with contextlib.suppress(ValueError):
+            if re.fullmatch(r"\d{4}-\d\d-\d\d", text) and datetime.date.fromisoformat(text):
+                return text
+        raise ValueError(f"{text[:100]} is not a day: use one such as {_FORMS['day']}")
+
+    @model_validator(mode="after")
+    def _check_output(self) -> "Settings":
+        if self.clickhouse.url.startswith("chdb://") and self.output.database:
+            raise ValueError(
+                "output.database: an embedded warehouse has no databases: use output.prefix"
+            )
+        return self
+
+
+class Shown(NamedTuple):
+    """A setting as a person sees it."""
+
+    name: str
+    """Such as ``clickhouse.url``: its place in YAML."""
+    variable: str
+    """The environment variable that sets it; "" if none does."""
+    value: str
+    default: str
+    source: str
+    """``environment``, ``YAML`` or ``default``."""
+    description: str
+
+
+def shown(settings: Settings, written_in: Literal["environment", "YAML"]) -> Iterator[Shown]:
+    """Every setting with its value and where it comes from. None is a secret."""
+    for field in _fields(type(settings)):
+        value, default = settings, type(settings)()
+        for part in field.path:
+            value, default = getattr(value, part), getattr(default, part)
+        source = "default" if value == default else written_in
+        yield Shown(
+            ".".join(field.path),
+            field.variable,
+            _text(value),
+            _text(default),
+            source,
+            field.description,
+        )
+
+
+def in_one_line(error: ValidationError) -> str:
+    """The first wrong setting: its variable or place, its value unless it may hold a secret, and
+    what it should be."""
+    wrong: Any = error.errors(include_url=False)[0]
+    path = [str(part) for part in wrong["loc"]]
+    known = next((p for p in _paths() if _starts(error, p)), ())
+    named = _paths().get(known) or ".".join(path)
+    if wrong["type"] == "value_error":
+        said = str(wrong["ctx"]["error"])
+        if not known:  # of several settings together, which it names
+            return said
+        return f"{named} is {said}" if said.startswith("not ") else f"{named}={said}"
+    if wrong["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], [p[-1] for p in _paths()], n=1)
+        return f"there is no setting {'.'.join(path)}" + (f": use {near[0]}" if near else "")
+    return f"{named}={str(wrong['input'])[:100]}: {wrong['msg']}"
+
+
+class _SettingField(NamedTuple):
+    path: tuple[str, ...]
+    variable: str
+    description: str
+
+
+def _fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[_SettingField]:
+    """All settings of a model, those of the models in it included."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, _Settings):
+            yield from _fields(inner, (*path, name))
+        else:
+            extra: Any = field.json_schema_extra
+            yield _SettingField((*path, name), extra["variable"], field.description or "")
+
+
+def _paths() -> dict[tuple[str, ...], str]:
+    """The variable of every setting by its place."""
+    return {field.path: field.variable for field in _fields(Settings)}
+
+
+def _starts(error: ValidationError, path: tuple[str, ...]) -> bool:
+    """Whether the first thing that is wrong is in the setting at a place."""
+    return error.errors()[0]["loc"][: len(path)] == path
+
+
+def _section(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """The mapping that holds the setting at a place."""
+    for part in path[:-1]:
+        values = values.setdefault(part, {})
+    return values
+
+
+def _json_object(variable: str, text: str) -> dict[str, Any]:
+    example = 'use JSON such as {"max_k": 10}'
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{variable} is not JSON ({error}): {example}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{variable}={text[:100]} is not a JSON object: {example}")
+    return values
+
+
+def _identifier(name: str, what: str) -> str:
+    if not _IDENTIFIER.fullmatch(name):
+        raise ValueError(
+            f"{name[:100]!r} is not {what}: use at most 200 letters, digits and underscores"
+        )
+    return name
+
+
+def _variable_name(name: str) -> str:
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+        # it may be the secret itself
+        raise ValueError("not the name of an environment variable: name one, never its value")
+    return name
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, frozenset):
+        return ",".join(map(str, sorted(value)))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return json.dumps(value) if isinstance(value, Mapping) else str(value)

@@ -21,26 +21,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import settings
 
-from trace_clustering_dagster.base.exploration import EXPLORES_TAG, exploration_of
-from trace_clustering_dagster.base.files import RETENTION_VARIABLE, TEXT_RETENTION_VARIABLE
-from trace_clustering_dagster.base.io_manager import stage_io_managers
+from trace_clustering_dagster.base.partitions import EXPLORES_TAG
+from trace_clustering_dagster.build import build_graph, graph_of, resources_of, team_assets
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import create_tables
 from trace_clustering_dagster.clickhouse.queries import read_events
-from trace_clustering_dagster.clusters.assets import (
-    distance_matrix,
-    embeddings,
-    emitted_event,
-    fitted_model,
-    k_sweep_scores,
-    labels,
-    report,
-    representatives,
-    trace_ids,
-)
 from trace_clustering_dagster.clusters.params import ClusteringParams
-from trace_clustering_dagster.operations.stored_files import StoredFiles
-from trace_clustering_dagster.titles.cache import KeptAnswers
+from trace_clustering_dagster.operations.exploration import exploration_of
+from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster_tests.support.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
 
 # On a busy machine no example is quick for certain. In CI the examples are the same every time;
@@ -51,17 +39,20 @@ settings.register_profile("long", deadline=None, max_examples=20_000)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 UTC = datetime.timezone.utc
-STAGES = [
-    trace_ids,
-    embeddings,
-    k_sweep_scores,
-    fitted_model,
-    distance_matrix,
-    representatives,
-    labels,
-    emitted_event,
-    report,
-]
+GRAPH = graph_of(Settings())
+STAGES = [asset.build(GRAPH) for asset in team_assets()]
+
+
+def sensor(name: str) -> Any:
+    """A sensor of the graph that the environment describes now."""
+    return build_graph(Settings.from_environment()).get_repository_def().get_sensor_def(name)
+
+
+def schedule(name: str) -> Any:
+    """A schedule of the graph that the environment describes now."""
+    return build_graph(Settings.from_environment()).get_repository_def().get_schedule_def(name)
+
+
 DAY = "2026-01-31"
 NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=UTC)
 ALL_TIME = (datetime.datetime(1970, 1, 1, tzinfo=UTC), datetime.datetime(2200, 1, 1, tzinfo=UTC))
@@ -204,19 +195,21 @@ class Deployment:
     def resources(self, **params: Any) -> dict[str, Any]:
         """What the stages need, by resource key."""
         own = ClusteringParams.of_deployment(params)
-        storage = str(self.storage)
-        retention = {
-            RETENTION_VARIABLE: self.retention_days,
-            TEXT_RETENTION_VARIABLE: self.text_retention_days,
-        }
         return {
+            **resources_of(self.settings, GRAPH),
             "params": own,
-            "exploration": exploration_of(own),
+            "exploration": exploration_of(GRAPH, own),
             "clickhouse": self.clickhouse,
-            "label_answers": KeptAnswers(storage),
-            "stored_files": StoredFiles(storage, retention),
-            **stage_io_managers(storage, self.clickhouse, retention),
         }
+
+    @property
+    def settings(self) -> Settings:
+        """All but the warehouse and the parameters."""
+        return Settings(
+            storage=str(self.storage),
+            retention_days=self.retention_days,
+            text_retention_days=self.text_retention_days,
+        )
 
     def events(self, team_id: int = 1, exploration: str = "") -> Sequence[Mapping[str, Any]]:
         """The emitted events' properties as their readers see them, newest window first."""

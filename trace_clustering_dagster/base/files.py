@@ -1,11 +1,10 @@
-"""Where the stages' values are kept, a folder or an object store behind an fsspec URL, and for how
-long."""
+"""Files on a disk or in an object store behind an fsspec URL: written whole or not at all."""
 
 import datetime
 import os
-import re
 import sys
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,51 +13,34 @@ import dagster as dg
 if TYPE_CHECKING:
     from upath import UPath
 
-STORAGE_VARIABLE = "TRACE_CLUSTERING_STORAGE"
-DEFAULT_STORAGE = ".dagster/assets"
 # Where the values of runs that explore lie, in a folder for each set of parameters.
 EXPLORE_FOLDER = "explore"
 
-# Days that values are kept, 0 for ever, by the variable that says so: most of what a run stores,
-# which can be made again, and what holds text of traces.
-RETENTION_VARIABLE = "TRACE_CLUSTERING_RETENTION_DAYS"
-TEXT_RETENTION_VARIABLE = "TRACE_CLUSTERING_TEXT_RETENTION_DAYS"
-DEFAULT_RETENTION = {RETENTION_VARIABLE: 14, TEXT_RETENTION_VARIABLE: 180}
 
+@dataclass(frozen=True)
+class Storage:
+    """Where everything that a graph stores lies.
 
-def storage_from_environment() -> str:
-    """The folder or URL that the environment names; an empty variable counts as unset.
-
-    Raises:
-        ValueError: it is a URL without a bucket, or with a user in it.
+    Attributes:
+        url: Folder, or an fsspec URL such as ``s3://bucket/prefix``.
+        graph: Name of the graph, which has a folder of its own there; "" for none.
     """
-    storage = os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
-    if "://" in storage and not re.fullmatch(r"[a-z0-9]+://[^/@?#\s]+(/[^?#]*)?", storage):
-        # a mistyped URL may hold a secret: do not repeat it
-        raise ValueError(
-            f"{STORAGE_VARIABLE} is not the URL of an object store: use s3://bucket/prefix, or a "
-            "folder. Credentials belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-    return storage
 
+    url: str
+    graph: str = ""
 
-def retention_from_environment() -> dict[str, int]:
-    """Like ``DEFAULT_RETENTION``, as the environment says it; empty variables count as unset.
+    @property
+    def root(self) -> "UPath":
+        """The folder of the graph."""
+        from upath import UPath
 
-    Raises:
-        ValueError: a variable is not a number of days.
-    """
-    return {name: _days(name, default) for name, default in DEFAULT_RETENTION.items()}
+        base = UPath(self.url).absolute()
+        return base / self.graph if self.graph else base
 
-
-def _days(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
-    if not re.fullmatch("[0-9]{1,6}", text):
-        raise ValueError(
-            f"{variable}={text[:100]} is no number of days: use a whole number such as {default}, "
-            "or 0 to keep everything"
-        )
-    return int(text)
+    def values(self, exploration: str = "") -> "UPath":
+        """The folder of the assets' values, ``<asset>/<date>/<team><extension>``; of those of runs
+        that explored, if what names their parameters is given."""
+        return self.root / EXPLORE_FOLDER / exploration if exploration else self.root
 
 
 def is_expired(day: datetime.date, days: int) -> bool:
@@ -128,7 +110,7 @@ def _remedy(path: "UPath", error: Exception) -> tuple[str, bool]:
         s3 = "pip install 'trace-clustering-dagster[s3]'"
         return s3 if path.protocol == "s3" else "install what that names", False
     if isinstance(error, FileNotFoundError):
-        return f"create the bucket, or name another in {STORAGE_VARIABLE}", False
+        return "create the bucket, or name another storage", False
     if isinstance(error, PermissionError):
         return (
             "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of "

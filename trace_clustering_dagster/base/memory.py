@@ -1,4 +1,5 @@
-"""The memory of a run: what one stage has used is free for all before the next one starts."""
+"""Return freed memory to the system between assets, so that a run peaks at its largest asset, not
+at their sum."""
 
 import ctypes
 import sys
@@ -8,10 +9,10 @@ _MMAP_THRESHOLD = -3
 _LARGE_BYTES = 4 * 2**20
 
 
-def give_back_memory() -> None:
+def release_memory() -> None:
     """Return freed memory to the system, and from now on that of large arrays at once.
 
-    By themselves the allocators keep it: a run would hold what its stages needed in turn, summed.
+    By themselves the allocators keep it: a run would hold what all its assets have needed.
     """
     if "pyarrow" in sys.modules:
         sys.modules["pyarrow"].default_memory_pool().release_unused()

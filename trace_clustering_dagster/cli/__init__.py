@@ -86,20 +86,22 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
 
     It runs nothing without --apply.
     """
-    from trace_clustering_dagster.clickhouse.client import URL_VARIABLE, ClickHouseResource
+    from trace_clustering_dagster.build import warehouse_of
+    from trace_clustering_dagster.clickhouse.client import URL_VARIABLE
     from trace_clustering_dagster.clickhouse.ddl import (
         apply_tables,
         create_tables,
         grant_rights,
         read_clusters,
     )
+    from trace_clustering_dagster.settings import Settings
 
     if read and (apply_ or user or cluster):
         raise click.UsageError("--read goes with no other option: it prints one query")
     if user and apply_:
         raise click.UsageError("--grants only prints: whoever manages access runs the statements")
     with _failures_as_one_line():
-        clickhouse = ClickHouseResource.from_environment()
+        clickhouse = warehouse_of(Settings.from_environment())
     if read:
         click.echo(read_clusters(clickhouse), nl=False)
         return
@@ -162,11 +164,12 @@ def clusters(
 
     In a terminal of 120 columns or more, with the trace nearest to each center.
     """
-    from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+    from trace_clustering_dagster.build import warehouse_of
     from trace_clustering_dagster.clickhouse.queries import read_events
+    from trace_clustering_dagster.settings import Settings
 
     with _failures_as_one_line():
-        clickhouse = ClickHouseResource.from_environment()
+        clickhouse = warehouse_of(Settings.from_environment())
         connection = clickhouse.connect("trace-clustering clusters")
         utc = datetime.timezone.utc
         between = (
@@ -250,27 +253,21 @@ def _compared(
 @_explore
 def report(team_id: int, day: datetime.datetime | None, in_browser: bool, exploration: str) -> None:
     """Print where the report of a team and day is stored, one HTML file."""
-    from upath import UPath
-
-    from trace_clustering_dagster.base.files import (
-        EXPLORE_FOLDER,
-        STORAGE_VARIABLE,
-        is_local,
-        storage_from_environment,
-    )
+    from trace_clustering_dagster.base.files import is_local
+    from trace_clustering_dagster.build import storage_of
+    from trace_clustering_dagster.settings import Settings
 
     try:
-        storage = storage_from_environment()
+        settings = Settings.from_environment()
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     try:
-        base = UPath(storage).absolute()
-        folder = (base / EXPLORE_FOLDER / exploration if exploration else base) / "report"
+        folder = storage_of(settings).values(exploration) / "report"
         wanted = folder / f"{day:%Y-%m-%d}" / f"{team_id}.html" if day else None
         stored = wanted is not None and wanted.exists()
         path = wanted if stored else next(_reports(folder, team_id), None)
     except Exception as error:  # of the object store's library, as it likes
-        message = f"{STORAGE_VARIABLE}={storage} cannot be read: {error}"
+        message = f"TRACE_CLUSTERING_STORAGE={settings.storage} cannot be read: {error}"
         raise click.ClickException(message) from None
     if path is None or (wanted and not stored):
         raise click.ClickException(
@@ -310,30 +307,27 @@ def forget(team_id: int, yes: bool) -> None:
     """
     import dagster as dg
 
-    from trace_clustering_dagster.base.files import (
-        retention_from_environment,
-        storage_from_environment,
-    )
-    from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+    from trace_clustering_dagster.build import graph_of, stored_files_of, warehouse_of
     from trace_clustering_dagster.operations.forgetting import active_runs, caveats, places
-    from trace_clustering_dagster.operations.stored_files import StoredFiles
+    from trace_clustering_dagster.settings import Settings
 
     with _failures_as_one_line(), ExitStack() as stack:
+        settings = Settings.from_environment()
+        graph, stored = graph_of(settings), stored_files_of(settings)
         try:
-            stored = StoredFiles(storage_from_environment(), retention_from_environment())
             has_instance = bool(os.environ.get("DAGSTER_HOME"))
             instance = stack.enter_context(dg.DagsterInstance.get()) if has_instance else None
         except Exception as error:  # of the instance's database, as it likes
             raise click.ClickException(" ".join(str(error).split())[:500]) from None
-        clickhouse = ClickHouseResource.from_environment()
-        everywhere = places(stored, clickhouse, instance)
+        clickhouse = warehouse_of(settings)
+        everywhere = places(graph, stored, clickhouse, instance)
         held = {name: words for name, at in everywhere.items() if (words := at.holds(team_id))}
-        for run in active_runs(instance, team_id) if yes and instance else []:
+        for run in active_runs(instance, graph, team_id) if yes and instance else []:
             raise click.ClickException(
                 f"run {run.run_id} of team {team_id} is {run.status.value.lower()}, nothing was "
                 "removed: wait for it or cancel it, then forget the team again"
             )
-        notes = list(caveats(stored, clickhouse, instance, team_id))
+        notes = list(caveats(settings.automation, stored, clickhouse, instance, team_id))
         for name, words in held.items():
             if yes:
                 everywhere[name].remove(team_id)
@@ -436,8 +430,9 @@ def _print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
 
 def _nearest_traces(connection: "ClickHouse", event: Mapping[str, Any]) -> list[str]:
     """Id and title of the trace nearest to each cluster's center."""
+    from trace_clustering_dagster.build import params_of
     from trace_clustering_dagster.clickhouse.queries import fetch_summaries
-    from trace_clustering_dagster.clusters.params import ClusteringParams
+    from trace_clustering_dagster.settings import Settings
 
     start, end = (
         datetime.datetime.fromisoformat(event[name].replace("Z", "+00:00"))
@@ -449,7 +444,7 @@ def _nearest_traces(connection: "ClickHouse", event: Mapping[str, Any]) -> list[
         event["$ai_team_id"],
         (start, end),
         nearest,
-        redact=ClusteringParams.from_environment().redact,
+        redact=params_of(Settings.from_environment()).redact,
         titles_only=True,
     )
     titles = (summaries[i].title if i in summaries else "" for i in nearest)

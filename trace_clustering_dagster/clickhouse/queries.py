@@ -13,22 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import from_json
 
 from trace_clustering_dagster.base.progress import Progress
-from trace_clustering_dagster.clusters.params import NEWER_NAMES, listed
-from trace_clustering_dagster.clusters.values import (
-    EmittedEvent,
-    TraceEmbeddings,
-    TraceSample,
-    TraceSummary,
-    distinct_id,
-)
+from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id
 from trace_clustering_dagster.titles import redaction
+from trace_clustering_dagster.traces.params import NEWER_NAMES, listed
+from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample, TraceSummary
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
     from trace_clustering_dagster.clickhouse.client import ClickHouse
-    from trace_clustering_dagster.clusters.params import ClusteringParams
+    from trace_clustering_dagster.traces.params import TraceParams
 
 # A summary event is dated by its emission, which may lie outside its trace's window.
 SUMMARY_MARGIN = datetime.timedelta(days=7)
@@ -80,7 +75,7 @@ class EmbeddingsKind(NamedTuple):
 
 
 def sample_traces(
-    clickhouse: "ClickHouse", team_id: int, day: datetime.date, params: "ClusteringParams"
+    clickhouse: "ClickHouse", team_id: int, day: datetime.date, params: "TraceParams"
 ) -> TraceSample:
     """Choose the traces to cluster: all eligible ones, or a seeded sample of ``max_samples``.
 
@@ -365,7 +360,7 @@ def read_events(
 def count_team_traces(
     clickhouse: "ClickHouse",
     days: Sequence[datetime.date],
-    params: "ClusteringParams",
+    params: "TraceParams",
     at_most: int = _NO_LIMIT,
 ) -> dict[datetime.date, dict[int, int]]:
     """Eligible traces in each day's window by team: what ``sample_traces`` would find in total.
@@ -451,7 +446,7 @@ def _own_events(team_id: int) -> dict[str, Any]:
     return {"team_id": team_id, "distinct_ids": f"^({own}|{explored})$"}
 
 
-def _embeddings_filter(day: datetime.date, params: "ClusteringParams") -> dict[str, Any]:
+def _embeddings_filter(day: datetime.date, params: "TraceParams") -> dict[str, Any]:
     start, end = params.window(day)
     return {
         "window_start": start,

@@ -1,21 +1,17 @@
-"""The nine stages, from trace ids to the emitted event and the report. Each takes its inputs, makes
-one call into the core, and returns its value with what a person wants to see of it."""
+"""The eight assets of the clusters, from trace ids to the emitted event.
 
-import functools
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+Each takes its inputs, makes one call, and returns its value with what a person wants to see of it.
+"""
+
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from trace_clustering_dagster.base.exploration import EXPLORES_TAG
+from trace_clustering_dagster.base.asset import team_asset
+from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.instance import forgets_its_runs
-from trace_clustering_dagster.base.interrupts import end_when_interrupted
-from trace_clustering_dagster.base.memory import give_back_memory
-from trace_clustering_dagster.base.partitions import TEAMS, day_and_team, team_days
-from trace_clustering_dagster.base.versions import CODE_VERSIONS
+from trace_clustering_dagster.base.partitions import day_and_team
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
 from trace_clustering_dagster.clusters.checks import (
     EMBEDDINGS_CHECKS,
@@ -27,10 +23,17 @@ from trace_clustering_dagster.clusters.checks import (
     check_labels,
     check_model,
     check_sample,
-    check_specs,
     check_vectors,
 )
 from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.clusters.storage import (
+    DistanceMatrixIOManager,
+    EmittedEventIOManager,
+    FittedModelIOManager,
+    KSweepScoresIOManager,
+    LabelsIOManager,
+    RepresentativesIOManager,
+)
 from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
     DistanceMatrix,
@@ -39,97 +42,31 @@ from trace_clustering_dagster.clusters.values import (
     KSweepScores,
     Representative,
     Representatives,
+)
+from trace_clustering_dagster.titles.cache import KeptAnswers
+from trace_clustering_dagster.traces.storage import EmbeddingsIOManager, TraceIdsIOManager
+from trace_clustering_dagster.traces.values import (
     TraceEmbeddings,
     TraceSample,
     TraceSummary,
     too_few_traces,
 )
-from trace_clustering_dagster.titles.cache import KeptAnswers
 
-GROUP = "trace_clustering"
-OWNERS = ["team:llm-analytics"]
-# Three attempts in all. Failures that no retry can mend say so themselves.
-RETRIES = dg.RetryPolicy(
-    max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+
+@team_asset(
+    "clickhouse",
+    "parquet",
+    version="1",
+    stored_as=TraceIdsIOManager,
+    pool="clickhouse",
+    checks=SAMPLE_CHECKS,
 )
-
-
-def stage(
-    *kinds: str,
-    pool: str | None = None,
-    checks: Mapping[str, str] | None = None,
-    deps: Sequence[dg.AssetsDefinition] = (),
-) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """The asset decorator with what all stages share."""
-
-    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        ending = end_when_interrupted()(function)
-
-        @functools.wraps(function)
-        def timed(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            give_back_memory()
-            start = time.perf_counter()
-            result = ending(*args, **kwargs)
-            seconds = round(time.perf_counter() - start, 3)
-            # of a returned result with check results, Dagster would not store the value
-            yield result._replace(metadata={**(result.metadata or {}), "seconds": seconds})
-
-        return dg.asset(
-            partitions_def=team_days,
-            group_name=GROUP,
-            owners=OWNERS,
-            kinds={"python", *kinds},
-            io_manager_key=f"{function.__name__}_io_manager",
-            retry_policy=RETRIES,
-            pool=pool,
-            deps=deps,
-            code_version=CODE_VERSIONS[function.__name__],
-            check_specs=check_specs(function.__name__, checks or {}),
-        )(timed)
-
-    return decorate
-
-
-def require_same(actual: str, expected: str, asset: str, upstream: str) -> None:
-    """Fail for good unless the stored value of ``asset`` was made from that of ``upstream``.
-
-    Args:
-        actual: Digest of what ``asset`` was made from.
-        expected: Digest of what is stored for ``upstream`` now.
-    """
-    if actual != expected:
-        context = dg.AssetExecutionContext.get()
-        raise dg.Failure(
-            description=f"{asset} of this partition was made from another {upstream} than the one "
-            f"that is stored now: {_run_at_work(context)}materialize {asset} and what follows it "
-            "again, or the whole partition",
-            allow_retries=False,
-        )
-
-
-def _run_at_work(context: dg.AssetExecutionContext) -> str:
-    """What to wait for, if another run stores values of the same partition in the same place."""
-    own = context.run
-    others = context.instance.get_runs(
-        dg.RunsFilter(
-            tags={PARTITION_NAME_TAG: context.partition_key},
-            statuses=[dg.DagsterRunStatus.STARTED],
-        )
-    )
-    at_work = [
-        run.run_id[:8]
-        for run in others
-        if run.run_id != own.run_id and run.tags.get(EXPLORES_TAG) == own.tags.get(EXPLORES_TAG)
-    ]
-    return f"run {at_work[0]} is at work on this partition; once it has ended, " if at_work else ""
-
-
-@stage("clickhouse", "parquet", pool="clickhouse", checks=SAMPLE_CHECKS)
 def trace_ids(
     context: dg.AssetExecutionContext,
+    graph: Graph,
     params: ClusteringParams,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
-    exploration: dg.ResourceParam[str],
+    clickhouse: ClickHouseResource,
+    exploration: str,
 ) -> dg.MaterializeResult[TraceSample]:
     """The sampled trace ids of the team's window, and what was left out and why.
 
@@ -147,7 +84,7 @@ def trace_ids(
     day, team_id = day_and_team(context.partition_key)
     sample = sample_traces(clickhouse.connect(log_comment(context)), team_id, day, params)
     if not exploration:
-        context.instance.add_dynamic_partitions(TEAMS, [str(team_id)])
+        context.instance.add_dynamic_partitions(graph.called("team"), [str(team_id)])
     context.log.info(f"{len(sample.trace_ids)} of {sample.total} traces sampled")
     return dg.MaterializeResult(
         value=sample,
@@ -156,11 +93,19 @@ def trace_ids(
     )
 
 
-@stage("clickhouse", "numpy", pool="clickhouse", checks=EMBEDDINGS_CHECKS)
+@team_asset(
+    "clickhouse",
+    "numpy",
+    version="2",
+    stored_as=EmbeddingsIOManager,
+    expires="retention_days",
+    pool="clickhouse",
+    checks=EMBEDDINGS_CHECKS,
+)
 def embeddings(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
+    clickhouse: ClickHouseResource,
 ) -> dg.MaterializeResult[TraceEmbeddings]:
     """One embedding vector for each sampled trace, as one float32 matrix.
 
@@ -178,7 +123,13 @@ def embeddings(
     )
 
 
-@stage("numpy", "parquet")
+@team_asset(
+    "numpy",
+    "parquet",
+    version="3",
+    stored_as=KSweepScoresIOManager,
+    expires="retention_days",
+)
 def k_sweep_scores(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
@@ -194,7 +145,6 @@ def k_sweep_scores(
     from trace_clustering_dagster.clusters.kmeans.reference import sweep_k_scikit_learn
     from trace_clustering_dagster.clusters.metadata import k_sweep_metadata
 
-    require_same(embeddings.sample_digest, trace_ids.digest, "embeddings", "trace_ids")
     skipped = too_few_traces(trace_ids, embeddings, params.min_traces)
     sweep = KSweep({})
     if not skipped:
@@ -217,14 +167,18 @@ def k_sweep_scores(
     return dg.MaterializeResult(value=scores, metadata=metadata)
 
 
-@stage("numpy", checks=MODEL_CHECKS)
+@team_asset(
+    "numpy",
+    version="2",
+    stored_as=FittedModelIOManager,
+    checks=MODEL_CHECKS,
+)
 def fitted_model(
     trace_ids: TraceSample, k_sweep_scores: KSweepScores
 ) -> dg.MaterializeResult[FittedModel]:
     """The fit with the best silhouette: centroids, the cluster of each trace, the parameters."""
     from trace_clustering_dagster.clusters.metadata import model_metadata
 
-    require_same(k_sweep_scores.sample_digest, trace_ids.digest, "k_sweep_scores", "trace_ids")
     model = FittedModel.best_of(trace_ids, k_sweep_scores)
     return dg.MaterializeResult(
         value=model,
@@ -233,7 +187,12 @@ def fitted_model(
     )
 
 
-@stage("numpy")
+@team_asset(
+    "numpy",
+    version="2",
+    stored_as=DistanceMatrixIOManager,
+    expires="retention_days",
+)
 def distance_matrix(
     embeddings: TraceEmbeddings, fitted_model: FittedModel
 ) -> dg.MaterializeResult[DistanceMatrix]:
@@ -244,8 +203,6 @@ def distance_matrix(
     from trace_clustering_dagster.clusters.kmeans.distances import euclidean_distances
     from trace_clustering_dagster.clusters.metadata import distances_metadata
 
-    sample = embeddings.sample_digest
-    require_same(fitted_model.sample_digest, sample, "fitted_model", "embeddings")
     distances = euclidean_distances(embeddings.matrix, fitted_model.centroids)
     return dg.MaterializeResult(
         value=DistanceMatrix(distances, fitted_model.digest),
@@ -253,19 +210,23 @@ def distance_matrix(
     )
 
 
-@stage("numpy", "parquet")
+@team_asset(
+    "numpy",
+    "parquet",
+    version="1",
+    stored_as=RepresentativesIOManager,
+)
 def representatives(
     fitted_model: FittedModel, distance_matrix: DistanceMatrix, params: ClusteringParams
 ) -> dg.MaterializeResult[Representatives]:
     """Each cluster's traces nearest to its centroid, from which the labels are made.
 
-    Their titles are shown with `labels`, the stage that fetches their summaries.
+    Their titles are shown with `labels`, the asset that fetches their summaries.
     """
     from trace_clustering_dagster.clusters.kmeans.representatives import nearest_members
     from trace_clustering_dagster.clusters.metadata import representatives_metadata
 
     model, distances = fitted_model, distance_matrix.distances
-    require_same(distance_matrix.model_digest, model.digest, "distance_matrix", "fitted_model")
     traces = tuple(
         Representative(cluster_id, rank, model.trace_ids[row], float(distances[row, cluster_id]))
         for cluster_id, rows in enumerate(
@@ -277,7 +238,16 @@ def representatives(
     return dg.MaterializeResult(value=nearest, metadata=representatives_metadata(nearest))
 
 
-@stage("clickhouse", "openai", "json", pool="llm", checks=LABEL_CHECKS)
+@team_asset(
+    "clickhouse",
+    "openai",
+    "json",
+    version="2",
+    stored_as=LabelsIOManager,
+    expires="text_retention_days",
+    pool="llm",
+    checks=LABEL_CHECKS,
+)
 def labels(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
@@ -285,8 +255,8 @@ def labels(
     distance_matrix: DistanceMatrix,
     representatives: Representatives,
     params: ClusteringParams,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
-    label_answers: dg.ResourceParam[KeptAnswers],
+    clickhouse: ClickHouseResource,
+    label_answers: KeptAnswers,
 ) -> dg.MaterializeResult[ClusterLabels]:
     """A title and a description for each cluster, from its representatives' summaries.
 
@@ -299,11 +269,6 @@ def labels(
     from trace_clustering_dagster.titles.labels import label_clusters
     from trace_clustering_dagster.titles.quality import round_trip
 
-    model = fitted_model.digest
-    require_same(fitted_model.sample_digest, trace_ids.digest, "fitted_model", "trace_ids")
-    require_same(representatives.model_digest, model, "representatives", "fitted_model")
-    require_same(distance_matrix.model_digest, model, "distance_matrix", "fitted_model")
-
     def summaries_of(ids: Sequence[str]) -> dict[str, TraceSummary]:
         window = (trace_ids.window_start, trace_ids.window_end)
         connection = clickhouse.connect(log_comment(context))
@@ -315,23 +280,30 @@ def labels(
     answers = label_answers.of_team(trace_ids.team_id)
     labeled = label_clusters(evidence, params, answers)
     matched = round_trip(labeled.clusters, evidence)
-    context.log.info(labeled.in_words())
+    context.log.info(labeled.describe())
     return dg.MaterializeResult(
-        value=replace(labeled, model_digest=model),
+        value=replace(labeled, model_digest=fitted_model.digest),
         metadata=labels_metadata(labeled, evidence, matched, params),
         check_results=check_labels(labeled, matched),
     )
 
 
-@stage("clickhouse", pool="clickhouse", checks=EVENT_CHECKS)
+@team_asset(
+    "clickhouse",
+    version="1",
+    stored_as=EmittedEventIOManager,
+    pool="clickhouse",
+    checks=EVENT_CHECKS,
+)
 def emitted_event(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
     fitted_model: FittedModel,
     distance_matrix: DistanceMatrix,
     labels: ClusterLabels,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
-    exploration: dg.ResourceParam[str],
+    graph: Graph,
+    clickhouse: ClickHouseResource,
+    exploration: str,
 ) -> dg.MaterializeResult[EmittedEvent]:
     """The `$ai_trace_clusters` event, a row in ClickHouse's events table.
 
@@ -342,10 +314,6 @@ def emitted_event(
     from trace_clustering_dagster.clusters.event import build_event, skipped_event
     from trace_clustering_dagster.clusters.metadata import event_metadata
 
-    model = fitted_model.digest
-    require_same(fitted_model.sample_digest, trace_ids.digest, "fitted_model", "trace_ids")
-    require_same(distance_matrix.model_digest, model, "distance_matrix", "fitted_model")
-    require_same(labels.model_digest, model, "labels", "fitted_model")
     if fitted_model.skipped:
         end = trace_ids.window_end
         earlier = read_events(
@@ -361,58 +329,8 @@ def emitted_event(
     context.log.info(event.skipped or f"event {event.run_id} with {fitted_model.k} clusters")
     return dg.MaterializeResult(
         value=event,
-        metadata=event_metadata(trace_ids, fitted_model, event, clickhouse.events_table),
+        metadata=event_metadata(
+            trace_ids, fitted_model, event, clickhouse.events_table, graph.key("report")
+        ),
         check_results=[check_event(event)],
     )
-
-
-@stage("clickhouse", "html", pool="clickhouse", deps=[emitted_event])
-def report(
-    context: dg.AssetExecutionContext,
-    trace_ids: TraceSample,
-    embeddings: TraceEmbeddings,
-    fitted_model: FittedModel,
-    distance_matrix: DistanceMatrix,
-    representatives: Representatives,
-    labels: ClusterLabels,
-    params: ClusteringParams,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
-    exploration: dg.ResourceParam[str],
-) -> dg.MaterializeResult[str]:
-    """One HTML page for those who read the clusters: `trace-clustering report` opens it.
-
-    Also of a team without clusters: then it says why.
-    """
-    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
-    from trace_clustering_dagster.report.build import build_report, shown_trace_ids
-
-    model = fitted_model.digest
-    require_same(embeddings.sample_digest, trace_ids.digest, "embeddings", "trace_ids")
-    require_same(fitted_model.sample_digest, trace_ids.digest, "fitted_model", "trace_ids")
-    require_same(distance_matrix.model_digest, model, "distance_matrix", "fitted_model")
-    require_same(representatives.model_digest, model, "representatives", "fitted_model")
-    require_same(labels.model_digest, model, "labels", "fitted_model")
-    summaries: dict[str, TraceSummary] = {}
-    if params.emit_examples:
-        described, titled = shown_trace_ids(fitted_model, representatives)
-        summaries_of = functools.partial(
-            fetch_summaries,
-            clickhouse.connect(log_comment(context)),
-            trace_ids.team_id,
-            (trace_ids.window_start, trace_ids.window_end),
-            redact=params.redact,
-        )
-        summaries = summaries_of(titled, titles_only=True) | summaries_of(described)
-    page = build_report(
-        trace_ids,
-        embeddings,
-        fitted_model,
-        distance_matrix.distances,
-        representatives,
-        labels,
-        summaries,
-        show_text=params.emit_examples,
-        exploration=exploration,
-    )
-    context.log.info(f"a page of {len(page) / 1e6:.1f} million characters, {len(summaries)} titles")
-    return dg.MaterializeResult(value=page)

@@ -6,24 +6,22 @@ The UI renders descriptions as Markdown. Text that others wrote - of traces, of 
 whoever writes the embeddings - goes into the metadata, which it shows as text.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from trace_clustering_dagster.base.partitions import team_days
+from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
     EmittedEvent,
     FittedModel,
-    TraceEmbeddings,
-    TraceSample,
-    in_words,
-    utc,
 )
-from trace_clustering_dagster.titles.quality import RoundTrip, similar_titles
+from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample, describe_left_out
+
+if TYPE_CHECKING:
+    from trace_clustering_dagster.titles.quality import RoundTrip
 
 SAMPLE_CHECKS = {
     "enough_traces": "The window has min_traces traces with an embedding: with fewer, nothing is "
@@ -63,18 +61,6 @@ ROUND_TRIP_FLOOR = 0.5
 ENOUGH_TRACES = 5
 
 
-def check_specs(asset: str, checks: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
-    """Specs of an asset's checks, from their descriptions by name."""
-    with warnings.catch_warnings():
-        # Partitioned checks are a preview in Dagster. Without, a team's warning would be gone as
-        # soon as the next team's check passes.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        return [
-            dg.AssetCheckSpec(name, asset=asset, description=text, partitions_def=team_days)
-            for name, text in checks.items()
-        ]
-
-
 def check_sample(sample: TraceSample, min_traces: int) -> dg.AssetCheckResult:
     """The result of ``SAMPLE_CHECKS``."""
     sampled = len(sample.trace_ids)
@@ -83,10 +69,11 @@ def check_sample(sample: TraceSample, min_traces: int) -> dg.AssetCheckResult:
         return _passed("enough_traces", f"{sampled} of {sample.total} traces", metadata)
     window = f"[{utc(sample.window_start)}, {utc(sample.window_end)})"
     found = f"{sample.total} traces with an embedding in {window}, {sampled} of them sampled"
+    left_out = describe_left_out(sample.left_out)
     remedy = "raise max_samples" if sample.total >= min_traces else "raise lookback_days"
     return _warning(
         "enough_traces",
-        f"{found}, fewer than min_traces={min_traces}{in_words(sample.left_out)}. Nothing is "
+        f"{found}, fewer than min_traces={min_traces}{left_out}. Nothing is "
         f"clustered or emitted: wait for more traces, {remedy} or lower min_traces",
         metadata,
     )
@@ -107,9 +94,9 @@ def check_vectors(sample: TraceSample, embeddings: TraceEmbeddings) -> dg.AssetC
         return _passed(name, f"{len(embeddings)} vectors", metadata)
     return _warning(
         name,
-        f"of {len(sample.trace_ids)} vectors{in_words(embeddings.left_out)}. Look at what writes "
-        "the embeddings of the model named below; when it is mended, materialize the partition "
-        "again",
+        f"of {len(sample.trace_ids)} vectors{describe_left_out(embeddings.left_out)}. "
+        "Look at what writes the embeddings of the model named below; when it is mended, "
+        "materialize the partition again",
         metadata,
     )
 
@@ -171,7 +158,7 @@ def _largest_share(model: FittedModel) -> dg.AssetCheckResult:
 
 
 def check_labels(
-    labels: ClusterLabels, matched: Mapping[int, RoundTrip]
+    labels: ClusterLabels, matched: Mapping[int, "RoundTrip"]
 ) -> list[dg.AssetCheckResult]:
     """The results of ``LABEL_CHECKS``."""
     return [
@@ -205,6 +192,8 @@ def _complete(labels: ClusterLabels) -> dg.AssetCheckResult:
 
 
 def _distinct(labels: ClusterLabels) -> dg.AssetCheckResult:
+    from trace_clustering_dagster.titles.quality import similar_titles
+
     pairs = similar_titles(labels.clusters)
     metadata = {"similar_pairs": len(pairs)}
     if not pairs:
@@ -218,7 +207,7 @@ def _distinct(labels: ClusterLabels) -> dg.AssetCheckResult:
     )
 
 
-def _match_traces(labels: ClusterLabels, matched: Mapping[int, RoundTrip]) -> dg.AssetCheckResult:
+def _match_traces(labels: ClusterLabels, matched: Mapping[int, "RoundTrip"]) -> dg.AssetCheckResult:
     name = "labels_match_traces"
     landed, traces = (sum(getattr(m, f) for m in matched.values()) for f in ("landed", "traces"))
     if not traces:

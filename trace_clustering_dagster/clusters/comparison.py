@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trace_clustering_dagster.clusters.kmeans.topics import follow_topics
-from trace_clustering_dagster.clusters.params import NEWER_NAMES
+from trace_clustering_dagster.traces.params import NEWER_NAMES
 
 
 def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,19 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from trace_clustering_dagster.base.versions import CLUSTERING_VERSION
+from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clusters.kmeans.representatives import nearest_members
-from trace_clustering_dagster.clusters.values import (
-    ClusterLabels,
-    EmittedEvent,
-    FittedModel,
-    TraceSample,
-    utc,
-)
+from trace_clustering_dagster.clusters.values import ClusterLabels, EmittedEvent, FittedModel
+from trace_clustering_dagster.traces.values import TraceSample
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+# What the event says of the algorithm that made it: PostHog's, k-means chosen by its silhouette.
+# Readers may filter on it: raise it when they have to tell another algorithm apart.
+CLUSTERING_VERSION = "v1"
 # Any fixed namespace will do; it must never change, or emitting again would duplicate.
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "trace_clustering_dagster/$ai_clustering_run_id")
 

@@ -11,6 +11,7 @@ import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
+from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clusters.charts import k_sweep_chart
 from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
@@ -18,12 +19,10 @@ from trace_clustering_dagster.clusters.values import (
     FittedModel,
     KSweepScores,
     Representatives,
-    TraceEmbeddings,
-    TraceSample,
-    utc,
 )
 from trace_clustering_dagster.titles.evidence import Evidence
 from trace_clustering_dagster.titles.quality import RoundTrip
+from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample
 
 if TYPE_CHECKING:
     from trace_clustering_dagster.clusters.params import ClusteringParams
@@ -200,7 +199,7 @@ def labels_metadata(
     }
     metadata: dict[str, Any] = {
         "labels": _table(rows),
-        "in_words": labels.in_words(),
+        "in_words": labels.describe(),
         **counts,
         "language_model": labels.model or "none",
         "requests": labels.requests,
@@ -234,9 +233,10 @@ def labels_metadata(
 
 
 def event_metadata(
-    sample: TraceSample, model: FittedModel, event: EmittedEvent, table: str
+    sample: TraceSample, model: FittedModel, event: EmittedEvent, table: str, report: dg.AssetKey
 ) -> dict[str, Any]:
-    """The run id, the counts, and the query that reads the event back from ``table``."""
+    """The run id, the counts, and the query that reads the event back from ``table``; beside it,
+    the asset ``report``."""
     metadata: dict[str, Any] = {
         **_skipped(event.skipped),
         "clustering_run_id": event.run_id,
@@ -249,7 +249,7 @@ def event_metadata(
     if event.properties:
         metadata |= {
             "event_uuid": event.uuid,
-            "report": dg.MetadataValue.asset(dg.AssetKey("report")),
+            "report": dg.MetadataValue.asset(report),
             "event_bytes": len(event.properties.encode()),
             "query": dg.MetadataValue.md(
                 f"```sql\nSELECT properties FROM {table}\n"

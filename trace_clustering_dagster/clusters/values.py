@@ -1,95 +1,20 @@
-"""The values that pass between the stages. They are frozen and check themselves when made, so a
-stage that reads a stored value can rely on it.
+"""The values of the clusters of one day."""
 
-A stage can run again by itself, from stored values. So that it never mixes values of different
-samples or fits, a value holds the digest of the sample, or of the model, that it was made from.
-"""
-
-import dataclasses
 import datetime
 import functools
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from trace_clustering_dagster.base.values import digest_of, require
+from trace_clustering_dagster.traces.values import TraceSample
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from trace_clustering_dagster.clusters.kmeans.k_sweep import KSweep
-
-
-@dataclass(frozen=True)
-class TraceSample:
-    """Which traces of a team's window are clustered (the value of ``trace_ids``).
-
-    Attributes:
-        team_id: The team.
-        window_start, window_end: UTC, half-open ``[start, end)``.
-        trace_ids: The sampled ids, sorted.
-        total: Distinct eligible traces in the window, before sampling.
-        model_name, dimension: The embedding model and its vector length; "" and 0 if no trace
-            is eligible.
-        hash_cutoff: The sample is every eligible trace whose seeded hash is at most this.
-        left_out: Traces of the window that are not eligible, counted by reason.
-        parameters: The parameters that chose the sample.
-    """
-
-    team_id: int
-    window_start: datetime.datetime
-    window_end: datetime.datetime
-    trace_ids: tuple[str, ...]
-    total: int
-    model_name: str
-    dimension: int
-    hash_cutoff: int
-    left_out: Mapping[str, int]
-    parameters: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        _require(self.window_start < self.window_end, "the window is empty")
-        _require(
-            all(a < b for a, b in zip(self.trace_ids, self.trace_ids[1:], strict=False)),
-            "trace ids are sorted and distinct",
-        )
-        _require(self.total >= len(self.trace_ids), "the sample is no larger than the total")
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """Hex digest of everything in the sample."""
-        rest = as_dict(self) | {
-            "window_start": utc(self.window_start),
-            "window_end": utc(self.window_end),
-        }
-        return _digest(json.dumps(rest, sort_keys=True).encode())
-
-
-@dataclass(frozen=True, eq=False)
-class TraceEmbeddings:
-    """The vectors of the sampled traces that have a valid one (the value of ``embeddings``).
-
-    Attributes:
-        trace_ids: Sorted; row i of ``matrix`` belongs to trace i.
-        matrix: float32 (n, d), finite, no row of zeros.
-        left_out: Sampled traces without a valid vector, counted by reason.
-        sample_digest: Of the sample that it was fetched for.
-    """
-
-    trace_ids: tuple[str, ...]
-    matrix: NDArray[np.float32]
-    left_out: Mapping[str, int]
-    sample_digest: str
-
-    def __post_init__(self) -> None:
-        _require(self.matrix.dtype == np.float32, "the matrix is float32")
-        _require(self.matrix.ndim == 2, "the matrix has two dimensions")
-        _require(len(self.trace_ids) == len(self.matrix), "one trace id a row")
-
-    def __len__(self) -> int:
-        return len(self.trace_ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +36,11 @@ class KSweepScores:
     sample_digest: str
     skipped: str = ""
 
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """Digests of what it was made from, by asset."""
+        return {"trace_ids": self.sample_digest}
+
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
@@ -131,9 +61,9 @@ class FittedModel:
     """
 
     trace_ids: tuple[str, ...]
-    labels: NDArray[np.int32]
-    centroids: NDArray[np.float32]
-    silhouette_samples: NDArray[np.float32]
+    labels: "NDArray[np.int32]"
+    centroids: "NDArray[np.float32]"
+    silhouette_samples: "NDArray[np.float32]"
     silhouette: float | None
     silhouette_se: float
     inertia: float
@@ -144,6 +74,8 @@ class FittedModel:
     @classmethod
     def best_of(cls, sample: TraceSample, scores: KSweepScores) -> "FittedModel":
         """The fit of the best k; a model without clusters if clustering is skipped."""
+        import numpy as np
+
         parameters = {**sample.parameters, **scores.parameters}
         if scores.skipped:
             nothing = np.empty((0, sample.dimension), dtype=np.float32)
@@ -173,10 +105,12 @@ class FittedModel:
         )
 
     def __post_init__(self) -> None:
+        import numpy as np
+
         k = len(self.centroids)
-        _require(len(self.labels) == len(self.trace_ids), "one label a trace")
-        _require(len(self.silhouette_samples) == len(self.trace_ids), "one silhouette a trace")
-        _require(
+        require(len(self.labels) == len(self.trace_ids), "one label a trace")
+        require(len(self.silhouette_samples) == len(self.trace_ids), "one silhouette a trace")
+        require(
             bool(np.array_equal(np.unique(self.labels), np.arange(k))),
             "every cluster has a member, and every label a centroid",
         )
@@ -184,7 +118,9 @@ class FittedModel:
     @functools.cached_property
     def digest(self) -> str:
         """Hex digest of the sample, the labels and the centroids."""
-        return _digest(self.sample_digest.encode(), self.labels.tobytes(), self.centroids.tobytes())
+        return digest_of(
+            self.sample_digest.encode(), self.labels.tobytes(), self.centroids.tobytes()
+        )
 
     @property
     def k(self) -> int:
@@ -192,13 +128,17 @@ class FittedModel:
         return len(self.centroids)
 
     @property
-    def sizes(self) -> NDArray[np.int64]:
+    def sizes(self) -> "NDArray[np.int64]":
         """int64 (k,): traces in each cluster."""
+        import numpy as np
+
         return np.bincount(self.labels, minlength=self.k).astype(np.int64)
 
     @property
-    def cluster_silhouettes(self) -> NDArray[np.float64]:
+    def cluster_silhouettes(self) -> "NDArray[np.float64]":
         """float64 (k,): mean silhouette of each cluster's traces; NaN where none was sampled."""
+        import numpy as np
+
         sampled = ~np.isnan(self.silhouette_samples)
         labels, values = self.labels[sampled], self.silhouette_samples[sampled]
         sums = np.bincount(labels, values, minlength=self.k)
@@ -206,6 +146,11 @@ class FittedModel:
         means = np.full(self.k, np.nan)
         np.divide(sums, counts, out=means, where=counts > 0)
         return means
+
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """Digests of what it was made from, by asset."""
+        return {"trace_ids": self.sample_digest}
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,8 +162,13 @@ class DistanceMatrix:
         model_digest: Of the model.
     """
 
-    distances: NDArray[np.float32]
+    distances: "NDArray[np.float32]"
     model_digest: str
+
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """Digests of what it was made from, by asset."""
+        return {"fitted_model": self.model_digest}
 
 
 @dataclass(frozen=True)
@@ -248,16 +198,10 @@ class Representatives:
             clusters.setdefault(trace.cluster_id, []).append(trace)
         return clusters
 
-
-@dataclass(frozen=True)
-class TraceSummary:
-    """What the summary of a trace says; fields that it lacks are empty."""
-
-    trace_id: str
-    title: str = ""
-    flow_diagram: str = ""
-    bullets: tuple[str, ...] = ()
-    interesting_notes: tuple[str, ...] = ()
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """Digests of what it was made from, by asset."""
+        return {"fitted_model": self.model_digest}
 
 
 @dataclass(frozen=True)
@@ -304,7 +248,7 @@ class ClusterLabels:
     note: str = ""
     model_digest: str = ""
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """How many labels came from where, and why, in one line. Of reasons that differ in their
         numbers alone, such as other clusters' ids, one is given."""
         groups: dict[tuple[str, str], list[str]] = {}
@@ -317,6 +261,11 @@ class ClusterLabels:
             why = f" ({such_as}{reasons[0]})" if reasons[0] else ""
             told.append(f"{len(reasons)} {source}{why}")
         return f"{len(self.clusters)} labels: {', '.join(told) or 'nothing to label'}"
+
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """Digests of what it was made from, by asset."""
+        return {"fitted_model": self.model_digest}
 
 
 @dataclass(frozen=True)
@@ -340,7 +289,7 @@ class EmittedEvent:
     skipped: str = ""
 
     def __post_init__(self) -> None:
-        _require(bool(self.properties) != bool(self.skipped), "either an event or a reason")
+        require(bool(self.properties) != bool(self.skipped), "either an event or a reason")
 
     @property
     def distinct_id(self) -> str:
@@ -352,42 +301,3 @@ def distinct_id(team_id: int, exploration: str = "") -> str:
     """The distinct id of a team's events, or of those that a run made which explores."""
     own = f"trace_clustering_{team_id}"
     return f"{own}_explore_{exploration}" if exploration else own
-
-
-def too_few_traces(sample: TraceSample, embeddings: TraceEmbeddings, min_traces: int) -> str:
-    """Why there are too few traces to cluster, in one sentence; "" if there are enough."""
-    if len(embeddings) >= min_traces:
-        return ""
-    return (
-        f"team {sample.team_id} has {len(embeddings)} traces with a valid embedding in "
-        f"[{utc(sample.window_start)}, {utc(sample.window_end)}), fewer than "
-        f"min_traces={min_traces}{in_words(sample.left_out)}{in_words(embeddings.left_out)}"
-    )
-
-
-def in_words(left_out: Mapping[str, int]) -> str:
-    """Such as ``; 3 left out: vector of zeros``, for each reason."""
-    return "".join(f"; {count} left out: {why}" for why, count in left_out.items())
-
-
-def utc(time: datetime.datetime) -> str:
-    """RFC 3339 in UTC with ``Z``; fractions of a second only if there are any."""
-    return time.astimezone(datetime.timezone.utc).isoformat().replace("+00:00", "Z")
-
-
-def as_dict(value: Any) -> dict[str, Any]:
-    """A flat dataclass as a dict with its own values (no deep copy)."""
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-
-
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def _require(condition: bool, rule: str) -> None:
-    if not condition:
-        raise ValueError(f"invalid value between stages: {rule}")

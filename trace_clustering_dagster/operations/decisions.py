@@ -1,7 +1,7 @@
-"""Who runs now, who waits and why: the coordinator's decision, from facts alone.
+"""Decide which team-days to run, hold back or give up on. Pure: no Dagster, no I/O.
 
-It keeps no memory. Everything that it must remember is read from the instance's runs at every
-tick, so that a daemon killed at any moment loses nothing and repeats nothing.
+Nothing is remembered. What a decision depends on is read from the instance's runs at every tick,
+so that a daemon killed at any moment loses nothing and repeats nothing.
 """
 
 import datetime
@@ -29,7 +29,7 @@ class Outcome(Enum):
 
 
 WAITING = (Outcome.ACTIVE, Outcome.NEXT_TICK, Outcome.RETRY)
-FOR_A_PERSON = (Outcome.GAVE_UP, Outcome.CANCELED)
+NEEDS_ATTENTION = (Outcome.GAVE_UP, Outcome.CANCELED)
 INELIGIBLE = (Outcome.TOO_FEW, Outcome.NOT_LISTED, Outcome.EXCLUDED)
 
 
@@ -72,7 +72,7 @@ class Decision:
 def closed_days(
     now: datetime.datetime, settings: AutomationSettings, first: datetime.date
 ) -> list[datetime.date]:
-    """The days to care for, oldest first: the newest that is closed and settled, and those before
+    """The days to look after, oldest first: the newest that is closed and settled, and those before
     it that are caught up on; none before ``first``.
 
     Args:
@@ -141,6 +141,7 @@ def _ineligible(
 def next_step(
     now: datetime.datetime, settings: AutomationSettings, runs: Sequence[PastRun]
 ) -> Decision:
+    """What happens next to a team-day that is listed and has enough traces, from its runs."""
     if any(run.status == "active" for run in runs):
         return Decision(Outcome.ACTIVE)
     if runs and runs[-1].status == "canceled":
@@ -183,7 +184,7 @@ def in_numbers(decisions: Mapping[TeamDay, Decision], day: datetime.date) -> dic
         "done": counts[Outcome.DONE],
         "requested": counts[Outcome.REQUESTED],
         "waiting": sum(counts[outcome] for outcome in WAITING),
-        "left to a person": sum(counts[outcome] for outcome in FOR_A_PERSON),
+        "left to a person": sum(counts[outcome] for outcome in NEEDS_ATTENTION),
     }
 
 

@@ -15,9 +15,9 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetKeyTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
-from trace_clustering_dagster.base.files import TEXT_RETENTION_VARIABLE, is_local
-from trace_clustering_dagster.base.io_manager import STAGE_IO_MANAGERS
-from trace_clustering_dagster.base.partitions import TEAM_TAG, TEAMS
+from trace_clustering_dagster.base.files import is_local
+from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.partitions import TEAM_TAG
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.queries import (
     CLUSTERS_EVENT,
@@ -25,11 +25,10 @@ from trace_clustering_dagster.clickhouse.queries import (
     count_traces,
     delete_own_events,
 )
-from trace_clustering_dagster.operations.coordinator import trace_clustering
 from trace_clustering_dagster.operations.decisions import is_listed
 from trace_clustering_dagster.operations.retention import is_backfilling
+from trace_clustering_dagster.operations.runs import is_own
 from trace_clustering_dagster.operations.stored_files import (
-    FOLDERS,
     StoredFile,
     StoredFiles,
     remove,
@@ -61,16 +60,22 @@ class Place(Protocol):
 
 
 def places(
-    stored: StoredFiles, clickhouse: ClickHouseResource, instance: dg.DagsterInstance | None
+    graph: Graph,
+    stored: StoredFiles,
+    clickhouse: ClickHouseResource,
+    instance: dg.DagsterInstance | None,
 ) -> Mapping[str, Place]:
     """Everything that is stored of teams, in the order in which it is removed: first what may be
     refused, at last what shows that there was such a team."""
-    of_the_instance: dict[str, Place] = (
-        {"runs": _Runs(instance), "partition": _Partition(instance)} if instance else {}
-    )
+    of_the_instance: dict[str, Place] = {}
+    if instance:
+        of_the_instance = {
+            "runs": _Runs(instance, graph),
+            "partition": _Partition(instance, graph.called("team")),
+        }
     return {
         "events_table": _Events(clickhouse),
-        **{name: _Files(stored, name) for name in FOLDERS},
+        **{name: _Files(stored, name) for name in stored.folders},
         **of_the_instance,
     }
 
@@ -128,16 +133,17 @@ class _Files:
 @dataclass(frozen=True)
 class _Runs:
     instance: dg.DagsterInstance
+    graph: Graph
 
     def holds(self, team_id: int) -> str:
-        count = len(_runs(self.instance, team_id))
+        count = len(_runs(self.instance, self.graph, team_id))
         return f"{count} runs, their logs and materializations" if count else ""
 
     def remove(self, team_id: int) -> None:
-        run_ids = [run.run_id for run in _runs(self.instance, team_id)]
+        run_ids = [run.run_id for run in _runs(self.instance, self.graph, team_id)]
         storage = self.instance.event_log_storage
         if isinstance(storage, SqlEventLogStorage):
-            _remove_copies(storage, self.instance, set(run_ids))
+            _remove_copies(storage, self.instance, self.graph, set(run_ids))
         for run_id in run_ids:
             self.instance.compute_log_manager.delete_logs(prefix=[run_id])
             # before the run: without that, nobody would find them again
@@ -148,29 +154,30 @@ class _Runs:
 @dataclass(frozen=True)
 class _Partition:
     instance: dg.DagsterInstance
+    teams: str
 
     def holds(self, team_id: int) -> str:
-        return "registered" if self.instance.has_dynamic_partition(TEAMS, str(team_id)) else ""
+        return "registered" if self.instance.has_dynamic_partition(self.teams, str(team_id)) else ""
 
     def remove(self, team_id: int) -> None:
-        self.instance.delete_dynamic_partition(TEAMS, str(team_id))
+        self.instance.delete_dynamic_partition(self.teams, str(team_id))
 
 
-def active_runs(instance: dg.DagsterInstance, team_id: int) -> list[dg.DagsterRun]:
+def active_runs(instance: dg.DagsterInstance, graph: Graph, team_id: int) -> list[dg.DagsterRun]:
     """The team's runs that are queued or running."""
-    return [run for run in _runs(instance, team_id) if run.status not in FINISHED_STATUSES]
+    return [run for run in _runs(instance, graph, team_id) if run.status not in FINISHED_STATUSES]
 
 
 def caveats(
+    settings: AutomationSettings,
     stored: StoredFiles,
     clickhouse: ClickHouseResource,
     instance: dg.DagsterInstance | None,
     team_id: int,
 ) -> Iterator[str]:
     """What to know, and to do, before or after a team is forgotten; a line for each."""
-    settings = AutomationSettings.valid_part_of_environment()
     traces = count_traces(clickhouse.connect("trace-clustering forget"), team_id)
-    if traces and settings.automation == "on" and is_listed(team_id, settings):
+    if traces and settings.enabled and is_listed(team_id, settings):
         excluded = ",".join(map(str, sorted({*settings.excluded_teams, team_id})))
         yield (
             f"team {team_id} still has {traces} traces, and the coordinator clusters it again: set "
@@ -186,40 +193,33 @@ def caveats(
     if unknown := sum(file.team_id is None for file in _files(stored, ANSWERS)):
         yield (
             f"{unknown} answers that version 0.1 kept belong to no known team: they go with "
-            f"{TEXT_RETENTION_VARIABLE}, or remove {stored.root / ANSWERS}/*.txt (what is asked "
+            f"text_retention_days, or remove {stored.root / ANSWERS}/*.txt (what is asked "
             "again is paid again)"
         )
 
 
 def _files(stored: StoredFiles, name: str) -> Iterator[StoredFile]:
     failures: list[str] = []
-    folder = FOLDERS[name]
+    folder = stored.folders[name]
     for root in [stored.root, *(stored.explorations(failures) if folder.is_explored else [])]:
         yield from folder.files(root / name, failures, lambda _: True)
     if failures:
         raise dg.Failure(description=f"cannot be listed: {failures[0]}")
 
 
-def _runs(instance: dg.DagsterInstance, team_id: int) -> list[dg.DagsterRun]:
+def _runs(instance: dg.DagsterInstance, graph: Graph, team_id: int) -> list[dg.DagsterRun]:
     """The team's runs of these assets: others in the instance may have teams too."""
     runs = instance.get_runs(dg.RunsFilter(tags={TEAM_TAG: str(team_id)}))
-    return [run for run in runs if _is_own(instance, run)]
-
-
-def _is_own(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    if run.job_name == trace_clustering.name or not run.execution_plan_snapshot_id:
-        return run.job_name == trace_clustering.name
-    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
-    return not STAGE_IO_MANAGERS.keys().isdisjoint(plan.step_keys_to_execute)
+    return [run for run in runs if is_own(instance, graph, run, if_unknown=False)]
 
 
 def _remove_copies(
-    storage: SqlEventLogStorage, instance: dg.DagsterInstance, run_ids: set[str]
+    storage: SqlEventLogStorage, instance: dg.DagsterInstance, graph: Graph, run_ids: set[str]
 ) -> None:
     """Remove what Dagster keeps beside a run's events and leaves when a run is deleted: results of
     asset checks, and of each asset the newest materialization with its metadata. Without that,
     Dagster takes it from the events that are left."""
-    records = instance.get_asset_records([dg.AssetKey(asset) for asset in STAGE_IO_MANAGERS])
+    records = instance.get_asset_records([graph.key(asset) for asset in graph.assets])
     shown = {
         record.asset_entry.asset_key
         for record in records

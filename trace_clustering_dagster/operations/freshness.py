@@ -9,7 +9,7 @@ import datetime
 
 import dagster as dg
 
-from trace_clustering_dagster.clusters.assets import GROUP
+from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.operations.decisions import TeamDay, closed_days, is_listed
 from trace_clustering_dagster.operations.runs import registered_teams, with_outcome
 from trace_clustering_dagster.settings import AutomationSettings
@@ -19,57 +19,61 @@ LOOK_BACK_DAYS = 7
 # Time for the runs of a day, from when they are due.
 GRACE = datetime.timedelta(hours=6)
 
-teams = dg.AssetSpec(
-    "teams",
-    deps=["emitted_event"],
-    group_name=GROUP,
-    description="The teams that are clustered, the registered partitions. Nothing materializes "
-    "it; its check says which teams have stopped.",
-)
 
-
-@dg.asset_check(asset=teams.key)
-def every_team_is_fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    """Warns of teams that had an outcome (an event, or a skip with its reason) within a week, but
-    none for the newest day that is over.
-
-    The team's runs, and the ticks that requested none, say why.
-    """
-    settings = AutomationSettings.valid_part_of_environment()
-    now = datetime.datetime.now(datetime.timezone.utc)
-    # the newest day for which runs have been due for some hours
-    newest = closed_days(now - GRACE, settings, first=datetime.date.min)[-1]
-    registered, odd = registered_teams(context.instance)
-    listed = sorted(team_id for team_id in registered if is_listed(team_id, settings))
-    looked_at = [newest - datetime.timedelta(days=back) for back in range(LOOK_BACK_DAYS + 1)]
-    outcomes = with_outcome(
-        context.instance, [TeamDay(day, team_id) for day in looked_at for team_id in listed]
+def teams_of(graph: Graph) -> dg.AssetSpec:
+    """The asset that stands for the teams of a graph."""
+    return dg.AssetSpec(
+        graph.key("teams"),
+        deps=[graph.key("emitted_event")],
+        group_name=graph.called("clusters"),
+        description="The teams that are clustered, the registered partitions. Nothing materializes "
+        "it; its check says which teams have stopped.",
     )
-    last_outcome = {
-        team_id: next((day for day in looked_at if TeamDay(day, team_id) in outcomes), None)
-        for team_id in listed
-    }
-    stopped = {team_id: day for team_id, day in last_outcome.items() if day and day < newest}
-    records = [
-        dg.TableRecord(
-            {"team": str(team_id), "last_day": str(day), "days_missing": (newest - day).days}
+
+
+def build_freshness_check(graph: Graph, settings: AutomationSettings) -> dg.AssetChecksDefinition:
+    """The check of the asset ``teams``."""
+
+    @dg.asset_check(asset=graph.key("teams"))
+    def every_team_is_fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        """Warns of teams that had an outcome (an event, or a skip with its reason) within a week,
+        but none for the newest day that is over.
+
+        The team's runs, and the ticks that requested none, say why.
+        """
+        now = datetime.datetime.now(datetime.timezone.utc)
+        # the newest day for which runs have been due for some hours
+        newest = closed_days(now - GRACE, settings, first=datetime.date.min)[-1]
+        registered, odd = registered_teams(context.instance, graph)
+        listed = sorted(team_id for team_id in registered if is_listed(team_id, settings))
+        looked_at = [newest - datetime.timedelta(days=back) for back in range(LOOK_BACK_DAYS + 1)]
+        outcomes = with_outcome(
+            context.instance,
+            graph,
+            [TeamDay(day, team_id) for day in looked_at for team_id in listed],
         )
-        for team_id, day in sorted(stopped.items(), key=lambda item: (item[1], item[0]))
-    ]
-    return dg.AssetCheckResult(
-        passed=not stopped,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(stopped)} of {len(listed)} teams have no outcome for {newest}, but "
-        f"had one in the {LOOK_BACK_DAYS} days before it",
-        metadata={
-            "newest_day": str(newest),
-            "teams": len(listed),
-            "invalid_teams": dg.MetadataValue.json(odd) if odd else "none",
-            "stopped": dg.MetadataValue.table(records) if records else "none",
-        },
-    )
+        last_outcome = {
+            team_id: next((day for day in looked_at if TeamDay(day, team_id) in outcomes), None)
+            for team_id in listed
+        }
+        stopped = {team_id: day for team_id, day in last_outcome.items() if day and day < newest}
+        records = [
+            dg.TableRecord(
+                {"team": str(team_id), "last_day": str(day), "days_missing": (newest - day).days}
+            )
+            for team_id, day in sorted(stopped.items(), key=lambda item: (item[1], item[0]))
+        ]
+        return dg.AssetCheckResult(
+            passed=not stopped,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{len(stopped)} of {len(listed)} teams have no outcome for {newest}, but "
+            f"had one in the {LOOK_BACK_DAYS} days before it",
+            metadata={
+                "newest_day": str(newest),
+                "teams": len(listed),
+                "invalid_teams": dg.MetadataValue.json(odd) if odd else "none",
+                "stopped": dg.MetadataValue.table(records) if records else "none",
+            },
+        )
 
-
-freshness = dg.define_asset_job(
-    "freshness", dg.AssetSelection.checks(every_team_is_fresh), description="Runs the check."
-)
+    return every_team_is_fresh

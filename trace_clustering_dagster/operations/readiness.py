@@ -11,17 +11,9 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import dagster as dg
-from pydantic import ValidationError
 
-from trace_clustering_dagster.base.files import (
-    STORAGE_VARIABLE,
-    is_local,
-    make_folder,
-    retention_from_environment,
-    storage_failure,
-    storage_from_environment,
-    write_whole,
-)
+from trace_clustering_dagster.base.files import is_local, make_folder, storage_failure, write_whole
+from trace_clustering_dagster.build import params_of, storage_of, warehouse_of
 from trace_clustering_dagster.clickhouse.client import (
     EMBEDDINGS_MODEL_VARIABLE,
     PASSWORD_VARIABLE,
@@ -42,8 +34,8 @@ from trace_clustering_dagster.clickhouse.schema import (
     EVENTS_COLUMNS,
     is_accepted,
 )
-from trace_clustering_dagster.clusters.params import PARAMS_VARIABLE, ClusteringParams
-from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.titles.labels import NO_MODEL, is_model_configured
 
 # Kinds of rows that are named where none is eligible.
@@ -52,6 +44,15 @@ _KINDS = 5
 _ASKING_SECONDS = 30
 # What may differ when an event is emitted again.
 _CHANGING_COLUMNS = {"properties", "created_at", "_timestamp"}
+
+
+# What a setting is a part of.
+_SUBJECTS = {
+    "params": "parameters",
+    "clickhouse": "ClickHouse",
+    "output": "ClickHouse",
+    "storage": "storage",
+}
 
 
 class Finding(NamedTuple):
@@ -67,17 +68,29 @@ def findings(*, ask: bool = False) -> Iterator[Finding]:
 
     Writes no row to ClickHouse. Sends one request to the label model if ``ask``, else none.
     """
+    settings, problems = Settings.valid_part_of_environment()
+    wrong: dict[str, list[str]] = {}
+    for name, problem in problems.items():
+        wrong.setdefault(_SUBJECTS.get(name.partition(".")[0], "settings"), []).append(problem)
     params = None
     try:
-        params = ClusteringParams.from_environment()
-        yield Finding("ok", "parameters", _changed(params))
+        params = params_of(settings)
     except ValueError as error:
-        yield Finding("failed", "parameters", str(error))
-    yield from _clickhouse(params)
-    yield _storage()
+        wrong.setdefault("parameters", []).append(str(error))
+
+    def failed(subject: str) -> Iterator[Finding]:
+        return (Finding("failed", subject, problem) for problem in wrong[subject])
+
+    if "parameters" in wrong or not params:
+        params = None
+        yield from failed("parameters")
+    else:
+        yield Finding("ok", "parameters", _changed(params))
+    yield from failed("ClickHouse") if "ClickHouse" in wrong else _clickhouse(settings, params)
+    yield from failed("storage") if "storage" in wrong else [_storage(settings)]
     if params:
         yield _label_model(params, ask)
-    yield _settings()
+    yield from failed("settings") if "settings" in wrong else [_settings(settings)]
 
 
 def _changed(params: ClusteringParams) -> str:
@@ -87,17 +100,15 @@ def _changed(params: ClusteringParams) -> str:
         for name in ClusteringParams.model_fields
         if getattr(params, name) != getattr(defaults, name)
     ]
-    return f"{', '.join(changed)} of {PARAMS_VARIABLE}" if changed else "the package's defaults"
+    return (
+        f"{', '.join(changed)} of TRACE_CLUSTERING_PARAMS" if changed else "the package's defaults"
+    )
 
 
-def _clickhouse(params: ClusteringParams | None) -> Iterator[Finding]:
+def _clickhouse(settings: Settings, params: ClusteringParams | None) -> Iterator[Finding]:
+    clickhouse = warehouse_of(settings)
     try:
-        clickhouse = ClickHouseResource.from_environment()
         connection = clickhouse.connect("trace-clustering check")
-    except ValidationError as error:
-        reasons = (e["msg"].removeprefix("Value error, ") for e in error.errors())
-        yield Finding("failed", "ClickHouse", "; ".join(reasons))
-        return
     except dg.Failure as failure:
         yield Finding("failed", "ClickHouse", failure.description or "")
         return
@@ -219,8 +230,8 @@ def _traces(connection: ClickHouse, params: ClusteringParams) -> Finding:
         "warning",
         "traces",
         f"{text}; the table's newest row is of {kinds[0].newest_day}: {_in_words(kinds)} -> write "
-        f"embeddings of these days, run an earlier one, or name what there is in {PARAMS_VARIABLE} "
-        f"(now {wanted})",
+        "embeddings of these days, run an earlier one, or name what there is in "
+        f"TRACE_CLUSTERING_PARAMS (now {wanted})",
     )
 
 
@@ -234,14 +245,9 @@ def _in_words(kinds: list[EmbeddingsKind]) -> str:
     return "; ".join(told) + ("; and others" if len(kinds) > _KINDS else "")
 
 
-def _storage() -> Finding:
-    from upath import UPath
-
-    try:
-        storage = storage_from_environment()
-    except ValueError as error:
-        return Finding("failed", "storage", str(error))
-    path = UPath(storage).absolute() / f"check-{uuid.uuid4().hex}"
+def _storage(settings: Settings) -> Finding:
+    storage = settings.storage
+    path = storage_of(settings).root / f"check-{uuid.uuid4().hex}"
     new = [f for f in path.parents if is_local(path) and not f.exists()]  # the innermost first
     try:
         make_folder(path.parent)
@@ -260,17 +266,11 @@ def _storage() -> Finding:
                 folder.rmdir()
     text = f"{storage} can be written to and read from"
     is_relative = "://" not in storage and not os.path.isabs(storage)
-    if is_relative and not _is_embedded():
+    if is_relative and not warehouse_of(settings).is_embedded:
         problem = f"{text}, but is another folder for each folder that a process starts in"
-        remedy = f"name it from / on, or an object store, in {STORAGE_VARIABLE}"
+        remedy = "name it from / on, or an object store, in TRACE_CLUSTERING_STORAGE"
         return Finding("warning", "storage", f"{problem} -> {remedy}")
     return Finding("ok", "storage", text)
-
-
-def _is_embedded() -> bool:
-    with contextlib.suppress(ValidationError):
-        return ClickHouseResource.from_environment().is_embedded
-    return False
 
 
 def _label_model(params: ClusteringParams, ask: bool) -> Finding:
@@ -297,23 +297,9 @@ def _label_model(params: ClusteringParams, ask: bool) -> Finding:
     return Finding("failed" if problem else "ok", "label model", text)
 
 
-def _settings() -> Finding:
-    try:
-        # wrong ones are told as soon as the code is imported
-        from trace_clustering_dagster.base.partitions import START_DATE_VARIABLE, start_date
-        from trace_clustering_dagster.operations.coordinator import cron_schedule
-
-        for read in (
-            start_date,
-            retention_from_environment,
-            cron_schedule,
-            AutomationSettings.from_environment,
-        ):
-            read()
-    except ValueError as error:
-        return Finding("failed", "settings", str(error))
-    start, today = start_date(), datetime.datetime.now(datetime.timezone.utc).date()
+def _settings(settings: Settings) -> Finding:
+    start, today = settings.start_date, datetime.datetime.now(datetime.timezone.utc).date()
     if datetime.date.fromisoformat(start) >= today:
-        problem = f"{START_DATE_VARIABLE}={start} has not ended yet: there is no day to run"
+        problem = f"TRACE_CLUSTERING_START_DATE={start} has not ended yet: there is no day to run"
         return Finding("warning", "settings", f"{problem} -> name an earlier day")
     return Finding("ok", "settings", "dates, retention and automation can be read")

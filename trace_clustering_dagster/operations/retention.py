@@ -8,7 +8,7 @@ none (sample, model, representatives, receipt) and the event stay.
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,10 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from trace_clustering_dagster.base.files import (
-    RETENTION_VARIABLE,
-    TEXT_RETENTION_VARIABLE,
-    is_expired,
-    is_local,
-)
+from trace_clustering_dagster.base.files import is_expired, is_local
+from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.operations.stored_files import (
-    FOLDERS,
-    AnswersFolder,
-    StageFolder,
+    Folder,
     StoredFile,
     StoredFiles,
     children,
@@ -51,10 +45,21 @@ class Removed:
     failures: list[str] = field(default_factory=list)
 
 
-@dg.op(required_resource_keys={"stored_files"})
-def remove_old_files(context: dg.OpExecutionContext) -> None:
-    """Remove expired files, and what killed writers left."""
-    stored: StoredFiles = context.resources.stored_files
+def remove_old_files_op(graph: Graph) -> dg.OpDefinition:
+    """The op that removes a graph's expired files, and what killed writers left."""
+
+    @dg.op(
+        name=graph.called("remove_old_files"),
+        required_resource_keys={graph.called("stored_files")},
+    )
+    def remove_old_files(context: dg.OpExecutionContext) -> None:
+        """Remove expired files, and what killed writers left."""
+        _remove_old_files(context, getattr(context.resources, graph.called("stored_files")))
+
+    return remove_old_files
+
+
+def _remove_old_files(context: dg.OpExecutionContext, stored: StoredFiles) -> None:
     backfill = is_backfilling(context.instance)
     if backfill:
         context.log.info("a backfill is going on: its partitions may be any, all values stay")
@@ -62,11 +67,10 @@ def remove_old_files(context: dg.OpExecutionContext) -> None:
     elsewhere = Removed()
     explorations = stored.explorations(elsewhere.failures)
     removed = {}
-    for name, folder in FOLDERS.items():
+    for name, folder in stored.folders.items():
         removed[name] = remove_expired(
             [root / name for root in [stored.root, *(explorations if folder.is_explored else [])]],
             folder,
-            stored.retention.get(folder.retention_variable, 0),
             lambda partition: backfill or partition in running,
         )
         context.log.info(
@@ -75,7 +79,7 @@ def remove_old_files(context: dg.OpExecutionContext) -> None:
         )
     if not backfill and not running:
         for exploration in explorations:
-            _remove_empty_folders(exploration, elsewhere.failures)
+            _remove_empty_folders(exploration, stored.folders, elsewhere.failures)
     metadata = _metadata(removed)
     if failures := [failure for r in (elsewhere, *removed.values()) for failure in r.failures]:
         context.log.warning("\n".join(failures))
@@ -87,16 +91,6 @@ def remove_old_files(context: dg.OpExecutionContext) -> None:
             allow_retries=False,
         )
     context.add_output_metadata(metadata)
-
-
-@dg.job(
-    executor_def=dg.in_process_executor,
-    description="Removes files some days after their day and their last modification: those of "
-    f"embeddings, k_sweep_scores and distance_matrix after {RETENTION_VARIABLE}, those of labels, "
-    f"report and the kept answers of the label model after {TEXT_RETENTION_VARIABLE}.",
-)
-def retention() -> None:
-    remove_old_files()
 
 
 def is_backfilling(instance: dg.DagsterInstance) -> bool:
@@ -111,8 +105,7 @@ def _running_partitions(instance: dg.DagsterInstance) -> set[str]:
 
 def remove_expired(
     places: "list[UPath]",
-    folder: StageFolder | AnswersFolder,
-    days: int,
+    folder: Folder,
     is_in_use: Callable[[str], bool],
 ) -> Removed:
     """Remove a folder's expired files, and temporary files of killed writers.
@@ -123,10 +116,9 @@ def remove_expired(
     Args:
         places: The folder, in the storage and in each exploration.
         folder: What its files are.
-        days: For how long they are kept; 0 for ever.
         is_in_use: Of a partition key.
     """
-    removed = Removed()
+    removed, days = Removed(), folder.days_kept
     now = datetime.datetime.now(datetime.timezone.utc)
 
     def is_old(day: datetime.date | None) -> bool:
@@ -164,11 +156,11 @@ def remove_expired(
     return removed
 
 
-def _remove_empty_folders(exploration: "UPath", failures: list[str]) -> None:
+def _remove_empty_folders(exploration: "UPath", names: Iterable[str], failures: list[str]) -> None:
     """Of a disk: an object store has no folders."""
     if not is_local(exploration):
         return
-    for name in FOLDERS:
+    for name in names:
         for folder in [*children(exploration / name, failures), exploration / name]:
             with contextlib.suppress(OSError):  # it is not empty, or not there
                 os.rmdir(folder.path)

@@ -10,12 +10,19 @@ from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster.base.exploration import EXPLORES_TAG, has_explored, will_explore
-from trace_clustering_dagster.base.partitions import DAY_TAG, TEAM_TAG, TEAMS, day_and_team, teams
-from trace_clustering_dagster.clusters.assets import emitted_event
-from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.partitions import (
+    DAY_TAG,
+    EXPLORES_TAG,
+    TEAM_TAG,
+    day_and_team,
+    is_team,
+)
 from trace_clustering_dagster.operations.decisions import PastRun, TeamDay
+from trace_clustering_dagster.operations.exploration import has_explored, will_explore
+from trace_clustering_dagster.traces.params import TraceParams
 
+COORDINATOR, SCHEDULE = "trace_clustering_coordinator", "daily_trace_clustering"
 ATTEMPT_TAG = "trace_clustering/attempt"
 
 # Dagster gives up on an evaluation after 60 s; as much again to register teams and write it down.
@@ -26,8 +33,9 @@ LAUNCHING = datetime.timedelta(minutes=10)
 
 def past_runs(
     instance: dg.DagsterInstance,
+    graph: Graph,
     days: Iterable[datetime.date],
-    deployment: ClusteringParams,
+    deployment: TraceParams,
     team_id: int | None = None,
 ) -> list[PastRun]:
     """The runs of the days, whoever launched them, the first created first; of one team, if it is
@@ -57,17 +65,44 @@ def past_runs(
             else record.update_timestamp,
         )
         for record in instance.get_run_records(dg.RunsFilter(tags=tags), ascending=True)
-        if teams.has_partition_key(record.dagster_run.tags.get(TEAM_TAG, ""))
+        if is_team(record.dagster_run.tags.get(TEAM_TAG, ""))
+        and is_own(instance, graph, record.dagster_run, if_unknown=True)
         and (
             record.dagster_run.status is not dg.DagsterRunStatus.NOT_STARTED
             or record.create_timestamp > abandoned
         )
         and not has_explored(record.dagster_run)
-        and not (record.start_time is None and will_explore(record.dagster_run, deployment))
+        and not (record.start_time is None and will_explore(record.dagster_run, graph, deployment))
     ]
 
 
-def with_outcome(instance: dg.DagsterInstance, team_days: Iterable[TeamDay]) -> set[TeamDay]:
+def is_own(
+    instance: dg.DagsterInstance, graph: Graph, run: dg.DagsterRun, *, if_unknown: bool
+) -> bool:
+    """Whether a run makes assets of the graph: others in the instance may have the same days and
+    teams.
+
+    Args:
+        if_unknown: Of a run that does not say which assets it makes.
+    """
+    own = [graph.key(asset) for asset in graph.assets]
+    if run.job_name == graph.job:
+        return True
+    if run.asset_selection:
+        return not run.asset_selection.isdisjoint(own)
+    if not run.execution_plan_snapshot_id:
+        return if_unknown
+    steps = instance.get_execution_plan_snapshot(
+        run.execution_plan_snapshot_id
+    ).step_keys_to_execute
+    return (
+        not {key.to_python_identifier() for key in own}.isdisjoint(steps) if steps else if_unknown
+    )
+
+
+def with_outcome(
+    instance: dg.DagsterInstance, graph: Graph, team_days: Iterable[TeamDay]
+) -> set[TeamDay]:
     """Those of the team-days that have an outcome, made by whatever run that does not explore: an
     event, or a skip with its reason."""
     by_key = {team_day.partition_key: team_day for team_day in team_days}
@@ -75,13 +110,13 @@ def with_outcome(instance: dg.DagsterInstance, team_days: Iterable[TeamDay]) -> 
         return set()
     # of these partitions alone: the asset's whole history grows for ever
     found = instance.get_latest_storage_id_by_partition(
-        emitted_event.key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(by_key)
+        graph.key("emitted_event"), dg.DagsterEventType.ASSET_MATERIALIZATION, set(by_key)
     )
     explorers = _explorers(instance, {by_key[key] for key in found})
     return {
         by_key[key]
         for key in found
-        if by_key[key] not in explorers or _has_other(instance, key, explorers[by_key[key]])
+        if by_key[key] not in explorers or _has_other(instance, graph, key, explorers[by_key[key]])
     }
 
 
@@ -103,20 +138,24 @@ def _explorers(
     return explorers
 
 
-def _has_other(instance: dg.DagsterInstance, partition_key: str, run_ids: set[str]) -> bool:
+def _has_other(
+    instance: dg.DagsterInstance, graph: Graph, partition_key: str, run_ids: set[str]
+) -> bool:
     """Whether a run that is none of these made an outcome, too."""
     found = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=emitted_event.key, asset_partitions=[partition_key]),
+        dg.AssetRecordsFilter(
+            asset_key=graph.key("emitted_event"), asset_partitions=[partition_key]
+        ),
         # each of them makes one at most
         limit=len(run_ids) + 1,
     )
     return any(record.run_id not in run_ids for record in found.records)
 
 
-def registered_teams(instance: dg.DagsterInstance) -> tuple[set[int], list[str]]:
+def registered_teams(instance: dg.DagsterInstance, graph: Graph) -> tuple[set[int], list[str]]:
     """The registered teams, and registered keys that are no teams: the UI accepts any text."""
-    keys = instance.get_dynamic_partitions(TEAMS)
-    odd = sorted(key for key in keys if not teams.has_partition_key(key))
+    keys = instance.get_dynamic_partitions(graph.called("team"))
+    odd = sorted(key for key in keys if not is_team(key))
     return {int(key) for key in keys if key not in odd}, odd
 
 

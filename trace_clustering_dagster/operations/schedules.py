@@ -1,33 +1,106 @@
-"""What looks after the stored values and the teams, once a day, on schedules that are running
-unless the environment turns automation off."""
+"""What runs by the clock: the daily runs, for whoever does not use the coordinator, and what looks
+after the stored values and the teams."""
+
+import datetime
+from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster.operations.coordinator import one_line_errors
-from trace_clustering_dagster.operations.freshness import freshness
-from trace_clustering_dagster.operations.retention import retention
+from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.operations.decisions import TeamDay, is_listed
+from trace_clustering_dagster.operations.runs import (
+    COORDINATOR,
+    SCHEDULE,
+    being_launched,
+    deciding,
+    is_on,
+    past_runs,
+    recent_ticks,
+    registered_teams,
+    with_outcome,
+)
+from trace_clustering_dagster.operations.ticks import SWITCHED_OFF
 from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.traces.params import TraceParams
 
 
-def _request() -> dg.RunRequest | dg.SkipReason:
-    with one_line_errors():
-        if AutomationSettings.from_environment().automation == "off":
-            return dg.SkipReason("TRACE_CLUSTERING_AUTOMATION=off: nothing is requested")
-    return dg.RunRequest()
+def build_schedule(graph: Graph, job: Any, settings: AutomationSettings) -> dg.ScheduleDefinition:
+    """The schedule that requests yesterday's run of every registered team: the alternative to the
+    coordinator, while that is off."""
+    params = graph.called("params")
+
+    @dg.schedule(
+        name=graph.called(SCHEDULE),
+        job=job,
+        cron_schedule=settings.cron,
+        execution_timezone="UTC",
+        required_resource_keys={params},
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="The alternative to the coordinator: requests yesterday's run of every "
+        "registered team. Steps aside while the coordinator is on.",
+    )
+    def daily(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        return _evaluate(context, graph, settings, getattr(context.resources, params))
+
+    return daily
 
 
-@dg.schedule(
-    job=retention, cron_schedule="0 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
-)
-def daily_retention() -> dg.RunRequest | dg.SkipReason:
-    """Removes old files at 03:00 UTC."""
-    return _request()
+def build_maintenance(
+    graph: Graph, settings: AutomationSettings, retention: Any, freshness: Any
+) -> list[dg.ScheduleDefinition]:
+    """The schedules of the two jobs, on from the start."""
+
+    def schedule(name: str, job: Any, hour: int, description: str) -> dg.ScheduleDefinition:
+        @dg.schedule(
+            name=graph.called(name),
+            job=job,
+            cron_schedule=f"0 {hour} * * *",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=description,
+        )
+        def daily() -> dg.RunRequest | dg.SkipReason:
+            return dg.RunRequest() if settings.enabled else dg.SkipReason(SWITCHED_OFF)
+
+        return daily
+
+    return [
+        schedule("daily_retention", retention, 3, "Removes old files at 03:00 UTC."),
+        # at noon: by then the newest day's runs are done
+        schedule(
+            "daily_freshness", freshness, 12, "Looks for teams that have stopped at 12:00 UTC."
+        ),
+    ]
 
 
-# at noon: by then the newest day's runs are done
-@dg.schedule(
-    job=freshness, cron_schedule="0 12 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
-)
-def daily_freshness() -> dg.RunRequest | dg.SkipReason:
-    """Looks for teams that have stopped at 12:00 UTC."""
-    return _request()
+def _evaluate(
+    context: dg.ScheduleEvaluationContext,
+    graph: Graph,
+    settings: AutomationSettings,
+    params: TraceParams,
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """A run for each registered team that has none yet, however few its traces are."""
+    if not settings.enabled:
+        return dg.SkipReason(SWITCHED_OFF)
+    coordinator, first = graph.called(COORDINATOR), graph.days.start.date()
+    ticks = recent_ticks(context.instance, coordinator)
+    if is_on(context.instance, coordinator) or deciding(ticks):
+        return dg.SkipReason(f"{coordinator} is on and does this: stop it to use the schedule")
+    scheduled = context.scheduled_execution_time.astimezone(datetime.timezone.utc)
+    day = scheduled.date() - datetime.timedelta(days=1)
+    if day < first:
+        return dg.SkipReason(f"{day} is before the start date {first}")
+    registered, _ = registered_teams(context.instance, graph)
+    wanted = {TeamDay(day, team_id) for team_id in registered if is_listed(team_id, settings)}
+    runs = past_runs(context.instance, graph, [day], params)
+    runs += being_launched(ticks, {run.run_id for run in runs})
+    active = {run.team_day for run in runs if run.status == "active"}
+    missing = sorted(wanted - active - with_outcome(context.instance, graph, wanted))
+    if not missing:
+        return dg.SkipReason(
+            f"{day}: {len(registered)} teams registered, {len(wanted)} wanted, all of them done, "
+            "queued or running"
+        )
+    return [
+        dg.RunRequest(run_key=team_day.partition_key, partition_key=team_day.partition_key)
+        for team_day in missing
+    ]

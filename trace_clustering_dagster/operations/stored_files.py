@@ -5,12 +5,13 @@ Files of other names, and what links lead to, are none of its own.
 
 import datetime
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from trace_clustering_dagster.base.files import EXPLORE_FOLDER, TEXT_RETENTION_VARIABLE
-from trace_clustering_dagster.base.io_manager import STAGE_IO_MANAGERS
+from trace_clustering_dagster.base.asset import TeamAsset
+from trace_clustering_dagster.base.files import EXPLORE_FOLDER, Storage
+from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.titles.cache import FOLDER as ANSWERS
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ class StoredFile(NamedTuple):
 
 
 @dataclass(frozen=True)
-class StageFolder:
+class AssetFolder:
     """The values of an asset: ``<asset>/<date>/<team><extension>``, in explorations too."""
 
     extension: str
-    retention_variable: str
+    days_kept: int
+    """0 for ever."""
     is_explored = True
 
     def files(
@@ -63,7 +65,7 @@ class AnswersFolder:
     """Answers of the label model: ``label_answers/<team>/<digest>.txt``; of version 0.1,
     ``label_answers/<digest>.txt``."""
 
-    retention_variable: str
+    days_kept: int
     is_explored = False
 
     def files(
@@ -72,7 +74,7 @@ class AnswersFolder:
         failures: list[str],
         is_listed: Callable[[datetime.date | None], bool],
     ) -> Iterator[StoredFile]:
-        """Like ``StageFolder.files``, with the day None."""
+        """Like ``AssetFolder.files``, with the day None."""
         if not is_listed(None):
             return
         for child in children(folder, failures):
@@ -83,34 +85,36 @@ class AnswersFolder:
                     yield StoredFile(path, team_id, None, bool(named["temporary"]))
 
 
-# Every folder of the storage, but for the one that holds explorations.
-FOLDERS: Mapping[str, StageFolder | AnswersFolder] = {
-    **{
-        asset: StageFolder(manager.extension or "", manager.retention_variable)
-        for asset, manager in STAGE_IO_MANAGERS.items()
-    },
-    ANSWERS: AnswersFolder(TEXT_RETENTION_VARIABLE),
-}
+Folder = AssetFolder | AnswersFolder
+
+
+def folders_of(assets: Iterable[TeamAsset], settings: Settings) -> Mapping[str, Folder]:
+    """Every folder that a graph stores in, but for the one that holds explorations, by name."""
+    return {
+        **{
+            asset.name: AssetFolder(asset.stored_as.extension or "", asset.days_kept(settings))
+            for asset in assets
+        },
+        ANSWERS: AnswersFolder(settings.text_retention_days),
+    }
 
 
 @dataclass(frozen=True)
 class StoredFiles:
-    """All files of the storage.
+    """All files of a graph.
 
     Attributes:
-        storage: Folder, or an fsspec URL.
-        retention: Days that they are kept, by variable (see ``storage.DEFAULT_RETENTION``).
+        storage: Where they lie.
+        folders: What there is, by name.
     """
 
-    storage: str
-    retention: Mapping[str, int]
+    storage: Storage
+    folders: Mapping[str, Folder]
 
     @property
     def root(self) -> "UPath":
-        """The storage itself."""
-        from upath import UPath
-
-        return UPath(self.storage).absolute()
+        """The folder of the graph."""
+        return self.storage.root
 
     def explorations(self, failures: list[str]) -> list["UPath"]:
         """The folders of runs that explored, which look like the storage itself."""

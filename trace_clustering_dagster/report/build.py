@@ -13,18 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.base.versions import CLUSTERING_VERSION
-from trace_clustering_dagster.clusters.event import run_id
+from trace_clustering_dagster.clusters.event import CLUSTERING_VERSION, run_id
 from trace_clustering_dagster.clusters.kmeans.projection import principal_plane
-from trace_clustering_dagster.clusters.values import (
-    ClusterLabels,
-    FittedModel,
-    Representatives,
-    TraceEmbeddings,
-    TraceSample,
-    TraceSummary,
-)
+from trace_clustering_dagster.clusters.values import ClusterLabels, FittedModel, Representatives
 from trace_clustering_dagster.report import charts
+from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample, TraceSummary
 
 # Of more traces, so many are drawn: a browser can.
 DRAWN_TRACES = 4096

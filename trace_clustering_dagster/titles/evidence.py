@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trace_clustering_dagster.clusters.kmeans.representatives import nearest_members, nearest_others
-from trace_clustering_dagster.clusters.values import FittedModel, Representatives, TraceSummary
+from trace_clustering_dagster.clusters.values import FittedModel, Representatives
+from trace_clustering_dagster.traces.values import TraceSummary
 
 # Near non-members shown beside each cluster; the next as many are kept aside.
 CONTRAST = 3

@@ -8,8 +8,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from trace_clustering_dagster.clusters.values import TraceSummary
 from trace_clustering_dagster.titles.text import normalized
+from trace_clustering_dagster.traces.values import TraceSummary
 
 _COMMANDS = re.compile(
     r"""(?imsx)

@@ -7,7 +7,6 @@ import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from trace_clustering_dagster.base.versions import CODE_VERSIONS
 from trace_clustering_dagster_tests.conftest import DAY, STAGES, Deployment, separated_rows
 
 PARTITION = f"{DAY}|1"
@@ -43,10 +42,6 @@ def with_new_code(asset: str) -> Sequence[dg.AssetsDefinition]:
         ),
         STAGES,
     )
-
-
-def test_every_stage_has_a_version() -> None:
-    assert {s.key.to_user_string(): s.code_versions_by_key[s.key] for s in STAGES} == CODE_VERSIONS
 
 
 def test_new_code_makes_a_partition_stale_and_materialising_again_mends_it(deploy: Any) -> None:

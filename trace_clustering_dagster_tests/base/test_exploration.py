@@ -11,20 +11,21 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from trace_clustering_dagster.base.exploration import EXPLORES_TAG
+from trace_clustering_dagster.base.partitions import EXPLORES_TAG
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.definitions import defs
-from trace_clustering_dagster.operations import coordinator as automation
 from trace_clustering_dagster.operations.decisions import TeamDay
 from trace_clustering_dagster.operations.runs import past_runs, with_outcome
 from trace_clustering_dagster_tests.conftest import (
     DAY,
+    GRAPH,
     NOON,
     STAGES,
     UTC,
     Deployment,
     embedding_row,
     failure_messages,
+    sensor,
     separated_rows,
     separated_vectors,
     summary_row,
@@ -155,9 +156,9 @@ def test_a_run_that_is_launched_again_with_the_tags_of_an_exploration(deploy: An
     assert again.success
     assert deployment.exploration(again) == ""
     assert deployment.event()["$ai_optimal_k"] == 3
-    assert with_outcome(deployment.instance, [team_day]) == {team_day}
+    assert with_outcome(deployment.instance, GRAPH, [team_day]) == {team_day}
     days = [team_day.day]
-    runs = past_runs(deployment.instance, days, deployment.resources()["params"])
+    runs = past_runs(deployment.instance, GRAPH, days, deployment.resources()["params"])
     assert [run.run_id for run in runs] == [again.run_id]
 
 
@@ -168,7 +169,7 @@ def test_an_exploration_has_the_tags_of_its_team_and_day(deploy: Any) -> None:
     result = materialize(deployment, tags, {"min_k": 2, "max_k": 2})
     assert result.success
     assert deployment.exploration(result)
-    assert not with_outcome(deployment.instance, [team_day])
+    assert not with_outcome(deployment.instance, GRAPH, [team_day])
 
 
 def test_an_exploration_without_a_partition_is_refused(deploy: Any) -> None:
@@ -291,7 +292,7 @@ def test_coordinator_takes_no_exploration_for_the_run_of_its_day(
             repository_def=defs.get_repository_def(),
             resources=deployment.resources(),
         ) as context:
-            result: Any = automation.trace_clustering_coordinator.evaluate_tick(context)
+            result: Any = sensor("trace_clustering_coordinator").evaluate_tick(context)
         return [request.run_key for request in result.run_requests]
 
     def created(status: dg.DagsterRunStatus) -> None:
@@ -315,11 +316,11 @@ def test_coordinator_takes_no_exploration_for_the_run_of_its_day(
     for status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELED):
         created(status)
         assert attempts() == own, status
-    assert not with_outcome(deployment.instance, [TeamDay(day, 1)])
+    assert not with_outcome(deployment.instance, GRAPH, [TeamDay(day, 1)])
 
     deployment.run(partition)
     assert attempts() == []
     for seed in (1, 1, 2):
         deployment.run(partition, config={"seed": seed})
     assert attempts() == [], "explorations do not hide the outcome that was there before"
-    assert with_outcome(deployment.instance, [TeamDay(day, 1)]) == {TeamDay(day, 1)}
+    assert with_outcome(deployment.instance, GRAPH, [TeamDay(day, 1)]) == {TeamDay(day, 1)}

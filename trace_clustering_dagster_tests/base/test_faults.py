@@ -23,8 +23,6 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from trace_clustering_dagster.base.io_manager import stage_io_managers
-from trace_clustering_dagster.base.partitions import team_days
 from trace_clustering_dagster.clickhouse import client
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.queries import (
@@ -36,7 +34,6 @@ from trace_clustering_dagster.clickhouse.queries import (
 )
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.definitions import defs
-from trace_clustering_dagster.operations import coordinator as automation
 from trace_clustering_dagster.operations.decisions import (
     Outcome,
     PastRun,
@@ -47,6 +44,7 @@ from trace_clustering_dagster.operations.decisions import (
 from trace_clustering_dagster.settings import AutomationSettings
 from trace_clustering_dagster_tests.conftest import (
     DAY,
+    GRAPH,
     NOON,
     REPOSITORY,
     STAGES,
@@ -55,6 +53,7 @@ from trace_clustering_dagster_tests.conftest import (
     deploy_on,
     failure_messages,
     need_server_library,
+    sensor,
     separated_rows,
     summary_row,
     write_warehouse,
@@ -305,7 +304,7 @@ def test_run_that_is_killed_between_its_event_and_its_partition(
             repository_def=defs.get_repository_def(),
             resources={"params": ClusteringParams(), "clickhouse": deployment.clickhouse},
         ) as context:
-            return automation.trace_clustering_coordinator.evaluate_tick(context)
+            return sensor("trace_clustering_coordinator").evaluate_tick(context)
 
     def materialized() -> set[str]:
         return deployment.instance.get_materialized_partitions(dg.AssetKey("emitted_event"))
@@ -390,17 +389,18 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     deployment = Deployment(warehouse, folder / "assets")
     deployment.run()
     paths = {asset: next((deployment.storage / asset / DAY).iterdir()) for asset in ASSETS}
-    managers = stage_io_managers(str(deployment.storage), warehouse)
+    managers = deployment.resources()
 
     def read(asset: str) -> Any:
         with dg.build_input_context(
             asset_key=dg.AssetKey(asset),
             partition_key=KEY,
-            asset_partitions_def=team_days,
+            asset_partitions_def=GRAPH.team_days,
             asset_partition_key_range=dg.PartitionKeyRange(KEY, KEY),
             instance=deployment.instance,
         ) as context:
-            with dg.build_init_resource_context(resources={"exploration": ""}) as init:
+            given = {"exploration": "", "clickhouse": warehouse}
+            with dg.build_init_resource_context(resources=given) as init:
                 manager: Any = managers[f"{asset}_io_manager"](init)
             return manager.load_from_path(context, UPath(paths[asset]))
 

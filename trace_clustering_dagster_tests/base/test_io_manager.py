@@ -15,15 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
-from trace_clustering_dagster.base.files import write_whole
-from trace_clustering_dagster.base.io_manager import EmbeddingsIOManager, RepresentativesIOManager
-from trace_clustering_dagster.clusters.values import (
-    Representative,
-    Representatives,
-    TraceEmbeddings,
-)
+from trace_clustering_dagster.base.files import Storage, write_whole
+from trace_clustering_dagster.clusters.storage import RepresentativesIOManager
+from trace_clustering_dagster.clusters.values import Representative, Representatives
+from trace_clustering_dagster.traces.storage import EmbeddingsIOManager
+from trace_clustering_dagster.traces.values import TraceEmbeddings
 from trace_clustering_dagster_tests.conftest import (
     DAY,
+    GRAPH,
     REPOSITORY,
     STAGES,
     failure_messages,
@@ -64,10 +63,10 @@ def test_any_trace_id_survives_beside_its_vector(
 ) -> None:
     file = tmp_path_factory.mktemp("npy") / "1.npy"
     matrix = np.arange(3 * len(ids), dtype=np.float32).reshape(len(ids), 3)
-    manager = EmbeddingsIOManager(str(file.parent))
+    manager = EmbeddingsIOManager(Storage(str(file.parent)), GRAPH)
     with file.open("wb") as opened:
         manager.write(TraceEmbeddings(tuple(ids), matrix, {"reason": 1}, "digest"), opened)
-    read = manager.read(file)  # type: ignore[arg-type]
+    read = manager.read(UPath(file))
     assert read.trace_ids == tuple(ids)
     assert read.left_out == {"reason": 1}
     np.testing.assert_array_equal(read.matrix, matrix)
@@ -81,10 +80,10 @@ def test_any_trace_id_survives_in_a_table(
     file = tmp_path_factory.mktemp("parquet") / "1.parquet"
     traces = (Representative(0, rank, trace_id, 0.5) for rank, trace_id in enumerate(ids))
     value = Representatives(tuple(traces), "digest")
-    manager = RepresentativesIOManager(str(file.parent))
+    manager = RepresentativesIOManager(Storage(str(file.parent)), GRAPH)
     with file.open("wb") as opened:
         manager.write(value, opened)
-    assert manager.read(file) == value  # type: ignore[arg-type]
+    assert manager.read(UPath(file)) == value
 
 
 def test_pickles_are_refused(deploy: Any) -> None:

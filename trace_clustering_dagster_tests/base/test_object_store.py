@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 from s3fs import S3FileSystem
 
-from trace_clustering_dagster.base.files import storage_from_environment
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     REPOSITORY,
@@ -314,7 +314,7 @@ def test_package_that_is_not_installed_is_named(deploy: Any) -> None:
 def test_url_that_is_none_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACE_CLUSTERING_STORAGE", url)
     with pytest.raises(ValueError, match="use s3://bucket/prefix, or a folder") as error:
-        storage_from_environment()
+        Settings.from_environment()
     assert "secret" not in str(error.value)
 
 

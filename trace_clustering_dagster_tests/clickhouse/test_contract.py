@@ -26,7 +26,8 @@ from trace_clustering_dagster.clickhouse.queries import (
     sample_traces,
 )
 from trace_clustering_dagster.clusters.params import ClusteringParams
-from trace_clustering_dagster.clusters.values import EmittedEvent, TraceSample
+from trace_clustering_dagster.clusters.values import EmittedEvent
+from trace_clustering_dagster.traces.values import TraceSample
 from trace_clustering_dagster_tests.conftest import (
     ALL_TIME,
     NOON,

@@ -20,7 +20,7 @@ from trace_clustering_dagster.clickhouse.queries import (
 )
 from trace_clustering_dagster.clusters.comparison import compare_days
 from trace_clustering_dagster.clusters.params import ClusteringParams
-from trace_clustering_dagster.clusters.values import TraceSample
+from trace_clustering_dagster.traces.values import TraceSample
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     NOON,

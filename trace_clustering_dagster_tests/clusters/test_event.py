@@ -18,8 +18,8 @@ from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
     EmittedEvent,
     FittedModel,
-    TraceSample,
 )
+from trace_clustering_dagster.traces.values import TraceSample
 from trace_clustering_dagster_tests.conftest import embedding_row
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

@@ -142,7 +142,7 @@ def test_reasons_that_differ_in_numbers_alone_are_told_once() -> None:
         *(ClusterLabel(i, f"Cluster {i}", "", "fallback", same.format(i % 3)) for i in range(1, 9)),
         ClusterLabel(9, "Cluster 9", "", "fallback", "the title is empty"),
     ]
-    assert ClusterLabels(tuple(labels)).in_words() == (
+    assert ClusterLabels(tuple(labels)).describe() == (
         "10 labels: 1 model, 8 fallback (such as: its title is the same as cluster 1's, or nearly "
         "so), 1 fallback (the title is empty)"
     )

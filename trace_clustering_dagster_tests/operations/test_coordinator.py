@@ -29,13 +29,15 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.definitions import defs
+from trace_clustering_dagster.operations import alerts, runs
 from trace_clustering_dagster.operations import coordinator as automation
-from trace_clustering_dagster.operations import runs
 from trace_clustering_dagster_tests.clickhouse.test_clickhouse import unused_port
 from trace_clustering_dagster_tests.conftest import (
     STAGES,
     UTC,
     embedding_row,
+    schedule,
+    sensor,
     separated_rows,
     write_warehouse,
 )
@@ -368,7 +370,7 @@ def test_clickhouse_is_down_then_runs_are_killed_and_hang(
         assert not home.tick_statuses()["SUCCESS"]
         for tick in home.ticks()[:3]:
             assert tick.error.message.startswith(
-                f"trace_clustering_dagster.operations.coordinator.TickError: ClickHouse at {url}: "
+                f"trace_clustering_dagster.operations.ticks.TickError: ClickHouse at {url}: "
             )
             assert tick.error.message.strip().count("\n") == 0
             assert tick.error.cause is None
@@ -413,7 +415,7 @@ def evaluate(
         repository_def=defs.get_repository_def(),
         resources={"params": ClusteringParams(), "clickhouse": clickhouse},
     ) as context:
-        return automation.trace_clustering_coordinator.evaluate_tick(context)
+        return sensor("trace_clustering_coordinator").evaluate_tick(context)
 
 
 def queries_of_ticks(server: Server, database: str) -> list[tuple[int, int]]:
@@ -557,7 +559,7 @@ def test_schedule_requests_registered_teams_that_have_no_run(
             repository_def=defs.get_repository_def(),
             resources={"params": ClusteringParams()},
         ) as context:
-            return automation.daily_trace_clustering.evaluate_tick(context)
+            return schedule("daily_trace_clustering").evaluate_tick(context)
 
     assert "trace_clustering_coordinator is on" in tick().skip_message
     home.command("sensor", "stop", "trace_clustering_coordinator")
@@ -630,7 +632,6 @@ class StageFailedError(Exception):
         (None, {"trace_clustering/attempt": "3"}, {}, "no further attempt: mend the cause"),
         (None, {"trace_clustering/attempt": "x"}, {}, "the coordinator requests it, if"),
         (None, {"trace_clustering/attempt": "1"}, {"EXCLUDED_TEAMS": "7"}, "no further attempt"),
-        (None, {"trace_clustering/attempt": "1"}, {"RUNS_PER_TICK": "0"}, "tries again"),
         ("2026-01-01", {"trace_clustering/attempt": "1"}, {}, "no further attempt"),
     ],
 )
@@ -675,7 +676,7 @@ def test_failure_is_told_with_what_really_happens_next(
             dagster_event=result.get_run_failure_event(),
             resources={"params": ClusteringParams()},
         ).for_run_failure() as context:
-            automation.trace_clustering_failure(context)
+            sensor("trace_clustering_failure")(context)
     assert sum(runs_read) <= 1, "no runs of other teams"
     (line,) = (line for line in capfd.readouterr().err.splitlines() if "-> " in line)
     assert f"team 7, {key.keys_by_dimension['date']}: emitted_event failed" in line
@@ -698,6 +699,6 @@ def test_an_alert_that_is_not_delivered_is_a_line_without_the_url(receiver_is: s
 
             threading.Thread(target=answer, daemon=True).start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/s3cret"
-        problem = automation._post(url, {"text": "x"}, timeout=1)
+        problem = alerts._post(url, {"text": "x"}, timeout=1)
     assert problem
     assert "s3cret" not in problem

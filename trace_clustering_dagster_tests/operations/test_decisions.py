@@ -17,7 +17,7 @@ from trace_clustering_dagster.operations.decisions import (
     in_numbers,
     pause_after,
 )
-from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.settings import AutomationSettings, Settings
 
 UTC = datetime.timezone.utc
 DAY = datetime.date(2026, 1, 31)
@@ -211,7 +211,7 @@ def test_a_wrong_setting_is_one_line_with_the_remedy(
 ) -> None:
     monkeypatch.setenv(f"TRACE_CLUSTERING_{variable}", value)
     with pytest.raises(ValueError, match="TRACE_CLUSTERING") as error:
-        AutomationSettings.from_environment()
+        Settings.from_environment()
     assert str(error.value).startswith(f"TRACE_CLUSTERING_{variable}={value}: {message}")
     assert "\n" not in str(error.value)
 
@@ -219,16 +219,16 @@ def test_a_wrong_setting_is_one_line_with_the_remedy(
 def test_a_wrong_alert_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACE_CLUSTERING_ALERT_URL", "file:///s3cret")
     with pytest.raises(ValueError, match="TRACE_CLUSTERING_ALERT_URL") as error:
-        AutomationSettings.from_environment()
+        Settings.from_environment()
     assert "s3cret" not in str(error.value)
     monkeypatch.setenv("TRACE_CLUSTERING_ALERT_URL", "https://hooks.example.com/s3cret")
-    assert "s3cret" not in repr(AutomationSettings.from_environment())
+    assert "s3cret" not in repr(Settings.from_environment().automation)
 
 
 def test_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert AutomationSettings.from_environment() == AutomationSettings()
+    assert Settings.from_environment().automation == AutomationSettings()
     monkeypatch.setenv("TRACE_CLUSTERING_TEAMS", "1, 2,112495")
     monkeypatch.setenv("TRACE_CLUSTERING_EXCLUDED_TEAMS", "")
-    settings = AutomationSettings.from_environment()
+    settings = Settings.from_environment().automation
     assert settings.teams == {1, 2, 112495}
     assert settings.excluded_teams == frozenset()

@@ -9,12 +9,12 @@ import dagster as dg
 from trace_clustering_dagster.operations.decisions import closed_days
 from trace_clustering_dagster.operations.freshness import (
     GRACE,
-    every_team_is_fresh,
-    freshness,
-    teams,
+    build_freshness_check,
+    teams_of,
 )
-from trace_clustering_dagster.settings import AutomationSettings
-from trace_clustering_dagster_tests.conftest import STAGES, Deployment, separated_rows
+from trace_clustering_dagster.operations.jobs import build_freshness_job
+from trace_clustering_dagster.settings import AutomationSettings, Settings
+from trace_clustering_dagster_tests.conftest import GRAPH, STAGES, Deployment, separated_rows
 
 
 def day(back: int) -> str:
@@ -25,10 +25,11 @@ def day(back: int) -> str:
 
 def check(instance: dg.DagsterInstance, resources: Mapping[str, Any]) -> Any:
     """The evaluation of the job that the schedule starts."""
+    check = build_freshness_check(GRAPH, Settings.from_environment().automation)
     definitions = dg.Definitions(
-        assets=[*STAGES, teams],
-        asset_checks=[every_team_is_fresh],
-        jobs=[freshness],
+        assets=[*STAGES, teams_of(GRAPH)],
+        asset_checks=[check],
+        jobs=[build_freshness_job(GRAPH, check)],
         resources=resources,
     )
     result = definitions.resolve_job_def("freshness").execute_in_process(instance=instance)

@@ -13,13 +13,14 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
 
-from trace_clustering_dagster.base.files import retention_from_environment
-from trace_clustering_dagster.operations.retention import retention
-from trace_clustering_dagster.operations.schedules import daily_freshness, daily_retention
+from trace_clustering_dagster.operations.jobs import build_retention_job
+from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster_tests.conftest import (
     DAY,
+    GRAPH,
     Deployment,
     failure_messages,
+    schedule,
     separated_rows,
 )
 
@@ -33,7 +34,7 @@ OLD, VERY_OLD = datetime.timedelta(days=15), datetime.timedelta(days=181)
 
 def remove(deployment: Deployment) -> dg.ExecuteInProcessResult:
     """Run the job, as its schedule does."""
-    return retention.execute_in_process(
+    return build_retention_job(GRAPH).execute_in_process(
         instance=deployment.instance, resources=deployment.resources(), raise_on_error=False
     )
 
@@ -162,7 +163,9 @@ def test_values_that_a_run_may_need_stay(deploy: Any) -> None:
     deployment = deploy(separated_rows())
     deployment.run()
     deployment.instance.create_run_for_job(
-        retention, tags={"dagster/partition": f"{LONG_AGO}|1"}, status=dg.DagsterRunStatus.STARTED
+        build_retention_job(GRAPH),
+        tags={"dagster/partition": f"{LONG_AGO}|1"},
+        status=dg.DagsterRunStatus.STARTED,
     )
     date_back(deployment.storage)
     age_all(deployment.storage, VERY_OLD)
@@ -219,7 +222,9 @@ def test_empty_folders_of_explorations_go(tmp_path: Path) -> None:
     other = tmp_path / "explore" / "mine" / "embeddings" / DAY
     other.mkdir(parents=True)
     run = deployment.instance.create_run_for_job(
-        retention, tags={"dagster/partition": f"{DAY}|2"}, status=dg.DagsterRunStatus.STARTED
+        build_retention_job(GRAPH),
+        tags={"dagster/partition": f"{DAY}|2"},
+        status=dg.DagsterRunStatus.STARTED,
     )
     assert removed(remove(deployment))["files"] == 1
     assert expired.exists(), "as long as a run may be about to write there"
@@ -234,7 +239,7 @@ def test_a_runs_config_does_not_say_where_files_are_removed(tmp_path: Path) -> N
     elsewhere = write(tmp_path / "elsewhere" / "embeddings" / DAY / "1.npy", OLD)
     deployment = Deployment(None, tmp_path / "storage")  # type: ignore[arg-type]
     config = {"storage": str(elsewhere.parents[2])}
-    retention.execute_in_process(
+    build_retention_job(GRAPH).execute_in_process(
         instance=deployment.instance,
         resources=deployment.resources(),
         run_config={"resources": {"stored_files": {"config": config}}},
@@ -326,24 +331,24 @@ def test_bad_number_of_days_is_refused(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"TRACE_CLUSTERING_{name}", text)
-    with pytest.raises(ValueError, match=f"TRACE_CLUSTERING_{name}={text} is no number"):
-        retention_from_environment()
+    with pytest.raises(ValueError, match=f"TRACE_CLUSTERING_{name}={text}: "):
+        Settings.from_environment()
 
 
 def test_number_of_days_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(retention_from_environment().values()) == [14, 180]
+    settings = Settings.from_environment()
+    assert (settings.retention_days, settings.text_retention_days) == (14, 180)
     monkeypatch.setenv("TRACE_CLUSTERING_RETENTION_DAYS", "0")
     monkeypatch.setenv("TRACE_CLUSTERING_TEXT_RETENTION_DAYS", "30")
-    assert list(retention_from_environment().values()) == [0, 30]
+    settings = Settings.from_environment()
+    assert (settings.retention_days, settings.text_retention_days) == (0, 30)
 
 
-@pytest.mark.parametrize("schedule", [daily_retention, daily_freshness])
-def test_schedules_run_unless_automation_is_off(
-    schedule: dg.ScheduleDefinition, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
-    assert len(schedule.evaluate_tick(dg.build_schedule_context()).run_requests or ()) == 1
+@pytest.mark.parametrize("name", ["daily_retention", "daily_freshness"])
+def test_schedules_run_unless_automation_is_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert schedule(name).default_status is dg.DefaultScheduleStatus.RUNNING
+    assert len(schedule(name).evaluate_tick(dg.build_schedule_context()).run_requests or ()) == 1
     monkeypatch.setenv("TRACE_CLUSTERING_AUTOMATION", "off")
-    tick = schedule.evaluate_tick(dg.build_schedule_context())
+    tick = schedule(name).evaluate_tick(dg.build_schedule_context())
     assert not tick.run_requests
     assert "TRACE_CLUSTERING_AUTOMATION=off" in (tick.skip_message or "")

@@ -15,10 +15,8 @@ from trace_clustering_dagster.clusters.values import (
     FittedModel,
     Representative,
     Representatives,
-    TraceEmbeddings,
-    TraceSample,
-    TraceSummary,
 )
+from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample, TraceSummary
 from trace_clustering_dagster_tests.conftest import separated_vectors
 
 

@@ -12,13 +12,13 @@ from click.testing import CliRunner
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.definitions import defs
-from trace_clustering_dagster.operations import coordinator as automation
 from trace_clustering_dagster.operations.runs import ATTEMPT_TAG
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     STAGES,
     Deployment,
     metadata,
+    sensor,
     separated_rows,
     summary_row,
 )
@@ -129,7 +129,7 @@ def test_failed_report_is_left_to_a_person(
             raise_on_error=False,
         )
         monkeypatch.setenv("TRACE_CLUSTERING_ALERT_URL", url)
-        automation.trace_clustering_failure(
+        sensor("trace_clustering_failure")(
             dg.build_run_status_sensor_context(
                 sensor_name="trace_clustering_failure",
                 dagster_event=result.get_run_failure_event(),

@@ -11,8 +11,9 @@ from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from trace_clustering_dagster.clusters.values import ClusterLabel, TraceSummary
+from trace_clustering_dagster.clusters.values import ClusterLabel
 from trace_clustering_dagster.report.build import build_report
+from trace_clustering_dagster.traces.values import TraceSummary
 from trace_clustering_dagster_tests.report.runs import run_values
 from trace_clustering_dagster_tests.support.browser import chromium, complaints, open_page, requests
 

@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trace_clustering_dagster.clusters.kmeans.projection import principal_plane
-from trace_clustering_dagster.clusters.values import ClusterLabel, TraceSummary
+from trace_clustering_dagster.clusters.values import ClusterLabel
 from trace_clustering_dagster.report import build
 from trace_clustering_dagster.report.build import build_report
+from trace_clustering_dagster.traces.values import TraceSummary
 from trace_clustering_dagster_tests.clusters.kmeans.datasets import nearly_alike
 from trace_clustering_dagster_tests.report.runs import run_values
 

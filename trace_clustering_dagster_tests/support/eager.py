@@ -4,10 +4,10 @@ ClickHouse is asked every few seconds while all is done."""
 import datetime
 
 from trace_clustering_dagster.definitions import defs
-from trace_clustering_dagster.operations import coordinator as automation
+from trace_clustering_dagster.operations import coordinator
 
-automation.trace_clustering_coordinator._min_interval = 1
-automation.trace_clustering_failure._min_interval = 1
-automation.QUIET = datetime.timedelta(seconds=3)
+for sensor in defs.sensors or ():
+    sensor._min_interval = 1
+coordinator.QUIET = datetime.timedelta(seconds=3)
 
 __all__ = ["defs"]

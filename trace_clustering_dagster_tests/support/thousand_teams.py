@@ -1,28 +1,34 @@
 """Definitions whose runs cost nothing to create: the real coordinator, and two assets in place of
 all."""
 
+import dataclasses
+
 import dagster as dg
 
-from trace_clustering_dagster.base.partitions import team_days
-from trace_clustering_dagster.clusters.params import ClusteringParams
-from trace_clustering_dagster.definitions import clickhouse
-from trace_clustering_dagster.operations import coordinator as automation
+from trace_clustering_dagster.build import graph_of, resources_of
+from trace_clustering_dagster.operations.coordinator import build_coordinator
+from trace_clustering_dagster.operations.jobs import build_job
+from trace_clustering_dagster.settings import Settings
 
-automation.trace_clustering_coordinator._min_interval = 1
+settings = Settings.from_environment()
+graph = dataclasses.replace(graph_of(settings), assets=frozenset({"emitted_event", "report"}))
+resources = resources_of(settings, graph)
 
 
-@dg.asset(partitions_def=team_days)
+@dg.asset(partitions_def=graph.team_days)
 def emitted_event() -> None:
     """In place of the real one."""
 
 
-@dg.asset(partitions_def=team_days, deps=[emitted_event])
+@dg.asset(partitions_def=graph.team_days, deps=[emitted_event])
 def report() -> None:
     """In place of the real one, with which the job ends."""
 
 
+sensor = build_coordinator(graph, build_job(graph), settings.automation)
+sensor._min_interval = 1
 defs = dg.Definitions(
     assets=[emitted_event, report],
-    sensors=[automation.trace_clustering_coordinator],
-    resources={"params": ClusteringParams(), "clickhouse": clickhouse},
+    sensors=[sensor],
+    resources={name: resources[name] for name in ("params", "clickhouse")},
 )

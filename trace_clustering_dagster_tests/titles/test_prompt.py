@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trace_clustering_dagster.clusters.values import ClusterLabel, TraceSummary
+from trace_clustering_dagster.clusters.values import ClusterLabel
 from trace_clustering_dagster.titles.evidence import Evidence
 from trace_clustering_dagster.titles.injection import instructs_its_reader, is_commanded
 from trace_clustering_dagster.titles.prompt import (
@@ -18,6 +18,7 @@ from trace_clustering_dagster.titles.prompt import (
     label_messages,
     revision_messages,
 )
+from trace_clustering_dagster.traces.values import TraceSummary
 
 GOLDEN = Path(__file__).with_name("golden_prompt.txt")
 

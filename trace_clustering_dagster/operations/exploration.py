@@ -12,23 +12,22 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from trace_clustering_dagster.base.partitions import DAY_TAG, TEAM_TAG, day_and_team
-from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.partitions import DAY_TAG, EXPLORES_TAG, TEAM_TAG, day_and_team
+from trace_clustering_dagster.traces.params import TraceParams
 
-EXPLORES_TAG = "trace_clustering/explores"
 
-
-def exploration_of(deployment: ClusteringParams) -> dg.ResourceDefinition:
+def exploration_of(graph: Graph, deployment: TraceParams) -> dg.ResourceDefinition:
     """The resource ``exploration``: the digits that name the parameters of a run that explores, ""
-    for any other. It tags the run before the first stage starts."""
+    for any other. It tags the run before the first asset starts."""
 
     @dg.resource(
         {},
-        required_resource_keys={"params"},
+        required_resource_keys={graph.called("params")},
         description="Where the run's values are kept: made from params, nothing to set.",
     )
     def exploration(context: dg.InitResourceContext) -> str:
-        run, params = context.run, context.resources.params
+        run, params = context.run, getattr(context.resources, graph.called("params"))
         partition = run.tags.get(PARTITION_NAME_TAG) if run else None
         if run is None or partition is None:
             if params.deciding() != deployment.deciding():
@@ -61,10 +60,10 @@ def has_explored(run: dg.DagsterRun) -> bool:
     return bool(run.tags.get(EXPLORES_TAG))
 
 
-def will_explore(run: dg.DagsterRun, deployment: ClusteringParams) -> bool:
+def will_explore(run: dg.DagsterRun, graph: Graph, deployment: TraceParams) -> bool:
     """Whether a run that has not started yet explores, by its config: its tags may be another's."""
     config: Any = run.run_config
-    for key in ("resources", "params", "config"):
+    for key in ("resources", graph.called("params"), "config"):
         config = config.get(key) if isinstance(config, Mapping) else None
     if not isinstance(config, Mapping):
         return False

@@ -1,0 +1,202 @@
+"""``@team_asset``: an asset of a team and day, declared in one place.
+
+What is declared is no Dagster asset yet: ``TeamAsset.build`` makes one for each graph.
+"""
+
+import functools
+import inspect
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+
+from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.interrupts import end_when_interrupted
+from trace_clustering_dagster.base.io_manager import TeamDayIOManager
+from trace_clustering_dagster.base.memory import release_memory
+from trace_clustering_dagster.base.partitions import EXPLORES_TAG
+from trace_clustering_dagster.settings import Settings
+
+OWNERS = ["team:llm-analytics"]
+# Three attempts in all. Failures that no retry can mend say so themselves.
+RETRIES = dg.RetryPolicy(
+    max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+
+@dataclass(frozen=True)
+class TeamAsset:
+    """An asset partitioned by day and team; see ``team_asset``."""
+
+    function: Callable[..., Any]
+    kinds: frozenset[str]
+    version: str
+    stored_as: type[TeamDayIOManager]
+    expires: Literal["retention_days", "text_retention_days"] | None
+    pool: str | None
+    checks: Mapping[str, str]
+    deps: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The asset's name, that of its function."""
+        return self.function.__name__
+
+    @property
+    def group(self) -> str:
+        """The asset's group: the folder of its module."""
+        return self.function.__module__.split(".")[-2]
+
+    @property
+    def io_manager(self) -> str:
+        """The resource key of the asset's IO manager."""
+        return f"{self.name}_io_manager"
+
+    def days_kept(self, settings: Settings) -> int:
+        """For how many days the asset's files are kept; 0 for ever."""
+        days: int = getattr(settings, self.expires) if self.expires else 0
+        return days
+
+    def build(self, graph: Graph) -> dg.AssetsDefinition:
+        """The Dagster asset in a graph: the function's parameters that are named like other assets
+        of the graph are its inputs."""
+        parameters = inspect.signature(self.function).parameters
+        inputs = {name: p.annotation for name, p in parameters.items() if name in graph.assets}
+        given = {"context", "graph"} & parameters.keys()
+        resources = [name for name in parameters if name not in inputs and name not in given]
+        run = end_when_interrupted()(self.function)
+
+        def compute(context: dg.AssetExecutionContext, **values: Any) -> Iterator[Any]:
+            release_memory()
+            start = time.perf_counter()
+            _require_same_origin(context, values)
+            known = {"context": context, "graph": graph}
+            result = run(
+                **{name: known[name] for name in given},
+                **values,
+                **{name: getattr(context.resources, graph.called(name)) for name in resources},
+            )
+            seconds = round(time.perf_counter() - start, 3)
+            # yield it: Dagster does not store the value of a returned result with check results
+            yield result._replace(metadata={**(result.metadata or {}), "seconds": seconds})
+
+        functools.update_wrapper(compute, self.function)
+        # Dagster reads the inputs, and their types, off the signature
+        del compute.__wrapped__  # type: ignore[attr-defined]
+        compute.__annotations__ = dict(inputs)
+        compute.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(
+                    name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation
+                )
+                for name, annotation in {"context": inspect.Parameter.empty, **inputs}.items()
+            ]
+        )
+        return dg.asset(
+            key=graph.key(self.name),
+            ins={name: dg.AssetIn(key=graph.key(name)) for name in inputs},
+            deps=[graph.key(name) for name in self.deps],
+            partitions_def=graph.team_days,
+            group_name=graph.called(self.group),
+            owners=OWNERS,
+            kinds={"python", *self.kinds},
+            io_manager_key=graph.called(self.io_manager),
+            required_resource_keys={graph.called(name) for name in resources},
+            retry_policy=RETRIES,
+            pool=graph.pool(self.pool) if self.pool else None,
+            code_version=self.version,
+            check_specs=self._check_specs(graph),
+        )(compute)
+
+    def _check_specs(self, graph: Graph) -> list[dg.AssetCheckSpec]:
+        with warnings.catch_warnings():
+            # Partitioned checks are a preview in Dagster. Without, a team's warning would be gone
+            # as soon as the next team's check passes.
+            warnings.simplefilter("ignore", dg.PreviewWarning)
+            return [
+                dg.AssetCheckSpec(
+                    name,
+                    asset=graph.key(self.name),
+                    description=description,
+                    partitions_def=graph.team_days,
+                )
+                for name, description in self.checks.items()
+            ]
+
+
+def team_asset(
+    *kinds: str,
+    version: str,
+    stored_as: type[TeamDayIOManager],
+    expires: Literal["retention_days", "text_retention_days"] | None = None,
+    pool: str | None = None,
+    checks: Mapping[str, str] | None = None,
+    deps: Collection[str] = (),
+) -> Callable[[Callable[..., Any]], TeamAsset]:
+    """Declare an asset of a team and day.
+
+    The function's parameters say what it takes: the values of the assets of these names,
+    ``context``, ``graph``, and resources. It returns a ``MaterializeResult``. It is not called with
+    values that were made from different values of one asset.
+
+    Args:
+        kinds: What the UI shows beside the asset.
+        version: Of the code. Raise it when the code would make another value of the same inputs
+            and parameters: the UI then shows the partitions that the old code made as stale
+            (unsynced), and materializing them again mends it.
+        stored_as: How the value becomes a file.
+        expires: The setting that says for how long the file is kept; without one, for ever.
+        pool: Limits how many of these assets run at once.
+        checks: Descriptions of the asset's checks, by name.
+        deps: Assets that come before this one, and whose values it does not take.
+    """
+
+    def declare(function: Callable[..., Any]) -> TeamAsset:
+        return TeamAsset(
+            function, frozenset(kinds), version, stored_as, expires, pool, checks or {}, tuple(deps)
+        )
+
+    return declare
+
+
+def _require_same_origin(context: dg.AssetExecutionContext, values: Mapping[str, Any]) -> None:
+    """Fail for good if two of the values were made from different values of one asset.
+
+    A value that others are made from has a ``digest``; one that is made from others has
+    ``made_from``, their digests by asset.
+    """
+    seen = {
+        name: (value.digest, name) for name, value in values.items() if hasattr(value, "digest")
+    }
+    for name, value in values.items():
+        for origin, digest in getattr(value, "made_from", {}).items():
+            known, where = seen.setdefault(origin, (digest, name))
+            if known != digest:
+                than = "the one that is stored now" if where == origin else f"{where} was"
+                raise dg.Failure(
+                    description=f"{name} of this partition was made from another {origin} than "
+                    f"{than}: {_other_run(context)}materialize {name} and what follows it again, "
+                    "or the whole partition",
+                    allow_retries=False,
+                )
+
+
+def _other_run(context: dg.AssetExecutionContext) -> str:
+    """What to wait for, if another run stores values of the same partition in the same place."""
+    own = context.run
+    others = context.instance.get_runs(
+        dg.RunsFilter(
+            tags={PARTITION_NAME_TAG: context.partition_key},
+            statuses=[dg.DagsterRunStatus.STARTED],
+        )
+    )
+    running = [
+        run.run_id[:8]
+        for run in others
+        if run.run_id != own.run_id and run.tags.get(EXPLORES_TAG) == own.tags.get(EXPLORES_TAG)
+    ]
+    return f"run {running[0]} is running on this partition; when it has ended, " if running else ""

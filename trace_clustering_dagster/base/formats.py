@@ -1,0 +1,76 @@
+"""How a value becomes a file, and a file a value again. Nothing is pickled."""
+
+import io
+import json
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+
+def write_json(value: Any, file: BinaryIO) -> None:
+    """JSON, indented, for people to read."""
+    file.write(json.dumps(value, ensure_ascii=False, indent=2).encode())
+
+
+def write_table(columns: Mapping[str, Any], rest: Mapping[str, Any], file: BinaryIO) -> None:
+    """Parquet, with what is not a column as JSON in the file's metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(columns).replace_schema_metadata({"trace_clustering": json.dumps(rest)})
+    pq.write_table(table, file, write_page_checksum=True)
+
+
+def read_table(stored: bytes) -> "tuple[pa.Table, dict[str, Any]]":
+    """The inverse of ``write_table``.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(stored), page_checksum_verification=True)
+    except OSError as error:
+        # pyarrow's word for some damage; no retry mends it
+        raise ValueError(str(error)) from None
+    return table, json.loads(table.schema.metadata[b"trace_clustering"])
+
+
+def write_matrix(matrix: "NDArray[np.float32]", rest: Mapping[str, Any], file: BinaryIO) -> None:
+    """A ``.npy`` file: a matrix, which ``numpy.load`` reads, after it the rest as JSON, and a
+    checksum of both, as numpy keeps none.
+
+    One file, so that they cannot come from different writes; JSON, because numpy's strings lose
+    trailing NULs and are as wide as the longest.
+    """
+    import numpy as np
+
+    encoded = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
+    for array in (matrix, encoded, np.array(_checksum(matrix, encoded))):
+        np.save(file, array, allow_pickle=False)
+
+
+def read_matrix(file: BinaryIO) -> "tuple[NDArray[np.float32], dict[str, Any]]":
+    """The inverse of ``write_matrix``.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    import numpy as np
+
+    matrix, rest, checksum = (np.lib.format.read_array(file) for _ in range(3))
+    if checksum != _checksum(matrix, rest):
+        raise ValueError("its checksum is another")
+    return matrix, json.loads(rest.tobytes())
+
+
+def _checksum(matrix: "NDArray[Any]", rest: "NDArray[Any]") -> int:
+    import numpy as np
+
+    return zlib.crc32(rest.data, zlib.crc32(np.ascontiguousarray(matrix).data))

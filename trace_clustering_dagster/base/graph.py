@@ -1,0 +1,72 @@
+"""What tells one graph of assets from another in the same code location: names and partitions."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from trace_clustering_dagster.base.partitions import (
+    TeamDayPartitionsDefinition,
+    TeamPartitionsDefinition,
+)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The names and partitions of one graph.
+
+    Attributes:
+        name: Prefix of everything that is named; "" for none.
+        start_date: The first UTC day that has a partition.
+        pools: Other names of the pools.
+        assets: The names of the assets by day and team.
+        is_component: Whether it is a part of another project.
+    """
+
+    name: str = ""
+    start_date: str = "2025-01-01"
+    pools: Mapping[str, str] = field(default_factory=dict, hash=False)
+    assets: frozenset[str] = frozenset()
+    is_component: bool = False
+
+    def called(self, name: str) -> str:
+        """What a job, sensor, schedule, resource, group or set of partitions is called."""
+        return f"{self.name}_{name}" if self.name else name
+
+    def key(self, asset: str) -> dg.AssetKey:
+        """The key of an asset."""
+        return dg.AssetKey([self.name, asset] if self.name else [asset])
+
+    @property
+    def job(self) -> str:
+        """The name of the job that runs all of the assets."""
+        return self.called("trace_clustering")
+
+    def pool(self, name: str) -> str:
+        """What a pool is called. Graphs share the pools that are not renamed."""
+        return self.pools.get(name, name)
+
+    def launch_command(self, partition_key: str) -> str:
+        """What runs a partition from a shell."""
+        if self.is_component:
+            return f"dg launch --job {self.job} --partition '{partition_key}'"
+        return (
+            "dagster asset materialize -m trace_clustering_dagster --select '*' "
+            f"--partition '{partition_key}'"
+        )
+
+    @functools.cached_property
+    def days(self) -> dg.DailyPartitionsDefinition:
+        """The UTC days."""
+        return dg.DailyPartitionsDefinition(start_date=self.start_date)
+
+    @functools.cached_property
+    def teams(self) -> TeamPartitionsDefinition:
+        """The teams; Dagster knows those that are registered by this definition's name."""
+        return TeamPartitionsDefinition(name=self.called("team"))
+
+    @functools.cached_property
+    def team_days(self) -> TeamDayPartitionsDefinition:
+        """The partitions of every asset."""
+        return TeamDayPartitionsDefinition({"date": self.days, "team": self.teams})

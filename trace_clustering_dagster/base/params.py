@@ -1,0 +1,91 @@
+"""What a run may change: the base of every room's parameters.
+
+All rooms' parameters are the fields of one resource, so that one override in the Launchpad or in
+``--config-json`` reaches each asset that uses the parameter.
+"""
+
+import copy
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from pydantic import ValidationError, create_model
+from typing_extensions import Self
+
+# A field of which another value makes a run explore: it decides which traces are clustered, or how.
+DECIDES: dict[str, Any] = {"decides": True}
+
+
+class Params(dg.ConfigurableResource[Any]):
+    """Parameters of a run.
+
+    Raises:
+        dagster.Failure: a value or a combination of values is not usable, in one line that names
+            it. Dagster builds resources before the first asset runs, so nothing has been done by
+            then.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise dg.Failure(_in_one_line(error), allow_retries=False) from None
+
+    @classmethod
+    def of_deployment(cls, values: Mapping[str, Any]) -> Self:
+        """A deployment's own parameters, as a resource: a run whose config names some of them has
+        the others of the deployment. Of a resource that is merely given values, Dagster would put
+        the config in the place of all.
+
+        Raises:
+            dagster.Failure: there is no such parameter, or a value or a combination of values is
+                not usable.
+        """
+        for name in values.keys() - cls.model_fields.keys():
+            near = difflib.get_close_matches(name, cls.model_fields, n=1)
+            use = near[0] if near else "one of those that `trace-clustering settings` lists"
+            raise dg.Failure(f"there is no parameter {name[:100]}: use {use}", allow_retries=False)
+        given = cls(**values)
+        fields: dict[str, Any] = {}
+        for name in values:
+            field = copy.copy(cls.model_fields[name])
+            field.default = getattr(given, name)
+            fields[name] = (field.annotation, field)
+        deployment: Any = create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, **fields)
+        return deployment()  # type: ignore[no-any-return]
+
+    def overridden_by(self, config: Mapping[str, Any]) -> Self:
+        """The parameters of a run with this config.
+
+        Raises:
+            dagster.Failure: the config is not usable.
+        """
+        fields = type(self).model_fields
+        return type(self)(**{name: getattr(self, name) for name in fields} | dict(config))
+
+    def deciding(self) -> dict[str, Any]:
+        """The parameters that decide which traces a run clusters, whether, and how."""
+        return {
+            name: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            if field.json_schema_extra == DECIDES
+        }
+
+
+def _in_one_line(error: ValidationError) -> str:
+    """What is wrong with the first wrong value, and the remedy."""
+    wrong: Any = error.errors(include_url=False)[0]
+    if wrong["type"] == "value_error":
+        return str(wrong["ctx"]["error"])
+    name = str(wrong["loc"][0])
+    limits = wrong.get("ctx", {})
+    remedies = {
+        "greater_than_equal": "is too small: use {ge:g} or more",
+        "less_than_equal": "is too large: use {le:.12g} or less",
+        "literal_error": "is unknown: use {expected}",
+        "finite_number": "is not finite: use a number",
+    }
+    said = remedies.get(wrong["type"], "is not usable: {message}")
+    told = said.format(**limits, message=wrong["msg"])
+    return f"{name}={str(wrong['input'])[:100]} {told}"

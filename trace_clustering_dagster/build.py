@@ -1,0 +1,136 @@
+"""``build_graph``: the Dagster definitions of what the settings describe."""
+
+from typing import Any
+
+import dagster as dg
+
+from trace_clustering_dagster.base.asset import TeamAsset
+from trace_clustering_dagster.base.files import Storage
+from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clusters import assets as clusters
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.operations.alerts import build_failure_sensor
+from trace_clustering_dagster.operations.coordinator import build_coordinator
+from trace_clustering_dagster.operations.exploration import exploration_of
+from trace_clustering_dagster.operations.freshness import build_freshness_check, teams_of
+from trace_clustering_dagster.operations.jobs import (
+    build_freshness_job,
+    build_job,
+    build_retention_job,
+)
+from trace_clustering_dagster.operations.schedules import build_maintenance, build_schedule
+from trace_clustering_dagster.operations.stored_files import StoredFiles, folders_of
+from trace_clustering_dagster.report import assets as report
+from trace_clustering_dagster.settings import Settings
+from trace_clustering_dagster.titles.cache import KeptAnswers
+
+ROOMS = (clusters, report)
+
+
+def team_assets() -> list[TeamAsset]:
+    """The assets of all rooms, in the order of their modules."""
+    return [
+        value for room in ROOMS for value in vars(room).values() if isinstance(value, TeamAsset)
+    ]
+
+
+def graph_of(settings: Settings, *, is_component: bool = False) -> Graph:
+    """Names and partitions of a graph."""
+    return Graph(
+        name=settings.name,
+        start_date=settings.start_date,
+        pools={**settings.pools},
+        assets=frozenset(asset.name for asset in team_assets()),
+        is_component=is_component,
+    )
+
+
+def params_of(settings: Settings) -> ClusteringParams:
+    """The deployment's own parameters: the defaults of every run.
+
+    Raises:
+        ValueError: one line that says what is wrong with them.
+    """
+    try:
+        params = ClusteringParams.of_deployment(settings.params)
+    except dg.Failure as failure:
+        raise ValueError(f"TRACE_CLUSTERING_PARAMS: {failure.description}") from None
+    if params.explicit_window():
+        raise ValueError(
+            "TRACE_CLUSTERING_PARAMS: window_start and window_end would give every day the same "
+            "window: use lookback_days, or give them in the config of a run"
+        )
+    return params
+
+
+def storage_of(settings: Settings) -> Storage:
+    """Where a graph stores its values."""
+    return Storage(settings.storage, settings.name)
+
+
+def stored_files_of(settings: Settings) -> StoredFiles:
+    """What a graph stores there."""
+    return StoredFiles(storage_of(settings), folders_of(team_assets(), settings))
+
+
+def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
+    """What a graph's assets need, by resource key."""
+    params, storage = params_of(settings), storage_of(settings)
+    resources = {
+        "params": params,
+        "exploration": exploration_of(graph, params),
+        "clickhouse": warehouse_of(settings),
+        "label_answers": KeptAnswers(str(storage.root)),
+        "stored_files": stored_files_of(settings),
+        **{
+            asset.io_manager: asset.stored_as.definition(storage, graph, asset.days_kept(settings))
+            for asset in team_assets()
+        },
+    }
+    return {graph.called(name): resource for name, resource in resources.items()}
+
+
+def warehouse_of(settings: Settings) -> ClickHouseResource:
+    """Where a graph reads and writes tables."""
+    own = settings.clickhouse
+    return ClickHouseResource(
+        url=own.url,
+        embeddings_table=own.embeddings_table,
+        events_table=own.events_table,
+        embeddings_model=own.embeddings_model,
+    )
+
+
+def build_graph(settings: Settings, *, is_component: bool = False) -> dg.Definitions:
+    """The definitions of one graph: assets, checks, jobs, sensors, schedules, resources.
+
+    Several can be merged if their settings have different names.
+
+    Args:
+        settings: All of it.
+        is_component: Whether it is a part of another project: messages name its commands then.
+
+    Raises:
+        ValueError: a parameter is not usable, in one line that names it.
+    """
+    graph = graph_of(settings, is_component=is_component)
+    automation = settings.automation
+    job = build_job(graph)
+    check = build_freshness_check(graph, automation)
+    freshness, retention = build_freshness_job(graph, check), build_retention_job(graph)
+    resources = resources_of(settings, graph)
+    return dg.Definitions(
+        assets=[*(asset.build(graph) for asset in team_assets()), teams_of(graph)],
+        asset_checks=[check],
+        jobs=[job, retention, freshness],
+        sensors=[
+            build_coordinator(graph, job, automation),
+            build_failure_sensor(graph, automation, resources[graph.called("params")]),
+        ],
+        schedules=[
+            build_schedule(graph, job, automation),
+            *build_maintenance(graph, automation, retention, freshness),
+        ],
+        resources=resources,
+    )

@@ -1,0 +1,38 @@
+"""How the report becomes a file."""
+
+from typing import TYPE_CHECKING, BinaryIO
+
+import dagster as dg
+
+from trace_clustering_dagster.base.files import is_local
+from trace_clustering_dagster.base.io_manager import TeamDayIOManager
+from trace_clustering_dagster.base.partitions import day_and_team
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+
+class ReportIOManager(TeamDayIOManager):
+    """One HTML page, for a browser."""
+
+    extension = ".html"
+
+    def get_metadata(self, context: dg.OutputContext, obj: str) -> dict[str, dg.MetadataValue]:
+        """The file's size, and what opens it: no browser follows a link of the UI to a file."""
+        day, team_id = day_and_team(context.asset_partition_key)
+        size: dict[str, dg.MetadataValue] = {"size_bytes": dg.MetadataValue.int(len(obj.encode()))}
+        if not is_local(self._base_path):
+            return size
+        command = f"trace-clustering report --team {team_id} --date {day} --open"
+        if self.exploration:
+            command += f" --explore {self.exploration}"
+        return size | {"open_with": dg.MetadataValue.text(command)}
+
+    def write(self, value: str, file: BinaryIO) -> None:
+        file.write(value.encode())
+
+    def read(self, path: "UPath") -> str:
+        page = path.read_text("utf-8")
+        if not page.endswith("</html>"):
+            raise ValueError("the page has no end")
+        return page
