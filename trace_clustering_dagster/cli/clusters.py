@@ -1,0 +1,127 @@
+"""``trace-clustering clusters``: the clusters that were emitted, of a day or over days."""
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trace_clustering_dagster.cli import options
+from trace_clustering_dagster.cli.clusters_table import print_clusters
+from trace_clustering_dagster.cli.days_table import left_out_days, print_days
+from trace_clustering_dagster.cli.errors import failures_as_one_line
+from trace_clustering_dagster.cli.hints import NAMED_BY, materialize_command
+from trace_clustering_dagster.cli.text import printable
+
+if TYPE_CHECKING:
+    from trace_clustering_dagster.clickhouse.client import ClickHouse
+
+
+@click.command()
+@options.team
+@options.date
+@click.option(
+    "--days",
+    type=click.IntRange(min=2, max=90),
+    help="Show how sizes moved over so many days, up to that day.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@options.explore
+def clusters(
+    team_id: int, day: datetime.datetime | None, days: int | None, as_json: bool, exploration: str
+) -> None:
+    """Print the clusters that were emitted for a team, read back from ClickHouse.
+
+    In a terminal of 120 columns or more, with the trace nearest to each center.
+    """
+    from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+    from trace_clustering_dagster.clickhouse.queries import read_events
+
+    with failures_as_one_line():
+        clickhouse = ClickHouseResource.from_environment()
+        connection = clickhouse.connect("trace-clustering clusters")
+        utc = datetime.timezone.utc
+        between = (
+            datetime.datetime(1970, 1, 1, tzinfo=utc),
+            datetime.datetime(2200, 1, 1, tzinfo=utc),
+        )
+        if day is not None:
+            end = day.replace(tzinfo=utc) + datetime.timedelta(days=1)
+            between = (end, end)
+        events = read_events(connection, team_id, between=between, exploration=exploration)
+        if not events and exploration:
+            raise click.ClickException(
+                f"no clusters of team {team_id} of the exploration {exploration}"
+                f"{f' for {day:%Y-%m-%d}' if day else ''}: {NAMED_BY}"
+            )
+        if not events:
+            raise click.ClickException(_why_nothing(connection, clickhouse.url, team_id, day))
+        newest = _checked(events[0], team_id)
+        shown = newest if days is None else _compared(connection, newest, days, exploration)
+        if as_json:
+            click.echo(json.dumps(shown))
+        elif days is None:
+            print_clusters(connection, newest)
+        else:
+            print_days(shown)
+
+
+def _checked(event: str, team_id: int) -> Mapping[str, Any]:
+    """The properties of an event: whoever may write to the table may have written it."""
+    from pydantic import ValidationError
+
+    from trace_clustering_dagster.clusters.event import TraceClusters
+
+    told = ""
+    try:
+        if TraceClusters.model_validate_json(event).team_id != team_id:
+            told = "$ai_team_id: of another team"
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(map(str, wrong["loc"])) or "properties"
+        told = " ".join(printable(f"{field[:100]}: {wrong['msg'][:200]}").split())
+    if told:
+        raise click.ClickException(
+            f"an event $ai_trace_clusters of this team is none of this program's ({told}): see who "
+            "else writes to the events table, or choose another --date"
+        )
+    properties: Mapping[str, Any] = json.loads(event)
+    return properties
+
+
+def _compared(
+    connection: "ClickHouse", newest: Mapping[str, Any], days: int, exploration: str
+) -> Mapping[str, Any]:
+    from trace_clustering_dagster.clickhouse.queries import read_events
+    from trace_clustering_dagster.clusters.comparison import compare_days, partition_day
+
+    team_id, last = newest["$ai_team_id"], partition_day(newest)
+    midnight = datetime.datetime.combine(last, datetime.time(), datetime.timezone.utc)
+    end = midnight + datetime.timedelta(days=1)
+    between = (end - datetime.timedelta(days=days - 1), end)
+    events = read_events(connection, team_id, between=between, limit=days, exploration=exploration)
+    compared = compare_days([_checked(event, team_id) for event in events])
+    if len(compared["days"]) == 1:
+        others = "".join(f"; {line}" for line in left_out_days(compared))
+        raise click.ClickException(
+            f"nothing to compare: of the {days} days up to {last}, only {last} has clusters of "
+            f"team {team_id} with its parameters{others}. Run other days, or leave --days out"
+        )
+    return compared
+
+
+def _why_nothing(
+    connection: "ClickHouse", url: str, team_id: int, day: datetime.datetime | None
+) -> str:
+    from trace_clustering_dagster.clickhouse.queries import count_traces
+
+    traces = count_traces(connection, team_id)
+    if not traces:
+        return f"no such team: team {team_id} has no traces at {url}"
+    return (
+        f"no clusters of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'}. It has {traces} "
+        "traces in all; a run for too few of them emits nothing and says so on the asset "
+        "emitted_event. "
+        f"Run it with: {materialize_command(team_id, day)}"
+    )

@@ -1,0 +1,15 @@
+"""What to do next, as more than one command says it."""
+
+import datetime
+
+# Where the digits of an exploration are.
+NAMED_BY = "the tag trace_clustering/explores of a run that explored names it"
+
+
+def materialize_command(team_id: int, day: datetime.datetime | None) -> str:
+    """What runs a team's day; without a day, yesterday's."""
+    yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
+    return (
+        "dagster asset materialize -m trace_clustering_dagster --select '*' "
+        f"--partition '{day or yesterday:%Y-%m-%d}|{team_id}'"
+    )
