@@ -42,6 +42,15 @@ def storage_from_environment() -> str:
     return storage
 
 
+def values_folder(storage: str, exploration: str = "") -> "UPath":
+    """Where the stages' values lie, ``<asset>/<date>/<team><extension>`` below it: the storage
+    itself, or the folder of an exploration in it."""
+    from upath import UPath
+
+    base = UPath(storage).absolute()
+    return base / EXPLORE_FOLDER / exploration if exploration else base
+
+
 def retention_from_environment() -> dict[str, int]:
     """Like ``DEFAULT_RETENTION``, as the environment says it; empty variables count as unset.
 

@@ -17,7 +17,6 @@ import dagster as dg
 
 from trace_clustering_dagster.base.files import (
     DEFAULT_RETENTION,
-    EXPLORE_FOLDER,
     RETENTION_VARIABLE,
     TEXT_RETENTION_VARIABLE,
     is_expired,
@@ -25,6 +24,7 @@ from trace_clustering_dagster.base.files import (
     make_folder,
     storage_errors,
     storage_failure,
+    values_folder,
     write_whole,
 )
 from trace_clustering_dagster.base.interrupts import end_when_interrupted
@@ -69,10 +69,7 @@ class StageIOManager(dg.UPathIOManager):
             exploration: Of a run that explores: its values lie apart.
             retention_days: Older values are removed (see ``retention.py``); 0 keeps them all.
         """
-        from upath import UPath
-
-        base = UPath(storage).absolute()
-        super().__init__(base / EXPLORE_FOLDER / exploration if exploration else base)
+        super().__init__(values_folder(storage, exploration))
         self.exploration = exploration
         self.retention_days = retention_days
 

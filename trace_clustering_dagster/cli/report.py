@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trace_clustering_dagster.cli import options
+from trace_clustering_dagster.cli.errors import failures_as_one_line
 from trace_clustering_dagster.cli.hints import NAMED_BY, materialize_command
 
 if TYPE_CHECKING:
@@ -20,22 +21,17 @@ if TYPE_CHECKING:
 @options.explore
 def report(team_id: int, day: datetime.datetime | None, in_browser: bool, exploration: str) -> None:
     """Print where the report of a team and day is stored, one HTML file."""
-    from upath import UPath
-
     from trace_clustering_dagster.base.files import (
-        EXPLORE_FOLDER,
         STORAGE_VARIABLE,
         is_local,
         storage_from_environment,
+        values_folder,
     )
 
-    try:
+    with failures_as_one_line():
         storage = storage_from_environment()
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
     try:
-        base = UPath(storage).absolute()
-        folder = (base / EXPLORE_FOLDER / exploration if exploration else base) / "report"
+        folder = values_folder(storage, exploration) / "report"
         wanted = folder / f"{day:%Y-%m-%d}" / f"{team_id}.html" if day else None
         stored = wanted is not None and wanted.exists()
         path = wanted if stored else next(_reports(folder, team_id), None)
@@ -43,14 +39,11 @@ def report(team_id: int, day: datetime.datetime | None, in_browser: bool, explor
         message = f"{STORAGE_VARIABLE}={storage} cannot be read: {error}"
         raise click.ClickException(message) from None
     if path is None or (wanted and not stored):
+        make = f". Make it with: {materialize_command(team_id, day)}"
+        remedy = f": {NAMED_BY}" if exploration else make
         raise click.ClickException(
             f"no report of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'} in {folder}"
-            + (f"; the latest is of {path.parent.name}" if path else "")
-            + (
-                f": {NAMED_BY}"
-                if exploration
-                else f". Make it with: {materialize_command(team_id, day)}"
-            )
+            f"{f'; the latest is of {path.parent.name}' if path else ''}{remedy}"
         )
     click.echo(path)
     if in_browser:
