@@ -2,7 +2,7 @@
 
 import click
 
-from trace_clustering_dagster.cli.text import printable
+from trace_clustering_dagster.cli.text import one_line
 
 
 @click.command()
@@ -16,8 +16,7 @@ def check(ask: bool) -> None:
 
     failed = False
     for finding in findings(ask=ask):
-        told = " ".join(printable(f"{finding.subject}: {finding.text}").split())
-        click.echo(f"{finding.status:8} {told}")
+        click.echo(f"{finding.status:8} {one_line(f'{finding.subject}: {finding.text}')}")
         failed |= finding.status == "failed"
     if failed:
         raise click.exceptions.Exit(1)

@@ -12,7 +12,7 @@ from trace_clustering_dagster.cli.clusters_table import print_clusters
 from trace_clustering_dagster.cli.days_table import left_out_days, print_days
 from trace_clustering_dagster.cli.errors import failures_as_one_line
 from trace_clustering_dagster.cli.hints import NAMED_BY, materialize_command
-from trace_clustering_dagster.cli.text import printable
+from trace_clustering_dagster.cli.text import one_line
 
 if TYPE_CHECKING:
     from trace_clustering_dagster.clickhouse.client import ClickHouse
@@ -57,7 +57,7 @@ def clusters(
             )
         if not events:
             raise click.ClickException(_why_nothing(connection, clickhouse.url, team_id, day))
-        newest = _checked(events[0], team_id)
+        newest = _parsed(events[0], team_id)
         shown = newest if days is None else _compared(connection, newest, days, exploration)
         if as_json:
             click.echo(json.dumps(shown))
@@ -67,27 +67,13 @@ def clusters(
             print_days(shown)
 
 
-def _checked(event: str, team_id: int) -> Mapping[str, Any]:
-    """The properties of an event: whoever may write to the table may have written it."""
-    from pydantic import ValidationError
+def _parsed(event: str, team_id: int) -> Mapping[str, Any]:
+    from trace_clustering_dagster.clusters.event import parse_event
 
-    from trace_clustering_dagster.clusters.event import TraceClusters
-
-    told = ""
     try:
-        if TraceClusters.model_validate_json(event).team_id != team_id:
-            told = "$ai_team_id: of another team"
-    except ValidationError as error:
-        wrong = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(map(str, wrong["loc"])) or "properties"
-        told = " ".join(printable(f"{field[:100]}: {wrong['msg'][:200]}").split())
-    if told:
-        raise click.ClickException(
-            f"an event $ai_trace_clusters of this team is none of this program's ({told}): see who "
-            "else writes to the events table, or choose another --date"
-        )
-    properties: Mapping[str, Any] = json.loads(event)
-    return properties
+        return parse_event(event, team_id)
+    except ValueError as error:
+        raise click.ClickException(one_line(f"{error}, or choose another --date")) from None
 
 
 def _compared(
@@ -101,7 +87,7 @@ def _compared(
     end = midnight + datetime.timedelta(days=1)
     between = (end - datetime.timedelta(days=days - 1), end)
     events = read_events(connection, team_id, between=between, limit=days, exploration=exploration)
-    compared = compare_days([_checked(event, team_id) for event in events])
+    compared = compare_days([_parsed(event, team_id) for event in events])
     if len(compared["days"]) == 1:
         others = "".join(f"; {line}" for line in left_out_days(compared))
         raise click.ClickException(

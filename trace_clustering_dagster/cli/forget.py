@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import click
 
 from trace_clustering_dagster.cli.errors import failures_as_one_line
+from trace_clustering_dagster.cli.text import one_line
 
 
 @click.command()
@@ -34,7 +35,7 @@ def forget(team_id: int, yes: bool) -> None:
             has_instance = bool(os.environ.get("DAGSTER_HOME"))
             instance = stack.enter_context(dg.DagsterInstance.get()) if has_instance else None
         except Exception as error:  # of the instance's database, as it likes
-            raise click.ClickException(" ".join(str(error).split())[:500]) from None
+            raise click.ClickException(one_line(str(error))[:500]) from None
         clickhouse = ClickHouseResource.from_environment()
         everywhere = places(stored, clickhouse, instance)
         held = {name: words for name, at in everywhere.items() if (words := at.holds(team_id))}

@@ -2,4 +2,10 @@
 
 
 def printable(text: str) -> str:
+    """The text without characters that command a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+
+
+def one_line(text: str) -> str:
+    """The text, printable, as one line."""
+    return " ".join(printable(text).split())

@@ -1,12 +1,22 @@
 """The ``$ai_trace_clusters`` event: build its payload from the stages' values and validate it."""
 
 import datetime
+import json
 import uuid
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from trace_clustering_dagster.base.versions import CLUSTERING_VERSION
 from trace_clustering_dagster.clusters.kmeans.representatives import nearest_members
@@ -160,6 +170,30 @@ def build_event(
         }
     )
     return _event(sample, exploration, properties=properties.model_dump_json(by_alias=True))
+
+
+def parse_event(properties: str, team_id: int) -> Mapping[str, Any]:
+    """Parse the properties of a stored event. Whoever may write to the table may have written it.
+
+    Raises:
+        ValueError: this program did not write it for this team. The message may repeat a name that
+            the event gives to a property, control characters included.
+    """
+    problem = ""
+    try:
+        if TraceClusters.model_validate_json(properties).team_id != team_id:
+            problem = "$ai_team_id: of another team"
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(map(str, wrong["loc"])) or "properties"
+        problem = f"{field[:100]}: {wrong['msg'][:200]}"
+    if problem:
+        raise ValueError(
+            f"found an event $ai_trace_clusters that this program did not write ({problem}). "
+            "Check what else writes to the events table"
+        )
+    parsed: Mapping[str, Any] = json.loads(properties)
+    return parsed
 
 
 def skipped_event(sample: TraceSample, reason: str, exploration: str = "") -> EmittedEvent:
