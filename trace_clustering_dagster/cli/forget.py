@@ -5,14 +5,13 @@ from contextlib import ExitStack
 
 import click
 
+from trace_clustering_dagster.cli import options
 from trace_clustering_dagster.cli.errors import failures_as_one_line
 from trace_clustering_dagster.cli.text import one_line
 
 
 @click.command()
-@click.option(
-    "--team", "team_id", type=click.IntRange(1, 2**63 - 1), required=True, help="Team id."
-)
+@options.team
 @click.option("--yes", is_flag=True, help="Remove it, and unregister the team.")
 def forget(team_id: int, yes: bool) -> None:
     """Show what this program stores of a team, files, rows and runs; with --yes, remove it.

@@ -4,7 +4,9 @@ import re
 
 import click
 
-team = click.option("--team", "team_id", type=click.IntRange(min=1), required=True, help="Team id.")
+team = click.option(
+    "--team", "team_id", type=click.IntRange(1, 2**63 - 1), required=True, help="Team id."
+)
 date = click.option(
     "--date",
     "day",

@@ -22,6 +22,11 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
 
     It runs nothing without --apply.
     """
+    if read and (apply_ or user or cluster):
+        raise click.UsageError("--read goes with no other option: it prints one query")
+    if user and apply_:
+        raise click.UsageError("--grants only prints: whoever manages access runs the statements")
+
     from trace_clustering_dagster.clickhouse.client import URL_VARIABLE, ClickHouseResource
     from trace_clustering_dagster.clickhouse.ddl import (
         apply_tables,
@@ -30,10 +35,6 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
         read_clusters,
     )
 
-    if read and (apply_ or user or cluster):
-        raise click.UsageError("--read goes with no other option: it prints one query")
-    if user and apply_:
-        raise click.UsageError("--grants only prints: whoever manages access runs the statements")
     with failures_as_one_line():
         clickhouse = ClickHouseResource.from_environment()
     if read:

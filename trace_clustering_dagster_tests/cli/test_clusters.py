@@ -196,13 +196,6 @@ def test_wrong_password_of_a_server_is_one_line(clickhouse_server: Server) -> No
     assert "wr0ng-secret" not in shown.output
 
 
-@pytest.mark.parametrize("team", ["0", "-1", "abc"])
-def test_team_must_be_a_positive_integer(deployment: Deployment, team: str) -> None:
-    shown = clusters(deployment, "--team", team)
-    assert shown.exit_code == 2
-    assert "--team" in shown.output
-
-
 def test_control_characters_of_a_trace_do_not_reach_the_terminal(deploy: Any) -> None:
     rows = separated_rows()
     title = {"$ai_summary_title": "red \x1b[31m alert [bold]markup[/bold]"}
