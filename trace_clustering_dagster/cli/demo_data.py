@@ -10,7 +10,7 @@ import click
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def demo_data(directory: Path) -> None:
     """Write the sample warehouse to DIRECTORY: 14 days of traces of three teams."""
-    from trace_clustering_dagster.demo import write_demo_warehouse
+    from trace_clustering_dagster.demo.warehouse import write_demo_warehouse
 
     yesterday = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
     try:
