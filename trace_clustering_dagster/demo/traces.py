@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trace_clustering_dagster.demo.domains import OUTCOMES, Domain, Intent, Outcome
+from trace_clustering_dagster.demo.domains import OUTCOMES, Domain, Intent, Outcome, Slots
 
 DAYS = 14
 DETAILED, MINIMAL = "llma_trace_detailed", "llma_trace_minimal"
@@ -84,10 +84,10 @@ def _make_trace(domain: Domain, position: float, rng: random.Random) -> Trace:
     )
 
 
-def _draw_slots(slots: Mapping[str, str], rng: random.Random) -> dict[str, str]:
+def _draw_slots(slots: Slots, rng: random.Random) -> dict[str, str]:
     words = {"ref": "".join(rng.choices("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", k=6))}
     for names, values in slots.items():
-        words.update(zip(names.split(), rng.choice(values.split(" | ")).split("/"), strict=True))
+        words.update(zip(names, rng.choice(values), strict=True))
     return words
 
 
