@@ -14,6 +14,7 @@ _WIDE = 120
 
 
 def print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
+    """Print an event's clusters, where there is room with the trace nearest to each center."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -11,6 +11,7 @@ _DAY_COLUMNS, _TOPIC_COLUMNS = 6, 30
 
 
 def print_days(compared: Mapping[str, Any]) -> None:
+    """Print what `compare_days` returns, with as many days side by side as there is room for."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -37,8 +38,8 @@ def print_days(compared: Mapping[str, Any]) -> None:
                 for cluster in (topic["clusters"].get(day) for day in shown)
             ]
             change = topic["change"]
-            told = change if isinstance(change, str) else f"{100 * change:+.0f}"
-            cells = (topic["title"], *sizes, *([told] if is_last else []))
+            points = change if isinstance(change, str) else f"{100 * change:+.0f}"
+            cells = (topic["title"], *sizes, *([points] if is_last else []))
             table.add_row(*(Text(printable(cell)) for cell in cells))
         console.print(table)
     for line in left_out_days(compared):
@@ -48,8 +49,8 @@ def print_days(compared: Mapping[str, Any]) -> None:
 def left_out_days(compared: Mapping[str, Any]) -> Iterator[str]:
     """Which days are not compared, and what differs there: a line for each."""
     for day, differences in compared["left_out"].items():
-        told = ", ".join(f"{name} {_short(value)}" for name, value in differences.items())
-        yield f"{day} is left out, it was clustered in another way: {told}"
+        listed = ", ".join(f"{name} {_short(value)}" for name, value in differences.items())
+        yield f"{day} is left out, it was clustered in another way: {listed}"
 
 
 def _short(value: Any) -> str:

@@ -8,6 +8,8 @@ import click
 
 @contextmanager
 def failures_as_one_line() -> Iterator[None]:
+    """Turn failures of the graph and values that are refused into click's errors, which have no
+    traceback."""
     import dagster as dg
     from pydantic import ValidationError
 

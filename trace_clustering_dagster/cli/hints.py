@@ -2,12 +2,12 @@
 
 import datetime
 
-# Where the digits of an exploration are.
+# where to look up the digits of --explore
 NAMED_BY = "the tag trace_clustering/explores of a run that explored names it"
 
 
 def materialize_command(team_id: int, day: datetime.datetime | None) -> str:
-    """What runs a team's day; without a day, yesterday's."""
+    """The command that runs a team's day (UTC); without a day, yesterday's."""
     yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
     return (
         "dagster asset materialize -m trace_clustering_dagster --select '*' "

@@ -2,7 +2,7 @@
 
 
 def printable(text: str) -> str:
-    """The text without characters that command a terminal."""
+    """The text with a replacement character for each that could command a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 

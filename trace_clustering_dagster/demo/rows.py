@@ -29,6 +29,7 @@ class Clock:
         self._edges = [edge / sum(volumes) for edge in itertools.accumulate(volumes, initial=0.0)]
 
     def time(self, position: float) -> dt.datetime:
+        """The time (UTC) of a position from 0 to 1."""
         day = min(bisect_right(self._edges, position) - 1, DAYS - 1)
         start, stop = self._edges[day : day + 2]
         fraction = (position - start) / (stop - start)
@@ -80,6 +81,7 @@ class Document:
 
 
 def documents_of(trace: Trace, clock: Clock) -> Iterator[Document]:
+    """The trace in each of its renderings, on each of its days."""
     started = clock.time(trace.position)
     for repetition, rendering in itertools.product(range(1 + trace.repeated), trace.renderings):
         timestamp = started + dt.timedelta(days=repetition)
@@ -88,6 +90,7 @@ def documents_of(trace: Trace, clock: Clock) -> Iterator[Document]:
 
 
 def summary_event(document: Document) -> dict[str, Any]:
+    """The `$ai_trace_summary` of a document, a row of the events table."""
     trace = document.trace
     detailed = document.rendering == DETAILED
 
@@ -112,6 +115,7 @@ def summary_event(document: Document) -> dict[str, Any]:
 
 
 def generation_events(trace: Trace, clock: Clock) -> Iterator[dict[str, Any]]:
+    """The `$ai_generation` events of a trace, rows of the events table."""
     time = clock.time(trace.position)
     for index, properties in enumerate(trace.generations):
         time += dt.timedelta(seconds=properties["$ai_latency"])
