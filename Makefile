@@ -41,7 +41,7 @@ test: $(INSTALLED)
 
 # the arithmetic on another kind of processor, as far as this one can act as one
 test-kernels: $(INSTALLED)
-	$(BIN)/python -m trace_clustering_dagster_tests.kernels
+	$(BIN)/python -m trace_clustering_dagster_tests.clusters.kmeans.kernels
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -54,7 +54,7 @@ audit:
 
 # the pictures of the README, of what the demo made; needs chromium and chromedriver
 screenshots: demo
-	$(BIN)/python -m trace_clustering_dagster_tests.screenshots
+	$(BIN)/python -m trace_clustering_dagster_tests.support.screenshots
 
 # about an hour, and 13 GB of disk for a while; `python -m benchmarks.sweep --quick` takes minutes
 benchmarks: $(INSTALLED)

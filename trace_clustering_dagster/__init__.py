@@ -4,17 +4,24 @@
 command line needs no Dagster to say what is wrong with its arguments.
 """
 
+import importlib
 from typing import Any
+
+_EXPORTS = {
+    "defs": "trace_clustering_dagster.definitions",
+    "build_graph": "trace_clustering_dagster.build",
+    "Settings": "trace_clustering_dagster.settings",
+    "TraceClusteringComponent": "trace_clustering_dagster.component",
+    "sweep_k": "trace_clustering_dagster.clusters.kmeans.k_sweep",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "defs":
-        from trace_clustering_dagster.definitions import defs
-
-        return defs
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     # Dagster looks here for what a module offers
-    return ["defs"]
+    return list(_EXPORTS)

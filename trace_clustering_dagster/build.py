@@ -46,8 +46,12 @@ def graph_of(settings: Settings, *, is_component: bool = False) -> Graph:
     )
 
 
-def params_of(settings: Settings) -> ClusteringParams:
+def params_of(settings: Settings, *, named: str = "TRACE_CLUSTERING_PARAMS") -> ClusteringParams:
     """The deployment's own parameters: the defaults of every run.
+
+    Args:
+        settings: With the parameters that differ from the package's.
+        named: What a message calls them.
 
     Raises:
         ValueError: one line that says what is wrong with them.
@@ -55,11 +59,11 @@ def params_of(settings: Settings) -> ClusteringParams:
     try:
         params = ClusteringParams.of_deployment(settings.params)
     except dg.Failure as failure:
-        raise ValueError(f"TRACE_CLUSTERING_PARAMS: {failure.description}") from None
+        raise ValueError(f"{named}: {failure.description}") from None
     if params.explicit_window():
         raise ValueError(
-            "TRACE_CLUSTERING_PARAMS: window_start and window_end would give every day the same "
-            "window: use lookback_days, or give them in the config of a run"
+            f"{named}: window_start and window_end would give every day the same window: use "
+            " lookback_days, or give them in the config of a run"
         )
     return params
 
@@ -76,7 +80,8 @@ def stored_files_of(settings: Settings) -> StoredFiles:
 
 def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
     """What a graph's assets need, by resource key."""
-    params, storage = params_of(settings), storage_of(settings)
+    named = "params" if graph.is_component else "TRACE_CLUSTERING_PARAMS"
+    params, storage = params_of(settings, named=named), storage_of(settings)
     resources = {
         "params": params,
         "exploration": exploration_of(graph, params),

@@ -15,7 +15,8 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -29,8 +30,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-
-_SettingsT = TypeVar("_SettingsT", bound="_Settings")
 
 # A name of a graph is a part of asset keys, job names and folders.
 _NAME = re.compile("[a-z][a-z0-9_]{0,30}")
@@ -54,7 +53,15 @@ def _setting(default: Any, variable: str, description: str, **bounds: Any) -> An
 
 
 def _split(teams: Any) -> Any:
-    return [team for team in teams.split(",") if team] if isinstance(teams, str) else teams
+    if isinstance(teams, str):
+        return teams.split(",") if teams else []
+    return teams
+
+
+def _on_or_off(value: Any) -> Any:
+    if value not in ("on", "off", True, False):
+        raise ValueError(f"{value!s:.100} is neither on nor off")
+    return value in ("on", True)
 
 
 Teams = Annotated[frozenset[PositiveInt], BeforeValidator(_split)]
@@ -153,7 +160,7 @@ class OutputSettings(_Settings):
 class AutomationSettings(_Settings):
     """Which team-days run without a person, when, and how often."""
 
-    enabled: bool = _setting(
+    enabled: Annotated[bool, BeforeValidator(_on_or_off)] = _setting(
         True,
         "TRACE_CLUSTERING_AUTOMATION",
         "Whether coordinator, schedules, retention and freshness run: on or off.",
@@ -366,6 +373,24 @@ class Settings(_Settings):
             )
         return self
 
+    @property
+    def written_to(self) -> str:
+        """Where the tables are that are written: warehouse, database, what their names begin with.
+
+        Two spellings of one server are two places.
+        """
+        url = self.clickhouse.url
+        if url.startswith("chdb://"):
+            folder = os.path.abspath(url.removeprefix("chdb://"))
+            return f"chdb://{folder}, {self.output.prefix}{self.clickhouse.events_table}"
+        parts = urlsplit(url)
+        read = self.clickhouse.database or parts.path.strip("/") or "default"
+        database = self.output.database or read
+        host = (parts.hostname or "").lower()
+        port = parts.port or (8443 if parts.scheme == "https" else 8123)
+        table = f"{self.output.prefix}{self.clickhouse.events_table}"
+        return f"{host}:{port}, {database}.{table}"
+
 
 class Shown(NamedTuple):
     """A setting as a person sees it."""
@@ -398,13 +423,13 @@ def shown(settings: Settings, written_in: Literal["environment", "YAML"]) -> Ite
         )
 
 
-def in_one_line(error: ValidationError) -> str:
-    """The first wrong setting: its variable or place, its value unless it may hold a secret, and
-    what it should be."""
+def in_one_line(error: ValidationError, by: Literal["variable", "attribute"] = "variable") -> str:
+    """The first wrong setting: its variable or its place in YAML, its value unless it may hold a
+    secret, and what it should be."""
     wrong: Any = error.errors(include_url=False)[0]
     path = [str(part) for part in wrong["loc"]]
     known = next((p for p in _paths() if _starts(error, p)), ())
-    named = _paths().get(known) or ".".join(path)
+    named = (_paths().get(known) if by == "variable" else "") or ".".join(path)
     if wrong["type"] == "value_error":
         said = str(wrong["ctx"]["error"])
         if not known:  # of several settings together, which it names
@@ -413,7 +438,8 @@ def in_one_line(error: ValidationError) -> str:
     if wrong["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], [p[-1] for p in _paths()], n=1)
         return f"there is no setting {'.'.join(path)}" + (f": use {near[0]}" if near else "")
-    return f"{named}={str(wrong['input'])[:100]}: {wrong['msg']}"
+    value = os.environ.get(named) or str(wrong["input"])
+    return f"{named}={value[:100]}: {wrong['msg']}"
 
 
 class _SettingField(NamedTuple):

@@ -9,7 +9,12 @@ from trace_clustering_dagster_tests.conftest import (
     separated_rows,
     summary_row,
 )
-from trace_clustering_dagster_tests.screenshots import IMAGES, PICTURES, STRUCTURE, structure
+from trace_clustering_dagster_tests.support.screenshots import (
+    IMAGES,
+    PICTURES,
+    STRUCTURE,
+    structure,
+)
 
 
 def test_pictures_are_current_in_kind(deploy: Any) -> None:

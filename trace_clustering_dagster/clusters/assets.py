@@ -325,7 +325,14 @@ def emitted_event(
         remains = "; the event of an earlier run for this window remains" if earlier else ""
         event = skipped_event(trace_ids, fitted_model.skipped + remains, exploration)
     else:
-        event = build_event(trace_ids, fitted_model, distance_matrix.distances, labels, exploration)
+        event = build_event(
+            trace_ids,
+            fitted_model,
+            distance_matrix.distances,
+            labels,
+            exploration,
+            graph.name,
+        )
     context.log.info(event.skipped or f"event {event.run_id} with {fitted_model.k} clusters")
     return dg.MaterializeResult(
         value=event,

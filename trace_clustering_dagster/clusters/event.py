@@ -1,12 +1,22 @@
 """The ``$ai_trace_clusters`` event: build its payload from the stages' values and validate it."""
 
 import datetime
+import json
 import uuid
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clusters.kmeans.representatives import nearest_members
@@ -80,6 +90,8 @@ class TraceClusters(_Strict):
     optimal_k: int = Field(alias="$ai_optimal_k", ge=1)
     silhouette_score: float | None = Field(alias="$ai_silhouette_score", ge=-1, le=1)
     inertia: float = Field(alias="$ai_inertia", ge=0)
+    # the name of the graph that emitted it; one without a name says nothing
+    clustering_instance: str = Field(alias="$ai_clustering_instance", default="")
     # events of version 0.1 have none
     clustering_params: dict[str, JsonValue] = Field(alias="$ai_clustering_params", default={})
     clusters: list[Cluster] = Field(alias="$ai_clusters")
@@ -107,6 +119,7 @@ def build_event(
     distances: NDArray[np.float32],
     labels: ClusterLabels,
     exploration: str = "",
+    instance: str = "",
 ) -> EmittedEvent:
     """Build the event of a run, validated.
 
@@ -116,6 +129,7 @@ def build_event(
         distances: (n, k), rows as in ``model``.
         labels: One label a cluster.
         exploration: What names the parameters of a run that explores.
+        instance: The name of the graph; "" for none.
 
     Raises:
         ValueError: the values contradict each other (pydantic names the field and the value).
@@ -153,11 +167,39 @@ def build_event(
             "$ai_optimal_k": model.k,
             "$ai_silhouette_score": model.silhouette,
             "$ai_inertia": model.inertia,
+            "$ai_clustering_instance": instance,
             "$ai_clustering_params": {**model.parameters, "model_name": sample.model_name},
             "$ai_clusters": clusters,
         }
     )
-    return _event(sample, exploration, properties=properties.model_dump_json(by_alias=True))
+    unsaid = {"clustering_instance"} if not instance else None
+    return _event(
+        sample, exploration, properties=properties.model_dump_json(by_alias=True, exclude=unsaid)
+    )
+
+
+def parse_event(properties: str, team_id: int) -> Mapping[str, Any]:
+    """Parse the properties of a stored event. Whoever may write to the table may have written it.
+
+    Raises:
+        ValueError: this program did not write it for this team. The message may repeat a name that
+            the event gives to a property, control characters included.
+    """
+    problem = ""
+    try:
+        if TraceClusters.model_validate_json(properties).team_id != team_id:
+            problem = "$ai_team_id: of another team"
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(map(str, wrong["loc"])) or "properties"
+        problem = f"{field[:100]}: {wrong['msg'][:200]}"
+    if problem:
+        raise ValueError(
+            f"found an event $ai_trace_clusters that this program did not write ({problem}). "
+            "Check what else writes to the events table"
+        )
+    parsed: Mapping[str, Any] = json.loads(properties)
+    return parsed
 
 
 def skipped_event(sample: TraceSample, reason: str, exploration: str = "") -> EmittedEvent:

@@ -63,12 +63,18 @@ class Finding(NamedTuple):
     text: str
 
 
-def findings(*, ask: bool = False) -> Iterator[Finding]:
-    """Look at all that the environment names, one thing after the other.
+def findings(
+    settings: Settings, problems: Mapping[str, str], *, ask: bool = False
+) -> Iterator[Finding]:
+    """Look at all that the settings name, one thing after the other.
 
     Writes no row to ClickHouse. Sends one request to the label model if ``ask``, else none.
+
+    Args:
+        settings: With the defaults in place of wrong ones.
+        problems: What is wrong with those, by setting.
+        ask: Whether to send the request.
     """
-    settings, problems = Settings.valid_part_of_environment()
     wrong: dict[str, list[str]] = {}
     for name, problem in problems.items():
         wrong.setdefault(_SUBJECTS.get(name.partition(".")[0], "settings"), []).append(problem)

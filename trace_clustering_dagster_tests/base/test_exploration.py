@@ -240,7 +240,7 @@ def test_a_value_of_another_team_or_day_is_refused(deploy: Any) -> None:
     for other, why in ((f"{DAY}/2", "of team 2"), ("2026-01-30/1", "its window ends at")):
         (folder / DAY / "1.parquet").write_bytes((folder / f"{other}.parquet").read_bytes())
         result = deployment.run(select="emitted_event", raise_on_error=False)
-        assert f"holds no trace_ids of partition {DAY}|1: it" in failure_messages(result)[0]
+        assert f"does not hold trace_ids of partition {DAY}|1: it" in failure_messages(result)[0]
         assert why in failure_messages(result)[0]
     (folder / DAY / "1.parquet").write_bytes(own)
     assert deployment.run(select="emitted_event").success

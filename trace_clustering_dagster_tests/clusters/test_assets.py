@@ -365,7 +365,7 @@ def test_late_traces_do_not_get_into_a_stored_sample(deploy: Any) -> None:
         (["trace_ids"], {"max_samples": 30}, "k_sweep_scores", "embeddings"),
         (["trace_ids", "embeddings"], {"max_samples": 30}, "distance_matrix", "fitted_model"),
         (["k_sweep_scores", "fitted_model"], {"min_k": 4}, "representatives", "distance_matrix"),
-        (["k_sweep_scores", "fitted_model"], {"min_k": 4}, "labels", "representatives"),
+        (["k_sweep_scores", "fitted_model"], {"min_k": 4}, "labels", "distance_matrix"),
         (["k_sweep_scores", "fitted_model"], {"min_k": 4}, "emitted_event", "distance_matrix"),
         (
             ["k_sweep_scores", "fitted_model", "distance_matrix"],

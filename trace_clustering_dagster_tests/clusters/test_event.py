@@ -3,6 +3,7 @@
 import datetime
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trace_clustering_dagster.clusters.event import TraceClusters, build_event
+from trace_clustering_dagster.clusters.event import TraceClusters, build_event, parse_event
 from trace_clustering_dagster.clusters.kmeans.distances import euclidean_distances
 from trace_clustering_dagster.clusters.values import (
     ClusterLabel,
@@ -166,6 +167,18 @@ def test_contradictory_events_are_refused(path: tuple[Any, ...], value: Any) -> 
     inner[path[-1]] = value
     with pytest.raises(pydantic.ValidationError):
         TraceClusters.model_validate(properties)
+
+
+def test_stored_event_is_parsed_for_its_own_team_only() -> None:
+    properties = valid_properties()
+    assert parse_event(json.dumps(properties), 1) == properties
+    for stored, team_id, field in (
+        (properties, 2, "$ai_team_id"),
+        (properties | {"$ai_inertia": -1.0}, 1, "$ai_inertia"),
+        ([], 1, "properties"),
+    ):
+        with pytest.raises(ValueError, match=rf"did not write \({re.escape(field)}: .+\)\. Check"):
+            parse_event(json.dumps(stored), team_id)
 
 
 def test_clickhouse_reads_the_event_as_it_was_written(deploy: Any) -> None:

@@ -123,6 +123,7 @@ def test_hostile_texts_go_through_the_whole_graph(
 
 
 CLUSTERS, OWN = "$ai_trace_clusters", "trace_clustering_1"
+FOREIGN = "found an event $ai_trace_clusters that this program did not write"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,8 @@ def test_events_of_others_are_told_in_one_line(
     for options in ([], ["--json"], ["--days", "3"]):
         shown = CliRunner().invoke(main, ["clusters", "--team", "1", *options])
         assert shown.exit_code == 1
-        assert shown.output.startswith("Error: an event $ai_trace_clusters of this team is none ")
+        assert shown.output.startswith(f"Error: {FOREIGN} (")
+        assert shown.output.endswith(", or choose another --date\n")
         assert shown.output.count("\n") == 1
         assert shown.output.strip().isprintable()
 
@@ -171,7 +173,8 @@ def test_forged_event_shows_nothing_of_another_team_and_is_told_in_one_line(
     for options in ([], ["--json"], ["--days", "3"]):
         shown = CliRunner().invoke(main, ["clusters", "--team", "1", *options])
         assert shown.exit_code == 1
-        assert shown.output.startswith("Error: an event $ai_trace_clusters of this team is none ")
+        assert shown.output.startswith(f"Error: {FOREIGN} (")
+        assert shown.output.endswith(", or choose another --date\n")
         assert next(iter(change)) in shown.output
         assert shown.output.count("\n") == 1
 

@@ -194,7 +194,7 @@ def test_pauses_double() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("AUTOMATION", "maybe", "Input should be 'on' or 'off'"),
+        ("AUTOMATION", "maybe", "is neither on nor off"),
         ("TEAMS", "1,x", "Input should be a valid integer"),
         ("TEAMS", "1,,2", "Input should be a valid integer"),
         ("EXCLUDED_TEAMS", "-3", "Input should be greater than 0"),
@@ -212,7 +212,8 @@ def test_a_wrong_setting_is_one_line_with_the_remedy(
     monkeypatch.setenv(f"TRACE_CLUSTERING_{variable}", value)
     with pytest.raises(ValueError, match="TRACE_CLUSTERING") as error:
         Settings.from_environment()
-    assert str(error.value).startswith(f"TRACE_CLUSTERING_{variable}={value}: {message}")
+    assert str(error.value).startswith(f"TRACE_CLUSTERING_{variable}={value}")
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

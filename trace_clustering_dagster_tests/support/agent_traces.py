@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trace_clustering_dagster.demo import write_demo_warehouse
+from trace_clustering_dagster.demo.warehouse import write_demo_warehouse
 from trace_clustering_dagster_tests.conftest import embedding_row, summary_row
 
 LAST_DAY = datetime.date(2026, 11, 14)

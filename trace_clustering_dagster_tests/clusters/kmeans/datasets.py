@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.demo import write_demo_warehouse
+from trace_clustering_dagster.demo.warehouse import write_demo_warehouse
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 

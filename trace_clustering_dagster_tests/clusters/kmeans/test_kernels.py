@@ -12,7 +12,11 @@ from trace_clustering_dagster_tests.clusters.kmeans.datasets import (
     nearly_alike,
     well_separated,
 )
-from trace_clustering_dagster_tests.kernels import other_kernel, own_kernel, run_with
+from trace_clustering_dagster_tests.clusters.kmeans.kernels import (
+    other_kernel,
+    own_kernel,
+    run_with,
+)
 
 
 def data() -> dict[str, Floats]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy  # noqa: F401  its BLAS is what is looked for
 from threadpoolctl import threadpool_info
@@ -22,7 +23,7 @@ _OTHERS = {
     "Haswell": "Nehalem",
     "Sandybridge": "Nehalem",
 }
-_TESTS = "trace_clustering_dagster_tests/clustering"
+_TESTS = str(Path(__file__).parent)
 
 
 def own_kernel() -> str:

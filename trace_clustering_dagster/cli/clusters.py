@@ -1,0 +1,115 @@
+"""``trace-clustering clusters``: the clusters that were emitted, of a day or over days."""
+
+import datetime
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trace_clustering_dagster.cli import options
+from trace_clustering_dagster.cli.clusters_table import print_clusters
+from trace_clustering_dagster.cli.days_table import left_out_days, print_days
+from trace_clustering_dagster.cli.deployment import described
+from trace_clustering_dagster.cli.errors import failures_as_one_line
+from trace_clustering_dagster.cli.hints import NAMED_BY, materialize_command
+from trace_clustering_dagster.cli.text import one_line
+
+if TYPE_CHECKING:
+    from trace_clustering_dagster.clickhouse.client import ClickHouse
+
+
+@click.command()
+@options.team
+@options.date
+@click.option(
+    "--days",
+    type=click.IntRange(min=2, max=90),
+    help="Show how sizes moved over so many days, up to that day.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@options.explore
+def clusters(
+    team_id: int, day: datetime.datetime | None, days: int | None, as_json: bool, exploration: str
+) -> None:
+    """Print the clusters that were emitted for a team, read back from ClickHouse.
+
+    In a terminal of 120 columns or more, with the trace nearest to each center.
+    """
+    from trace_clustering_dagster.build import params_of, warehouse_of
+    from trace_clustering_dagster.clickhouse.queries import read_events
+
+    with failures_as_one_line():
+        settings = described()
+        clickhouse = warehouse_of(settings)
+        connection = clickhouse.connect("trace-clustering clusters")
+        utc = datetime.timezone.utc
+        between = (
+            datetime.datetime(1970, 1, 1, tzinfo=utc),
+            datetime.datetime(2200, 1, 1, tzinfo=utc),
+        )
+        if day is not None:
+            end = day.replace(tzinfo=utc) + datetime.timedelta(days=1)
+            between = (end, end)
+        events = read_events(connection, team_id, between=between, exploration=exploration)
+        if not events and exploration:
+            raise click.ClickException(
+                f"no clusters of team {team_id} of the exploration {exploration}"
+                f"{f' for {day:%Y-%m-%d}' if day else ''}: {NAMED_BY}"
+            )
+        if not events:
+            raise click.ClickException(_why_nothing(connection, clickhouse.url, team_id, day))
+        newest = _parsed(events[0], team_id)
+        shown = newest if days is None else _compared(connection, newest, days, exploration)
+        if as_json:
+            click.echo(json.dumps(shown))
+        elif days is None:
+            print_clusters(connection, newest, redact=params_of(settings).redact)
+        else:
+            print_days(shown)
+
+
+def _parsed(event: str, team_id: int) -> Mapping[str, Any]:
+    from trace_clustering_dagster.clusters.event import parse_event
+
+    try:
+        return parse_event(event, team_id)
+    except ValueError as error:
+        raise click.ClickException(one_line(f"{error}, or choose another --date")) from None
+
+
+def _compared(
+    connection: "ClickHouse", newest: Mapping[str, Any], days: int, exploration: str
+) -> Mapping[str, Any]:
+    from trace_clustering_dagster.base.times import end_of
+    from trace_clustering_dagster.clickhouse.queries import read_events
+    from trace_clustering_dagster.clusters.comparison import compare_days, partition_day
+
+    team_id, last = newest["$ai_team_id"], partition_day(newest)
+    end = end_of(last)
+    between = (end - datetime.timedelta(days=days - 1), end)
+    events = read_events(connection, team_id, between=between, limit=days, exploration=exploration)
+    compared = compare_days([_parsed(event, team_id) for event in events])
+    if len(compared["days"]) == 1:
+        others = "".join(f"; {line}" for line in left_out_days(compared))
+        raise click.ClickException(
+            f"nothing to compare: of the {days} days up to {last}, only {last} has clusters of "
+            f"team {team_id} with its parameters{others}. Run other days, or leave --days out"
+        )
+    return compared
+
+
+def _why_nothing(
+    connection: "ClickHouse", url: str, team_id: int, day: datetime.datetime | None
+) -> str:
+    from trace_clustering_dagster.clickhouse.queries import count_traces
+
+    traces = count_traces(connection, team_id)
+    if not traces:
+        return f"no such team: team {team_id} has no traces at {url}"
+    return (
+        f"no clusters of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'}. It has {traces} "
+        "traces in all; a run for too few of them emits nothing and says so on the asset "
+        "emitted_event. "
+        f"Run it with: {materialize_command(team_id, day)}"
+    )

@@ -1,0 +1,29 @@
+"""``trace-clustering demo-data``: the sample warehouse."""
+
+import datetime
+from pathlib import Path
+
+import click
+
+
+@click.command("demo-data")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+def demo_data(directory: Path) -> None:
+    """Write the sample warehouse to DIRECTORY: 14 days of traces of three teams."""
+    from trace_clustering_dagster.demo.warehouse import write_demo_warehouse
+
+    yesterday = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
+    try:
+        # before the work that takes seconds
+        directory.mkdir(parents=True, exist_ok=True)
+        written = write_demo_warehouse(directory, end=yesterday, progress=click.echo)
+    except OSError as error:
+        raise click.ClickException(
+            f"{error.filename or directory}: {error.strerror or error}. Name a folder that this "
+            "user may write to, on a disk with 10 MB of space"
+        ) from None
+    teams = ", ".join(f"team {team}: {count}" for team, count in written.traces.items())
+    click.echo(
+        f"Sample warehouse in {directory}: {written.first_day} to {written.last_day}, traces of "
+        f"{teams}; {written.size_bytes / 1e6:.1f} MB"
+    )

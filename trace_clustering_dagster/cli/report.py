@@ -1,0 +1,62 @@
+"""``trace-clustering report``: where the report of a team and day is."""
+
+import datetime
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from trace_clustering_dagster.cli import options
+from trace_clustering_dagster.cli.deployment import described
+from trace_clustering_dagster.cli.errors import failures_as_one_line
+from trace_clustering_dagster.cli.hints import NAMED_BY, materialize_command
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+
+@click.command()
+@options.team
+@options.date
+@click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
+@options.explore
+def report(team_id: int, day: datetime.datetime | None, in_browser: bool, exploration: str) -> None:
+    """Print where the report of a team and day is stored, one HTML file."""
+    from trace_clustering_dagster.base.files import is_local
+    from trace_clustering_dagster.build import storage_of
+
+    with failures_as_one_line():
+        settings = described()
+    try:
+        folder = storage_of(settings).values(exploration) / "report"
+        wanted = folder / f"{day:%Y-%m-%d}" / f"{team_id}.html" if day else None
+        stored = wanted is not None and wanted.exists()
+        path = wanted if stored else next(_reports(folder, team_id), None)
+    except Exception as error:  # of the object store's library, as it likes
+        message = f"the storage {settings.storage} cannot be read: {error}"
+        raise click.ClickException(message) from None
+    if path is None or (wanted and not stored):
+        make = f". Make it with: {materialize_command(team_id, day)}"
+        remedy = f": {NAMED_BY}" if exploration else make
+        raise click.ClickException(
+            f"no report of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'} in {folder}"
+            f"{f'; the latest is of {path.parent.name}' if path else ''}{remedy}"
+        )
+    click.echo(path)
+    if in_browser:
+        if not is_local(path):
+            raise click.ClickException("it is not on this machine: download it, then open it")
+        if click.launch(str(path)) != 0:
+            raise click.ClickException("no browser was found: open the file above in one yourself")
+
+
+def _reports(folder: "UPath", team_id: int) -> Iterator["UPath"]:
+    """The team's reports, the newest first."""
+    try:
+        days = sorted(folder.iterdir(), key=lambda child: child.name, reverse=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    # a look at each day: what is in all of them, an object store lists by the thousand
+    for day in days:
+        if (path := day / f"{team_id}.html").exists():
+            yield path

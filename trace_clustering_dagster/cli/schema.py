@@ -1,0 +1,61 @@
+"""``trace-clustering schema``: the SQL of the tables, the rights and the query for readers."""
+
+import click
+
+from trace_clustering_dagster.cli.deployment import described
+from trace_clustering_dagster.cli.errors import failures_as_one_line
+from trace_clustering_dagster.cli.text import printable
+
+
+@click.command()
+@click.option(
+    "--cluster", help="Replicated and Distributed tables, on all servers of this cluster."
+)
+@click.option(
+    "--grants", "user", metavar="USER", help="Print the rights that this user needs instead."
+)
+@click.option("--read", is_flag=True, help="Print the query that reads the clusters back instead.")
+@click.option(
+    "--apply", "apply_", is_flag=True, help="Create the tables on the server, print what was done."
+)
+def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> None:
+    """Print the SQL that creates the two tables, for whoever has none.
+
+    It runs nothing without --apply.
+    """
+    if read and (apply_ or user or cluster):
+        raise click.UsageError("--read goes with no other option: it prints one query")
+    if user and apply_:
+        raise click.UsageError("--grants only prints: whoever manages access runs the statements")
+
+    from trace_clustering_dagster.build import warehouse_of
+    from trace_clustering_dagster.clickhouse.client import URL_VARIABLE
+    from trace_clustering_dagster.clickhouse.ddl import (
+        apply_tables,
+        create_tables,
+        grant_rights,
+        read_clusters,
+    )
+
+    with failures_as_one_line():
+        clickhouse = warehouse_of(described())
+    if read:
+        click.echo(read_clusters(clickhouse), nl=False)
+        return
+    try:
+        sql = (
+            grant_rights(clickhouse, user, cluster) if user else create_tables(clickhouse, cluster)
+        )
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--cluster") from None
+    if not apply_:
+        click.echo(sql, nl=False)
+        return
+    if clickhouse.is_embedded:
+        raise click.ClickException(
+            f"--apply needs a ClickHouse server: {clickhouse.url} is an embedded warehouse, which "
+            f"has no tables to create. Name a server in {URL_VARIABLE}"
+        )
+    with failures_as_one_line():
+        for line in apply_tables(clickhouse.connect("trace-clustering schema"), sql):
+            click.echo(printable(line))

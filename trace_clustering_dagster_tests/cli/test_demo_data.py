@@ -1,0 +1,41 @@
+"""``trace-clustering demo-data``, as a user types it."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from trace_clustering_dagster.cli import main
+from trace_clustering_dagster_tests.cli.conftest import materialize
+
+
+def test_demo_data_can_be_clustered(tmp_path: Path) -> None:
+    written = CliRunner().invoke(main, ["demo-data", str(tmp_path / "demo")])
+    assert written.exit_code == 0, written.output
+    assert "team 1: 1500" in written.output
+    last_day = written.output.split(" to ")[-1].split(",")[0]
+    environment = {
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{tmp_path / 'demo'}",
+        "TRACE_CLUSTERING_STORAGE": str(tmp_path / "assets"),
+    }
+    assert materialize(environment, f"{last_day}|2").returncode == 0
+    shown = CliRunner().invoke(main, ["clusters", "--team", "2"], env=environment)
+    assert shown.exit_code == 0
+    # too few traces: a success that emits nothing
+    assert materialize(environment, f"{last_day}|3").returncode == 0
+    assert (
+        "no clusters of team 3"
+        in CliRunner().invoke(main, ["clusters", "--team", "3"], env=environment).output
+    )
+
+
+@pytest.mark.parametrize("below", ["/sys", "file"])
+def test_demo_data_that_cannot_be_written_is_told_of_in_one_line(
+    tmp_path: Path, below: str
+) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / below / "demo"
+    shown = CliRunner().invoke(main, ["demo-data", str(folder)])
+    assert shown.exit_code == 1
+    assert shown.output.startswith(f"Error: {folder}: ")
+    assert shown.output.count("\n") == 1

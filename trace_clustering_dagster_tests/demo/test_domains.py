@@ -1,0 +1,42 @@
+"""The texts of the sample warehouse are people's to edit: what making up traces expects of them."""
+
+import string
+from collections.abc import Iterator
+
+import pytest
+
+from trace_clustering_dagster.demo.domains import DOMAINS, OUTCOMES, Domain
+
+
+def texts(domain: Domain) -> Iterator[str]:
+    yield from domain.chatter
+    for intent in domain.intents:
+        yield from (intent.topic, *intent.titles, *intent.results, *intent.asks, *intent.steps)
+    for outcome in OUTCOMES:
+        yield from (*outcome.notes, *outcome.endings, *outcome.steps)
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: f"team {domain.team_id}")
+def test_every_name_in_braces_has_words_and_every_word_a_use(domain: Domain) -> None:
+    used = {name for text in texts(domain) for _, name, _, _ in string.Formatter().parse(text)}
+    given = {name for names in domain.slots for name in names}
+    assert used - {None} == given | {"ref"}
+    for names, values in domain.slots.items():
+        assert {len(value) for value in values} == {len(names)}, names
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: f"team {domain.team_id}")
+def test_there_are_as_many_texts_as_a_trace_may_draw(domain: Domain) -> None:
+    assert len(domain.chatter) >= 3
+    for intent in domain.intents:
+        assert len(intent.steps) >= 3, intent.name
+        assert all((intent.titles, intent.results, intent.asks, intent.tools)), intent.name
+    assert all(texts(domain))
+    assert domain.surges.keys() <= {intent.name for intent in domain.intents}
+
+
+def test_outcomes_are_those_of_all_traces() -> None:
+    assert sum(outcome.weight for outcome in OUTCOMES) == pytest.approx(1)
+    for outcome in OUTCOMES:
+        assert outcome.notes, outcome.name
+        assert outcome.repeats >= 1, outcome.name
