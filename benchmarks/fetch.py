@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.report import machine, table, write_section
 from benchmarks.warehouse import PARTITION, write_warehouse
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.queries import fetch_embeddings, sample_traces
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 
 ROWS, DIMENSION, REPETITIONS = 20_000, 3_072, 3
@@ -24,7 +24,7 @@ ROWS, DIMENSION, REPETITIONS = 20_000, 3_072, 3
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         write_warehouse(Path(name), ROWS, DIMENSION)
-        connection = ClickHouseResource(url=f"chdb://{name}").connect()
+        connection = Warehouse(url=f"chdb://{name}").connect()
         day = datetime.date.fromisoformat(PARTITION.split("|")[0])
         sample = sample_traces(connection, 1, day, ClusteringParams(max_samples=0))
         matrix = fetch_embeddings(connection, sample).matrix

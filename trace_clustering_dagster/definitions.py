@@ -5,7 +5,7 @@ import dagster as dg
 from trace_clustering_dagster.base.exploration import exploration_of
 from trace_clustering_dagster.base.files import retention_from_environment, storage_from_environment
 from trace_clustering_dagster.base.io_manager import stage_io_managers
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters import assets
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.operations import freshness, retention
@@ -19,7 +19,7 @@ from trace_clustering_dagster.operations.coordinator import (
 from trace_clustering_dagster.operations.stored_files import StoredFiles
 from trace_clustering_dagster.titles.cache import KeptAnswers
 
-clickhouse = ClickHouseResource.from_environment()
+clickhouse = Warehouse.from_environment()
 storage = storage_from_environment()
 params = ClusteringParams.from_environment()
 kept_for = retention_from_environment()

@@ -24,9 +24,9 @@ from hypothesis import settings
 from trace_clustering_dagster.base.exploration import EXPLORES_TAG, exploration_of
 from trace_clustering_dagster.base.files import RETENTION_VARIABLE, TEXT_RETENTION_VARIABLE
 from trace_clustering_dagster.base.io_manager import stage_io_managers
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import create_tables
 from trace_clustering_dagster.clickhouse.queries import read_events
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.assets import (
     distance_matrix,
     embeddings,
@@ -170,7 +170,7 @@ def write_warehouse(
 class Deployment:
     """A warehouse, a storage folder, and runs on them."""
 
-    clickhouse: ClickHouseResource
+    clickhouse: Warehouse
     storage: Path
     retention_days: int = 14
     text_retention_days: int = 180
@@ -254,7 +254,7 @@ def deploy(tmp_path: Path) -> Any:
     ) -> Deployment:
         warehouse = tmp_path / f"warehouse-{uuid.uuid4().hex[:8]}"
         write_warehouse(warehouse, rows, events)
-        return Deployment(ClickHouseResource(url=f"chdb://{warehouse}"), tmp_path / "assets")
+        return Deployment(Warehouse(url=f"chdb://{warehouse}"), tmp_path / "assets")
 
     return make
 
@@ -363,7 +363,7 @@ def deploy_on(
     """A deployment from rows of the two tables, in a database of its own on the server, with the
     tables that are printed for users. ``alter`` changes the statements that create them."""
     database = database or f"test_{uuid.uuid4().hex[:12]}"
-    clickhouse = ClickHouseResource(url=server.url(database=database))
+    clickhouse = Warehouse(url=server.url(database=database))
     client = server.client()
     client.command(f"DROP DATABASE IF EXISTS {database}")
     client.command(f"CREATE DATABASE {database}")

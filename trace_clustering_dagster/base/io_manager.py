@@ -29,7 +29,7 @@ from trace_clustering_dagster.base.files import (
 )
 from trace_clustering_dagster.base.interrupts import end_when_interrupted
 from trace_clustering_dagster.base.partitions import day_and_team
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
 from trace_clustering_dagster.clusters.values import (
     ClusterLabel,
     ClusterLabels,
@@ -404,7 +404,7 @@ class EmittedEventIOManager(StageIOManager):
 
     extension: ClassVar[str | None] = ".json"
 
-    def __init__(self, storage: str, clickhouse: ClickHouseResource, exploration: str = "") -> None:
+    def __init__(self, storage: str, clickhouse: Warehouse, exploration: str = "") -> None:
         super().__init__(storage, exploration=exploration)
         self._clickhouse = clickhouse
 
@@ -481,7 +481,7 @@ STAGE_IO_MANAGERS: Mapping[str, type[StageIOManager]] = {
 
 def stage_io_managers(
     storage: str,
-    clickhouse: ClickHouseResource,
+    clickhouse: Warehouse,
     retention: Mapping[str, int] = DEFAULT_RETENTION,
 ) -> dict[str, dg.IOManagerDefinition]:
     """The IO managers of the stages by resource key, ``<asset>_io_manager``.

@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from upath import UPath
 
-    from trace_clustering_dagster.clickhouse.client import ClickHouse
+    from trace_clustering_dagster.clickhouse.warehouse import ClickHouse
 
 # Columns of a terminal that can show the nearest traces too.
 _WIDE = 120
@@ -86,20 +86,20 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
 
     It runs nothing without --apply.
     """
-    from trace_clustering_dagster.clickhouse.client import URL_VARIABLE, ClickHouseResource
     from trace_clustering_dagster.clickhouse.ddl import (
         apply_tables,
         create_tables,
         grant_rights,
         read_clusters,
     )
+    from trace_clustering_dagster.clickhouse.warehouse import URL_VARIABLE, Warehouse
 
     if read and (apply_ or user or cluster):
         raise click.UsageError("--read goes with no other option: it prints one query")
     if user and apply_:
         raise click.UsageError("--grants only prints: whoever manages access runs the statements")
     with _failures_as_one_line():
-        clickhouse = ClickHouseResource.from_environment()
+        clickhouse = Warehouse.from_environment()
     if read:
         click.echo(read_clusters(clickhouse), nl=False)
         return
@@ -162,11 +162,11 @@ def clusters(
 
     In a terminal of 120 columns or more, with the trace nearest to each center.
     """
-    from trace_clustering_dagster.clickhouse.client import ClickHouseResource
     from trace_clustering_dagster.clickhouse.queries import read_events
+    from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 
     with _failures_as_one_line():
-        clickhouse = ClickHouseResource.from_environment()
+        clickhouse = Warehouse.from_environment()
         connection = clickhouse.connect("trace-clustering clusters")
         utc = datetime.timezone.utc
         between = (
@@ -314,7 +314,7 @@ def forget(team_id: int, yes: bool) -> None:
         retention_from_environment,
         storage_from_environment,
     )
-    from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+    from trace_clustering_dagster.clickhouse.warehouse import Warehouse
     from trace_clustering_dagster.operations.forgetting import active_runs, caveats, places
     from trace_clustering_dagster.operations.stored_files import StoredFiles
 
@@ -325,7 +325,7 @@ def forget(team_id: int, yes: bool) -> None:
             instance = stack.enter_context(dg.DagsterInstance.get()) if has_instance else None
         except Exception as error:  # of the instance's database, as it likes
             raise click.ClickException(" ".join(str(error).split())[:500]) from None
-        clickhouse = ClickHouseResource.from_environment()
+        clickhouse = Warehouse.from_environment()
         everywhere = places(stored, clickhouse, instance)
         held = {name: words for name, at in everywhere.items() if (words := at.holds(team_id))}
         for run in active_runs(instance, team_id) if yes and instance else []:

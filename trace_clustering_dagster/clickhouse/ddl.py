@@ -4,16 +4,16 @@ and the query that reads the clusters back."""
 import re
 from collections.abc import Iterator
 
-from trace_clustering_dagster.clickhouse.client import (
+from trace_clustering_dagster.clickhouse.queries import table_engine
+from trace_clustering_dagster.clickhouse.warehouse import (
     IDENTIFIER,
     ClickHouse,
-    ClickHouseResource,
+    Warehouse,
     sql_text,
 )
-from trace_clustering_dagster.clickhouse.queries import table_engine
 
 
-def create_tables(clickhouse: ClickHouseResource, cluster: str | None = None) -> str:
+def create_tables(clickhouse: Warehouse, cluster: str | None = None) -> str:
     """The statements that create both tables, on one server or on all of a cluster.
 
     Raises:
@@ -22,7 +22,7 @@ def create_tables(clickhouse: ClickHouseResource, cluster: str | None = None) ->
     return _for_server_or_cluster("tables", clickhouse, cluster)
 
 
-def grant_rights(clickhouse: ClickHouseResource, user: str, cluster: str | None = None) -> str:
+def grant_rights(clickhouse: Warehouse, user: str, cluster: str | None = None) -> str:
     """The statements that grant a user what runs need; as comments, what forgetting a team needs.
 
     Raises:
@@ -32,7 +32,7 @@ def grant_rights(clickhouse: ClickHouseResource, user: str, cluster: str | None 
     return _for_server_or_cluster("grants", clickhouse, cluster, user=f"`{quoted}`")
 
 
-def read_clusters(clickhouse: ClickHouseResource) -> str:
+def read_clusters(clickhouse: Warehouse) -> str:
     """The query that reads the latest clusters of a team."""
     return _filled_in("latest_clusters", clickhouse)
 
@@ -55,7 +55,7 @@ def apply_tables(connection: ClickHouse, sql: str) -> Iterator[str]:
 
 
 def _for_server_or_cluster(
-    sql: str, clickhouse: ClickHouseResource, cluster: str | None, **names: str
+    sql: str, clickhouse: Warehouse, cluster: str | None, **names: str
 ) -> str:
     if cluster is None:
         return _filled_in(sql, clickhouse, **names)
@@ -67,7 +67,7 @@ def _for_server_or_cluster(
     return _filled_in(f"cluster_{sql}", clickhouse, cluster=cluster, **names)
 
 
-def _filled_in(sql: str, clickhouse: ClickHouseResource, **names: str) -> str:
+def _filled_in(sql: str, clickhouse: Warehouse, **names: str) -> str:
     names |= {
         "database": clickhouse.database,
         "embeddings_table": clickhouse.embeddings_table,

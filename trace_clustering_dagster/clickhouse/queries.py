@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from trace_clustering_dagster.clickhouse.client import ClickHouse
+    from trace_clustering_dagster.clickhouse.warehouse import ClickHouse
     from trace_clustering_dagster.clusters.params import ClusteringParams
 
 # A summary event is dated by its emission, which may lie outside its trace's window.

@@ -16,7 +16,7 @@ from trace_clustering_dagster.base.interrupts import end_when_interrupted
 from trace_clustering_dagster.base.memory import give_back_memory
 from trace_clustering_dagster.base.partitions import TEAMS, day_and_team, team_days
 from trace_clustering_dagster.base.versions import CODE_VERSIONS
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
 from trace_clustering_dagster.clusters.checks import (
     EMBEDDINGS_CHECKS,
     EVENT_CHECKS,
@@ -128,7 +128,7 @@ def _run_at_work(context: dg.AssetExecutionContext) -> str:
 def trace_ids(
     context: dg.AssetExecutionContext,
     params: ClusteringParams,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
+    clickhouse: dg.ResourceParam[Warehouse],
     exploration: dg.ResourceParam[str],
 ) -> dg.MaterializeResult[TraceSample]:
     """The sampled trace ids of the team's window, and what was left out and why.
@@ -160,7 +160,7 @@ def trace_ids(
 def embeddings(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
+    clickhouse: dg.ResourceParam[Warehouse],
 ) -> dg.MaterializeResult[TraceEmbeddings]:
     """One embedding vector for each sampled trace, as one float32 matrix.
 
@@ -285,7 +285,7 @@ def labels(
     distance_matrix: DistanceMatrix,
     representatives: Representatives,
     params: ClusteringParams,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
+    clickhouse: dg.ResourceParam[Warehouse],
     label_answers: dg.ResourceParam[KeptAnswers],
 ) -> dg.MaterializeResult[ClusterLabels]:
     """A title and a description for each cluster, from its representatives' summaries.
@@ -330,7 +330,7 @@ def emitted_event(
     fitted_model: FittedModel,
     distance_matrix: DistanceMatrix,
     labels: ClusterLabels,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
+    clickhouse: dg.ResourceParam[Warehouse],
     exploration: dg.ResourceParam[str],
 ) -> dg.MaterializeResult[EmittedEvent]:
     """The `$ai_trace_clusters` event, a row in ClickHouse's events table.
@@ -376,7 +376,7 @@ def report(
     representatives: Representatives,
     labels: ClusterLabels,
     params: ClusteringParams,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
+    clickhouse: dg.ResourceParam[Warehouse],
     exploration: dg.ResourceParam[str],
 ) -> dg.MaterializeResult[str]:
     """One HTML page for those who read the clusters: `trace-clustering report` opens it.

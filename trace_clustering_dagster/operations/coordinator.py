@@ -23,7 +23,7 @@ from dagster._utils.schedules import is_valid_cron_string
 
 from trace_clustering_dagster.base.exploration import has_explored, will_explore
 from trace_clustering_dagster.base.partitions import DAY_TAG, TEAM_TAG, TEAMS, days, teams
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.assets import report
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.operations.decisions import (
@@ -89,7 +89,7 @@ class TickError(dg.DagsterError):
 def trace_clustering_coordinator(
     context: dg.SensorEvaluationContext,
     params: ClusteringParams,
-    clickhouse: dg.ResourceParam[ClickHouseResource],
+    clickhouse: dg.ResourceParam[Warehouse],
 ) -> dg.SensorResult | dg.SkipReason:
     """Gather the facts, decide, request."""
     from trace_clustering_dagster.clickhouse.queries import count_team_traces

@@ -18,13 +18,13 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from trace_clustering_dagster.base.files import TEXT_RETENTION_VARIABLE, is_local
 from trace_clustering_dagster.base.io_manager import STAGE_IO_MANAGERS
 from trace_clustering_dagster.base.partitions import TEAM_TAG, TEAMS
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.queries import (
     CLUSTERS_EVENT,
     count_own_events,
     count_traces,
     delete_own_events,
 )
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.operations.coordinator import trace_clustering
 from trace_clustering_dagster.operations.decisions import is_listed
 from trace_clustering_dagster.operations.retention import is_backfilling
@@ -61,7 +61,7 @@ class Place(Protocol):
 
 
 def places(
-    stored: StoredFiles, clickhouse: ClickHouseResource, instance: dg.DagsterInstance | None
+    stored: StoredFiles, clickhouse: Warehouse, instance: dg.DagsterInstance | None
 ) -> Mapping[str, Place]:
     """Everything that is stored of teams, in the order in which it is removed: first what may be
     refused, at last what shows that there was such a team."""
@@ -77,7 +77,7 @@ def places(
 
 @dataclass(frozen=True)
 class _Events:
-    clickhouse: ClickHouseResource
+    clickhouse: Warehouse
 
     def holds(self, team_id: int) -> str:
         rows = count_own_events(self.clickhouse.connect("trace-clustering forget"), team_id)
@@ -163,7 +163,7 @@ def active_runs(instance: dg.DagsterInstance, team_id: int) -> list[dg.DagsterRu
 
 def caveats(
     stored: StoredFiles,
-    clickhouse: ClickHouseResource,
+    clickhouse: Warehouse,
     instance: dg.DagsterInstance | None,
     team_id: int,
 ) -> Iterator[str]:

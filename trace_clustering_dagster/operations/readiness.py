@@ -22,13 +22,6 @@ from trace_clustering_dagster.base.files import (
     storage_from_environment,
     write_whole,
 )
-from trace_clustering_dagster.clickhouse.client import (
-    EMBEDDINGS_MODEL_VARIABLE,
-    PASSWORD_VARIABLE,
-    URL_VARIABLE,
-    ClickHouse,
-    ClickHouseResource,
-)
 from trace_clustering_dagster.clickhouse.queries import (
     EmbeddingsKind,
     count_team_traces,
@@ -41,6 +34,13 @@ from trace_clustering_dagster.clickhouse.schema import (
     EMBEDDINGS_COLUMNS,
     EVENTS_COLUMNS,
     is_accepted,
+)
+from trace_clustering_dagster.clickhouse.warehouse import (
+    EMBEDDINGS_MODEL_VARIABLE,
+    PASSWORD_VARIABLE,
+    URL_VARIABLE,
+    ClickHouse,
+    Warehouse,
 )
 from trace_clustering_dagster.clusters.params import PARAMS_VARIABLE, ClusteringParams
 from trace_clustering_dagster.settings import AutomationSettings
@@ -92,7 +92,7 @@ def _changed(params: ClusteringParams) -> str:
 
 def _clickhouse(params: ClusteringParams | None) -> Iterator[Finding]:
     try:
-        clickhouse = ClickHouseResource.from_environment()
+        clickhouse = Warehouse.from_environment()
         connection = clickhouse.connect("trace-clustering check")
     except ValidationError as error:
         reasons = (e["msg"].removeprefix("Value error, ") for e in error.errors())
@@ -122,7 +122,7 @@ def _clickhouse(params: ClusteringParams | None) -> Iterator[Finding]:
         yield look("traces", lambda: _traces(connection, params))
 
 
-def _answers(clickhouse: ClickHouseResource) -> Finding:
+def _answers(clickhouse: Warehouse) -> Finding:
     url = urlsplit(clickhouse.url)
     if url.scheme == "http" and os.environ.get(PASSWORD_VARIABLE) and not _is_local(url.hostname):
         text = f"{clickhouse.url} answers, and the password goes there as plain text over http"
@@ -137,7 +137,7 @@ def _is_local(host: str | None) -> bool:
     return host == "localhost"
 
 
-def _embeddings(subject: str, clickhouse: ClickHouseResource, connection: ClickHouse) -> Finding:
+def _embeddings(subject: str, clickhouse: Warehouse, connection: ClickHouse) -> Finding:
     types = embeddings_columns(connection)
     if connection.has_model_column:
         finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
@@ -168,7 +168,7 @@ def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) 
     return Finding("ok", subject, f"{len(types)} columns can be read and have the needed types")
 
 
-def _replacing(clickhouse: ClickHouseResource, connection: ClickHouse) -> Finding:
+def _replacing(clickhouse: Warehouse, connection: ClickHouse) -> Finding:
     subject = "replacing events"
     table, by_chance = clickhouse.events_table, False
     engine = table_engine(connection, clickhouse.database, table)
@@ -193,7 +193,7 @@ def _replacing(clickhouse: ClickHouseResource, connection: ClickHouse) -> Findin
 
 
 def _inserting(connection: ClickHouse) -> Finding:
-    connection.rehearse_insert()
+    connection.check_insert()
     return Finding("ok", "inserting events", "permitted; no row was written")
 
 
@@ -269,7 +269,7 @@ def _storage() -> Finding:
 
 def _is_embedded() -> bool:
     with contextlib.suppress(ValidationError):
-        return ClickHouseResource.from_environment().is_embedded
+        return Warehouse.from_environment().is_embedded
     return False
 
 

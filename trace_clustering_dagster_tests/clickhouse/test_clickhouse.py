@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.queries import MAX_CHARACTERS, MAX_ITEMS, parse_summary
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     failure_messages,
@@ -53,7 +53,7 @@ def unused_port() -> int:
 def test_unreachable_server_is_named_and_retried(deploy: Any) -> None:
     deployment = deploy(separated_rows())
     url = f"http://user@127.0.0.1:{unused_port()}/default"
-    deployment.clickhouse = ClickHouseResource(url=url)
+    deployment.clickhouse = Warehouse(url=url)
     result = deployment.run(raise_on_error=False)
     (message,) = failure_messages(result)
     assert "\n" not in message
@@ -85,7 +85,7 @@ def test_wrong_password(deploy_server: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_missing_table(make_deployment: Any) -> None:
     deployment = make_deployment(separated_rows())
-    deployment.clickhouse = ClickHouseResource(
+    deployment.clickhouse = Warehouse(
         url=deployment.clickhouse.url, embeddings_table="no_such_table"
     )
     result = deployment.run(raise_on_error=False)
@@ -94,7 +94,7 @@ def test_missing_table(make_deployment: Any) -> None:
 
 def test_missing_database(deploy_server: Any, clickhouse_server: Server) -> None:
     deployment = deploy_server(separated_rows())
-    deployment.clickhouse = ClickHouseResource(url=clickhouse_server.url(database="nowhere"))
+    deployment.clickhouse = Warehouse(url=clickhouse_server.url(database="nowhere"))
     result = deployment.run(raise_on_error=False)
     assert_one_line_without_secret(result, "nowhere", "TRACE_CLUSTERING_CLICKHOUSE_URL")
 
@@ -102,7 +102,7 @@ def test_missing_database(deploy_server: Any, clickhouse_server: Server) -> None
 def test_user_who_may_not_write(deploy_server: Any) -> None:
     deployment = deploy_server(separated_rows())
     url = deployment.clickhouse.url.replace("writer@", "reader@")
-    deployment.clickhouse = ClickHouseResource(url=url)
+    deployment.clickhouse = Warehouse(url=url)
     result = deployment.run(raise_on_error=False)
     assert_one_line_without_secret(result, "INSERT")
     assert result.asset_materializations_for_node("labels")
@@ -122,12 +122,12 @@ def test_user_who_may_not_write(deploy_server: Any) -> None:
     ],
 )
 def test_usual_urls_are_accepted(url: str) -> None:
-    assert ClickHouseResource(url=url).url == url
+    assert Warehouse(url=url).url == url
 
 
 def test_missing_warehouse_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(dg.Failure, match="trace-clustering demo-data") as failure:
-        ClickHouseResource(url=f"chdb://{tmp_path / 'nowhere'}").connect()
+        Warehouse(url=f"chdb://{tmp_path / 'nowhere'}").connect()
     assert not failure.value.allow_retries
 
 
@@ -163,14 +163,14 @@ def test_missing_warehouse_says_how_to_make_one(tmp_path: Path) -> None:
 )
 def test_configuration_is_checked_before_any_work(values: dict[str, str], message: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=message) as error:
-        ClickHouseResource(**values)
+        Warehouse(**values)
     assert "hun" not in str(error.value)
 
 
 def _run_team(url: str, storage: Path, team_id: int) -> None:
     from trace_clustering_dagster_tests.conftest import Deployment
 
-    Deployment(ClickHouseResource(url=url), storage).run(f"{DAY}|{team_id}")
+    Deployment(Warehouse(url=url), storage).run(f"{DAY}|{team_id}")
 
 
 def test_two_processes_write_to_one_embedded_warehouse(deploy: Any) -> None:

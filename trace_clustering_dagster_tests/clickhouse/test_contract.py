@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trace_clustering_dagster.clickhouse.client import ClickHouse
 from trace_clustering_dagster.clickhouse.queries import (
     count_team_traces,
     count_traces,
@@ -25,6 +24,7 @@ from trace_clustering_dagster.clickhouse.queries import (
     read_events,
     sample_traces,
 )
+from trace_clustering_dagster.clickhouse.warehouse import ClickHouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.clusters.values import EmittedEvent, TraceSample
 from trace_clustering_dagster_tests.conftest import (

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import create_tables, read_clusters
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import (
     REPOSITORY,
     Deployment,
@@ -36,7 +36,7 @@ def test_tables_have_the_names_that_the_program_uses() -> None:
         "TRACE_CLUSTERING_EMBEDDINGS_TABLE": "vectors",
         "TRACE_CLUSTERING_EVENTS_TABLE": "llm_events",
     }
-    clickhouse = ClickHouseResource(
+    clickhouse = Warehouse(
         url="https://user@host/analytics", embeddings_table="vectors", events_table="llm_events"
     )
     shown = printed(**environment)
@@ -201,7 +201,7 @@ def two_shards(
         client.command(f"CREATE DATABASE {shard}")
 
     def on_shards(_: str) -> str:
-        clickhouse = ClickHouseResource(url=server.url(database="sharded"))
+        clickhouse = Warehouse(url=server.url(database="sharded"))
         sql = create_tables(clickhouse, "two_shards")
         sql = sql.replace("\nON CLUSTER two_shards", "").replace("Replicated", "")
         statements = []

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from trace_clustering_dagster import defs
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.clickhouse.client import sql_text
+from trace_clustering_dagster.clickhouse.warehouse import sql_text
 from trace_clustering_dagster.operations.forgetting import places
 from trace_clustering_dagster_tests.clickhouse.test_ddl import two_shards
 from trace_clustering_dagster_tests.conftest import (

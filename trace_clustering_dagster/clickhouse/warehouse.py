@@ -86,7 +86,7 @@ _chdb_lock = threading.Lock()
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 
-class ClickHouseResource(BaseModel):
+class Warehouse(BaseModel):
     """Where the traces are: a ClickHouse server or an embedded warehouse.
 
     ``https://user@host:8443/database`` is a server; its password comes from the environment
@@ -105,7 +105,7 @@ class ClickHouseResource(BaseModel):
     embeddings_model: str = ""
 
     @classmethod
-    def from_environment(cls) -> "ClickHouseResource":
+    def from_environment(cls) -> "Warehouse":
         """The resource that the environment variables describe; empty ones count as unset."""
         variables = {
             "url": URL_VARIABLE,
@@ -116,7 +116,7 @@ class ClickHouseResource(BaseModel):
         return cls(**{field: os.environ[v] for field, v in variables.items() if os.environ.get(v)})
 
     @model_validator(mode="after")
-    def _check(self) -> "ClickHouseResource":
+    def _check(self) -> "Warehouse":
         for table in (self.embeddings_table, self.events_table):
             if not IDENTIFIER.fullmatch(table):
                 raise ValueError(
@@ -177,9 +177,7 @@ class ClickHouse:
     """A connection to a server. Methods raise ``dagster.Failure`` with one line that says what to
     do; retries are allowed only where they can help."""
 
-    def __init__(
-        self, resource: ClickHouseResource, log_comment: str, timeout_seconds: int
-    ) -> None:
+    def __init__(self, resource: Warehouse, log_comment: str, timeout_seconds: int) -> None:
         self._resource = resource
         self._timeout_seconds = timeout_seconds
         self._settings = {"log_comment": log_comment}
@@ -234,11 +232,11 @@ class ClickHouse:
                 settings={**self._settings, "distributed_foreground_insert": 1},
             )
 
-    def rehearse_insert(self) -> None:
+    def check_insert(self) -> None:
         """Do all that an insert of an event does, but write no row."""
         with self._one_line_failures():
             self._client.command(
-                sql_text("rehearse_insert"), parameters=self._bind({}), settings=self._settings
+                sql_text("check_insert"), parameters=self._bind({}), settings=self._settings
             )
 
     def run(self, statement: str) -> None:
@@ -351,7 +349,7 @@ class _EmbeddedClickHouse(ClickHouse):
                 "there space, and may this user write there?"
             ) from None
 
-    def rehearse_insert(self) -> None:
+    def check_insert(self) -> None:
         folder = self._folder / self._resource.events_table
         is_new = not folder.exists()
         try:
