@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from upath import UPath
 
-    from trace_clustering_dagster.clickhouse.warehouse import ClickHouse
+    from trace_clustering_dagster.clickhouse.connection import Connection
 
 # Columns of a terminal that can show the nearest traces too.
 _WIDE = 120
@@ -218,7 +218,7 @@ def _checked(event: str, team_id: int) -> Mapping[str, Any]:
 
 
 def _compared(
-    connection: "ClickHouse", newest: Mapping[str, Any], days: int, exploration: str
+    connection: "Connection", newest: Mapping[str, Any], days: int, exploration: str
 ) -> Mapping[str, Any]:
     from trace_clustering_dagster.clickhouse.queries import read_events
     from trace_clustering_dagster.clusters.comparison import compare_days, partition_day
@@ -371,7 +371,7 @@ def _failures_as_one_line() -> Iterator[None]:
 
 
 def _why_nothing(
-    connection: "ClickHouse", url: str, team_id: int, day: datetime.datetime | None
+    connection: "Connection", url: str, team_id: int, day: datetime.datetime | None
 ) -> str:
     from trace_clustering_dagster.clickhouse.queries import count_traces
 
@@ -395,7 +395,7 @@ def _command(team_id: int, day: datetime.datetime | None) -> str:
     )
 
 
-def _print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
+def _print_clusters(connection: "Connection", event: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -434,7 +434,7 @@ def _print_clusters(connection: "ClickHouse", event: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def _nearest_traces(connection: "ClickHouse", event: Mapping[str, Any]) -> list[str]:
+def _nearest_traces(connection: "Connection", event: Mapping[str, Any]) -> list[str]:
     """Id and title of the trace nearest to each cluster's center."""
     from trace_clustering_dagster.clickhouse.queries import fetch_summaries
     from trace_clustering_dagster.clusters.params import ClusteringParams

@@ -4,13 +4,10 @@ and the query that reads the clusters back."""
 import re
 from collections.abc import Iterator
 
+from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.queries import table_engine
-from trace_clustering_dagster.clickhouse.warehouse import (
-    IDENTIFIER,
-    ClickHouse,
-    Warehouse,
-    sql_text,
-)
+from trace_clustering_dagster.clickhouse.statements import SQL, fill_in
+from trace_clustering_dagster.clickhouse.warehouse import IDENTIFIER, Warehouse
 
 
 def create_tables(clickhouse: Warehouse, cluster: str | None = None) -> str:
@@ -37,7 +34,7 @@ def read_clusters(clickhouse: Warehouse) -> str:
     return _filled_in("latest_clusters", clickhouse)
 
 
-def apply_tables(connection: ClickHouse, sql: str) -> Iterator[str]:
+def apply_tables(connection: Connection, sql: str) -> Iterator[str]:
     """Run the statements of ``create_tables`` one by one.
 
     Yields:
@@ -75,4 +72,4 @@ def _filled_in(sql: str, clickhouse: Warehouse, **names: str) -> str:
         "events_table": clickhouse.events_table,
         "events_table_local": f"{clickhouse.events_table}_local",
     }
-    return re.sub(r"{(\w+):Identifier}", lambda match: names[match[1]], sql_text(sql))
+    return fill_in(SQL[sql], **names)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import from_json
 
 from trace_clustering_dagster.base.progress import Progress
+from trace_clustering_dagster.clickhouse.statements import SQL
 from trace_clustering_dagster.clusters.params import NEWER_NAMES, listed
 from trace_clustering_dagster.clusters.values import (
     EmittedEvent,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from trace_clustering_dagster.clickhouse.warehouse import ClickHouse
+    from trace_clustering_dagster.clickhouse.connection import Connection
     from trace_clustering_dagster.clusters.params import ClusteringParams
 
 # A summary event is dated by its emission, which may lie outside its trace's window.
@@ -80,7 +81,7 @@ class EmbeddingsKind(NamedTuple):
 
 
 def sample_traces(
-    clickhouse: "ClickHouse", team_id: int, day: datetime.date, params: "ClusteringParams"
+    clickhouse: "Connection", team_id: int, day: datetime.date, params: "ClusteringParams"
 ) -> TraceSample:
     """Choose the traces to cluster: all eligible ones, or a seeded sample of ``max_samples``.
 
@@ -89,7 +90,7 @@ def sample_traces(
     """
     start, end = params.window(day)
     filters = {"team_id": team_id, **_embeddings_filter(day, params)}
-    models = clickhouse.rows("embedding_models", filters)
+    models = clickhouse.rows(SQL["embedding_models"], filters)
     names = {name for *_, found in models for name in found}
     candidates = [
         (name, dimension)
@@ -100,7 +101,7 @@ def sample_traces(
     document_types = _recorded(params.document_types, names)
     renderings = _recorded(params.renderings, names)
     ((total, other_model, empty, not_text, sampled),) = clickhouse.rows(
-        "trace_sample",
+        SQL["trace_sample"],
         {
             **filters,
             "document_types": document_types,
@@ -144,7 +145,7 @@ def _recorded(configured: list[str], found: set[str]) -> list[str]:
     return [n for n in configured if n in found or n not in NEWER_NAMES] or configured
 
 
-def fetch_embeddings(clickhouse: "ClickHouse", sample: TraceSample) -> TraceEmbeddings:
+def fetch_embeddings(clickhouse: "Connection", sample: TraceSample) -> TraceEmbeddings:
     """Fetch one vector for each trace of the sample, straight into one float32 matrix.
 
     Vectors with NaN or infinity and vectors of zeros are left out and counted, and so are traces
@@ -166,7 +167,7 @@ def fetch_embeddings(clickhouse: "ClickHouse", sample: TraceSample) -> TraceEmbe
             "hash_cutoff": sample.hash_cutoff,
             "document_types": listed(sample.parameters["document_type"]),
         } | {name: sample.parameters[name] for name in ("seed", "product", "renderings")}
-        for batch in clickhouse.batches("trace_embeddings", parameters):
+        for batch in clickhouse.batches(SQL["trace_embeddings"], parameters):
             # traces that arrived after the sample was taken are none of it
             rows = np.array([row_of.get(i, -1) for i in batch.column("trace_id").to_pylist()])
             known = rows >= 0
@@ -201,7 +202,7 @@ def _vectors(batch: "pa.RecordBatch", dimension: int) -> "np.ndarray[Any, np.dty
 
 
 def fetch_summaries(
-    clickhouse: "ClickHouse",
+    clickhouse: "Connection",
     team_id: int,
     window: tuple[datetime.datetime, datetime.datetime],
     trace_ids: Iterable[str],
@@ -221,7 +222,7 @@ def fetch_summaries(
     for start in range(0, len(wanted), at_once):
         ids = set(wanted[start : start + at_once])
         rows = clickhouse.rows(
-            "trace_summaries",
+            SQL["trace_summaries"],
             {
                 "team_id": team_id,
                 "window_start": window[0] - SUMMARY_MARGIN,
@@ -309,11 +310,11 @@ def _half_md5(text: str) -> int:
     return int.from_bytes(digest[:8], "big")
 
 
-def insert_event(clickhouse: "ClickHouse", event: EmittedEvent) -> None:
+def insert_event(clickhouse: "Connection", event: EmittedEvent) -> None:
     """Write the event; one of the same run id is replaced, even if the clock was set back since."""
     now = datetime.datetime.now(datetime.timezone.utc)
     ((latest,),) = clickhouse.rows(
-        "event_version",
+        SQL["event_version"],
         {"team_id": event.team_id, "timestamp": event.timestamp, "uuid": event.uuid},
     )
     clickhouse.insert_event(
@@ -334,7 +335,7 @@ def insert_event(clickhouse: "ClickHouse", event: EmittedEvent) -> None:
 
 
 def read_events(
-    clickhouse: "ClickHouse",
+    clickhouse: "Connection",
     team_id: int,
     *,
     between: tuple[datetime.datetime, datetime.datetime],
@@ -349,7 +350,7 @@ def read_events(
     the parameters that it names; without, those of the partitions' own runs.
     """
     rows = clickhouse.rows(
-        "cluster_events",
+        SQL["cluster_events"],
         {
             "team_id": team_id,
             "distinct_id": distinct_id(team_id, exploration),
@@ -363,7 +364,7 @@ def read_events(
 
 
 def count_team_traces(
-    clickhouse: "ClickHouse",
+    clickhouse: "Connection",
     days: Sequence[datetime.date],
     params: "ClusteringParams",
     at_most: int = _NO_LIMIT,
@@ -378,7 +379,7 @@ def count_team_traces(
     """
     windows = [params.window(day) for day in days]
     rows = clickhouse.rows(
-        "team_trace_counts",
+        SQL["team_trace_counts"],
         {
             **_embeddings_filter(days[0], params),
             "window_start": min(start for start, _ in windows),
@@ -395,55 +396,43 @@ def count_team_traces(
     return counts
 
 
-def count_traces(clickhouse: "ClickHouse", team_id: int) -> int:
+def count_traces(clickhouse: "Connection", team_id: int) -> int:
     """Distinct traces of a team over all time; 0 if there is no such team."""
-    ((count,),) = clickhouse.rows("team_traces", {"team_id": team_id})
+    ((count,),) = clickhouse.rows(SQL["team_traces"], {"team_id": team_id})
     return int(count)
 
 
-def embeddings_overview(clickhouse: "ClickHouse", limit: int) -> list[EmbeddingsKind]:
+def embeddings_overview(clickhouse: "Connection", limit: int) -> list[EmbeddingsKind]:
     """Which kinds of rows the embeddings table has, of any team and time, the newest first."""
-    rows = clickhouse.rows("embeddings_overview", {"limit": limit})
+    rows = clickhouse.rows(SQL["embeddings_overview"], {"limit": limit})
     return [EmbeddingsKind(*row) for row in rows]
 
 
-def embeddings_columns(clickhouse: "ClickHouse") -> dict[str, str]:
+def embeddings_columns(clickhouse: "Connection") -> dict[str, str]:
     """The types of the embeddings table's columns that are read, by name."""
-    return {row[0]: row[1] for row in clickhouse.rows("embeddings_columns", {})}
+    return {row[0]: row[1] for row in clickhouse.rows(SQL["embeddings_columns"], {})}
 
 
-def events_columns(clickhouse: "ClickHouse") -> dict[str, str]:
+def events_columns(clickhouse: "Connection") -> dict[str, str]:
     """The types of the events table's columns that are read or written, by name."""
-    return {row[0]: row[1] for row in clickhouse.rows("events_columns", {})}
+    return {row[0]: row[1] for row in clickhouse.rows(SQL["events_columns"], {})}
 
 
-def table_engine(clickhouse: "ClickHouse", database: str, table: str) -> TableEngine | None:
+def table_engine(clickhouse: "Connection", database: str, table: str) -> TableEngine | None:
     """How a table keeps its rows; None where the user may not see it."""
-    rows = clickhouse.rows("table_engine", {"table_database": database, "table": table})
+    rows = clickhouse.rows(SQL["table_engine"], {"table_database": database, "table": table})
     return TableEngine(*rows[0]) if rows else None
 
 
-def count_own_events(clickhouse: "ClickHouse", team_id: int) -> int:
+def count_own_events(clickhouse: "Connection", team_id: int) -> int:
     """Rows of the team's events that this program wrote, explorations and rows that were replaced
     but not merged yet included."""
-    return sum(count for _, count in clickhouse.rows("own_events", _own_events(team_id)))
+    return sum(count for _, count in clickhouse.rows(SQL["own_events"], _own_events(team_id)))
 
 
-def delete_own_events(
-    clickhouse: "ClickHouse", database: str, events_table: str, team_id: int
-) -> None:
-    """Remove the rows that ``count_own_events`` counts; returns when they are gone.
-
-    Those of a Distributed table are removed from the table under it, on all servers.
-    """
-    from clickhouse_connect.driver.binding import format_str, quote_identifier
-
-    engine = table_engine(clickhouse, database, events_table)
-    local = engine.local_table if engine else None
-    names = (local.database, local.name) if local else (database, events_table)
-    table = ".".join(quote_identifier(name) for name in names if name)
-    on_cluster = f" ON CLUSTER {format_str(local.cluster)}" if local else ""
-    clickhouse.delete_events(table + on_cluster, _own_events(team_id))
+def delete_own_events(clickhouse: "Connection", team_id: int) -> None:
+    """Remove the rows that ``count_own_events`` counts; returns when they are gone."""
+    clickhouse.delete_events(SQL["own_events_filter"].strip(), _own_events(team_id))
 
 
 def _own_events(team_id: int) -> dict[str, Any]:

@@ -85,13 +85,12 @@ class _Events:
 
     def remove(self, team_id: int) -> None:
         connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
-        database, table = self.clickhouse.database, self.clickhouse.events_table
-        delete_own_events(connection, database, table, team_id)
+        delete_own_events(connection, team_id)
         if left := count_own_events(connection, team_id):
             why = "they are in files that hold others too" if self.clickhouse.is_embedded else ""
             raise dg.Failure(
                 description=f"{left} rows of {CLUSTERS_EVENT} of team {team_id} are left in "
-                f"{table}: {why or 'another run may write there'}"
+                f"{self.clickhouse.events_table}: {why or 'another run may write there'}"
             )
 
 

@@ -22,6 +22,7 @@ from trace_clustering_dagster.base.files import (
     storage_from_environment,
     write_whole,
 )
+from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.queries import (
     EmbeddingsKind,
     count_team_traces,
@@ -39,7 +40,6 @@ from trace_clustering_dagster.clickhouse.warehouse import (
     EMBEDDINGS_MODEL_VARIABLE,
     PASSWORD_VARIABLE,
     URL_VARIABLE,
-    ClickHouse,
     Warehouse,
 )
 from trace_clustering_dagster.clusters.params import PARAMS_VARIABLE, ClusteringParams
@@ -137,7 +137,7 @@ def _is_local(host: str | None) -> bool:
     return host == "localhost"
 
 
-def _embeddings(subject: str, clickhouse: Warehouse, connection: ClickHouse) -> Finding:
+def _embeddings(subject: str, clickhouse: Warehouse, connection: Connection) -> Finding:
     types = embeddings_columns(connection)
     if connection.has_model_column:
         finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
@@ -168,7 +168,7 @@ def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) 
     return Finding("ok", subject, f"{len(types)} columns can be read and have the needed types")
 
 
-def _replacing(clickhouse: Warehouse, connection: ClickHouse) -> Finding:
+def _replacing(clickhouse: Warehouse, connection: Connection) -> Finding:
     subject = "replacing events"
     table, by_chance = clickhouse.events_table, False
     engine = table_engine(connection, clickhouse.database, table)
@@ -192,12 +192,12 @@ def _replacing(clickhouse: Warehouse, connection: ClickHouse) -> Finding:
     return Finding("warning", subject, f"{problem} -> {remedy}")
 
 
-def _inserting(connection: ClickHouse) -> Finding:
+def _inserting(connection: Connection) -> Finding:
     connection.check_insert()
     return Finding("ok", "inserting events", "permitted; no row was written")
 
 
-def _traces(connection: ClickHouse, params: ClusteringParams) -> Finding:
+def _traces(connection: Connection, params: ClusteringParams) -> Finding:
     day = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
     counts = count_team_traces(connection, [day], params)[day].values()
     eligible = [count for count in counts if count >= params.min_traces]

@@ -25,7 +25,6 @@ from upath import UPath
 
 from trace_clustering_dagster.base.io_manager import stage_io_managers
 from trace_clustering_dagster.base.partitions import team_days
-from trace_clustering_dagster.clickhouse import warehouse
 from trace_clustering_dagster.clickhouse.queries import (
     count_team_traces,
     count_traces,
@@ -224,7 +223,7 @@ def test_connection_that_is_reset_gives_the_right_answer_or_none(
 def test_slow_server(
     server: Server, proxy: Proxy, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warehouse, "RECEIVE_MARGIN_SECONDS", 1)
+    monkeypatch.setattr("trace_clustering_dagster.clickhouse.server.RECEIVE_MARGIN_SECONDS", 1)
     connection = deployment.clickhouse.connect("", timeout_seconds=1)
 
     def traces() -> dict[int, int]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.queries import (
     count_team_traces,
     count_traces,
@@ -24,7 +25,6 @@ from trace_clustering_dagster.clickhouse.queries import (
     read_events,
     sample_traces,
 )
-from trace_clustering_dagster.clickhouse.warehouse import ClickHouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.clusters.values import EmittedEvent, TraceSample
 from trace_clustering_dagster_tests.conftest import (
@@ -440,12 +440,12 @@ def test_every_query_gives_the_same_of_both(both: Any, seed: int) -> None:
     rows, summaries = mixed_rows(seed)
     connections = [deployment.clickhouse.connect() for deployment in both(rows, summaries)]
 
-    def the_same(ask: Callable[[ClickHouse], Any]) -> Any:
+    def the_same(ask: Callable[[Connection], Any]) -> Any:
         embedded, server = (ask(connection) for connection in connections)
         assert embedded == server
         return server
 
-    def vectors_of(connection: ClickHouse, sample: TraceSample) -> tuple[Any, ...]:
+    def vectors_of(connection: Connection, sample: TraceSample) -> tuple[Any, ...]:
         vectors = fetch_embeddings(connection, sample)
         return vectors.trace_ids, vectors.left_out, vectors.matrix.tobytes()
 

@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 
 from trace_clustering_dagster import defs
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.clickhouse.warehouse import sql_text
 from trace_clustering_dagster.operations.forgetting import places
 from trace_clustering_dagster_tests.clickhouse.test_ddl import two_shards
 from trace_clustering_dagster_tests.conftest import (
@@ -104,10 +103,10 @@ def database(home: Path) -> str:
 def rows_of(deployment: Deployment, **where: Any) -> int:
     """Rows of the events table."""
     connection = deployment.clickhouse.connect()
-    condition = " AND ".join(f"{column} = %({column})s" for column in where)
-    ((count,),) = connection._client.query(
-        f"SELECT count() FROM {connection._database}.events WHERE {condition}", parameters=where
-    ).result_rows
+    condition = " AND ".join(f"toString({column}) = {{{column}:String}}" for column in where)
+    ((count,),) = connection.rows(
+        f"SELECT count() FROM {{database:Identifier}}.events WHERE {condition}", where
+    )
     return int(count)
 
 
@@ -365,12 +364,12 @@ def test_everything_that_is_stored_can_be_forgotten(
     written = {table for table, count in counts().items() if count != before[table]}
     assert written == {deployment.clickhouse.events_table}
     assert "events_table" in known
-    sql = Path(sql_text.__wrapped__.__code__.co_filename).parent / "sql"
     inserted = {
         table
-        for file in sql.glob("*.sql")
+        for file in (REPOSITORY / "trace_clustering_dagster").rglob("*.sql")
         for table in re.findall(r"INSERT INTO \S*?\.?{(\w+):Identifier}\s", file.read_text())
     }
+    assert inserted
     assert inserted <= known
     assert "runs" in known
     assert "partition" in known
