@@ -14,9 +14,9 @@ from typing import Any
 
 from benchmarks.report import machine, table, write_section
 from benchmarks.warehouse import PARTITION, write_warehouse
-from trace_clustering_dagster.clickhouse.queries import fetch_embeddings, sample_traces
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.traces.queries import fetch_embeddings, sample_traces
 
 ROWS, DIMENSION, REPETITIONS = 20_000, 3_072, 3
 

@@ -25,7 +25,6 @@ from trace_clustering_dagster.base.exploration import EXPLORES_TAG, exploration_
 from trace_clustering_dagster.base.files import RETENTION_VARIABLE, TEXT_RETENTION_VARIABLE
 from trace_clustering_dagster.base.io_manager import stage_io_managers
 from trace_clustering_dagster.clickhouse.ddl import create_tables
-from trace_clustering_dagster.clickhouse.queries import read_events
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.assets import (
     distance_matrix,
@@ -39,6 +38,7 @@ from trace_clustering_dagster.clusters.assets import (
     trace_ids,
 )
 from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.clusters.queries import read_events
 from trace_clustering_dagster.operations.stored_files import StoredFiles
 from trace_clustering_dagster.titles.cache import KeptAnswers
 from trace_clustering_dagster_tests.support.server import SERVER_LIBRARY, SERVER_PASSWORD, Server

@@ -411,7 +411,7 @@ class EmittedEventIOManager(StageIOManager):
     @end_when_interrupted()
     def dump_to_path(self, context: dg.OutputContext, obj: EmittedEvent, path: "UPath") -> None:
         """Insert the event, if there is one, then write the receipt."""
-        from trace_clustering_dagster.clickhouse.queries import insert_event
+        from trace_clustering_dagster.clusters.queries import insert_event
 
         if obj.properties:
             insert_event(self._clickhouse.connect(log_comment(context)), obj)
@@ -421,7 +421,7 @@ class EmittedEventIOManager(StageIOManager):
         file.write(_json(as_dict(value) | {"timestamp": utc(value.timestamp), "properties": ""}))
 
     def read(self, path: "UPath") -> EmittedEvent:
-        from trace_clustering_dagster.clickhouse.queries import read_events
+        from trace_clustering_dagster.clusters.queries import read_events
 
         receipt = json.loads(path.read_bytes())
         time = datetime.datetime.fromisoformat(receipt["timestamp"].replace("Z", "+00:00"))

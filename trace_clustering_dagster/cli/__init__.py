@@ -162,8 +162,8 @@ def clusters(
 
     In a terminal of 120 columns or more, with the trace nearest to each center.
     """
-    from trace_clustering_dagster.clickhouse.queries import read_events
     from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+    from trace_clustering_dagster.clusters.queries import read_events
 
     with _failures_as_one_line():
         clickhouse = Warehouse.from_environment()
@@ -220,8 +220,8 @@ def _checked(event: str, team_id: int) -> Mapping[str, Any]:
 def _compared(
     connection: "Connection", newest: Mapping[str, Any], days: int, exploration: str
 ) -> Mapping[str, Any]:
-    from trace_clustering_dagster.clickhouse.queries import read_events
     from trace_clustering_dagster.clusters.comparison import compare_days, partition_day
+    from trace_clustering_dagster.clusters.queries import read_events
 
     team_id, last = newest["$ai_team_id"], partition_day(newest)
     midnight = datetime.datetime.combine(last, datetime.time(), datetime.timezone.utc)
@@ -373,7 +373,7 @@ def _failures_as_one_line() -> Iterator[None]:
 def _why_nothing(
     connection: "Connection", url: str, team_id: int, day: datetime.datetime | None
 ) -> str:
-    from trace_clustering_dagster.clickhouse.queries import count_traces
+    from trace_clustering_dagster.traces.queries import count_traces
 
     traces = count_traces(connection, team_id)
     if not traces:
@@ -436,8 +436,8 @@ def _print_clusters(connection: "Connection", event: Mapping[str, Any]) -> None:
 
 def _nearest_traces(connection: "Connection", event: Mapping[str, Any]) -> list[str]:
     """Id and title of the trace nearest to each cluster's center."""
-    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
     from trace_clustering_dagster.clusters.params import ClusteringParams
+    from trace_clustering_dagster.traces.queries import fetch_summaries
 
     start, end = (
         datetime.datetime.fromisoformat(event[name].replace("Z", "+00:00"))

@@ -136,8 +136,8 @@ def trace_ids(
     The sample is the `max_samples` eligible traces with the smallest seeded hash of their id, so
     it is the same each time. Registers the team as a partition.
     """
-    from trace_clustering_dagster.clickhouse.queries import sample_traces
     from trace_clustering_dagster.clusters.metadata import sample_metadata
+    from trace_clustering_dagster.traces.queries import sample_traces
 
     if forgets_its_runs(context.instance):
         context.log.warning(
@@ -167,8 +167,8 @@ def embeddings(
     A trace with several embeddings is taken in its most detailed rendering, the newest of those.
     Vectors that are not finite or are all zeros are left out and counted.
     """
-    from trace_clustering_dagster.clickhouse.queries import fetch_embeddings
     from trace_clustering_dagster.clusters.metadata import embeddings_metadata
+    from trace_clustering_dagster.traces.queries import fetch_embeddings
 
     vectors = fetch_embeddings(clickhouse.connect(log_comment(context)), trace_ids)
     return dg.MaterializeResult(
@@ -293,11 +293,11 @@ def labels(
     A language model writes them if one is configured; if it fails, or there is none, the run goes
     on with other labels, and each says where it came from.
     """
-    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
     from trace_clustering_dagster.clusters.metadata import labels_metadata
     from trace_clustering_dagster.titles.evidence import gather_evidence
     from trace_clustering_dagster.titles.labels import label_clusters
     from trace_clustering_dagster.titles.quality import round_trip
+    from trace_clustering_dagster.traces.queries import fetch_summaries
 
     model = fitted_model.digest
     require_same(fitted_model.sample_digest, trace_ids.digest, "fitted_model", "trace_ids")
@@ -338,9 +338,9 @@ def emitted_event(
     Its uuid is derived from the team and the window's end, so emitting again replaces it. A run
     that explores emits an event of its own beside it.
     """
-    from trace_clustering_dagster.clickhouse.queries import read_events
     from trace_clustering_dagster.clusters.event import build_event, skipped_event
     from trace_clustering_dagster.clusters.metadata import event_metadata
+    from trace_clustering_dagster.clusters.queries import read_events
 
     model = fitted_model.digest
     require_same(fitted_model.sample_digest, trace_ids.digest, "fitted_model", "trace_ids")
@@ -383,8 +383,8 @@ def report(
 
     Also of a team without clusters: then it says why.
     """
-    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
     from trace_clustering_dagster.report.build import build_report, shown_trace_ids
+    from trace_clustering_dagster.traces.queries import fetch_summaries
 
     model = fitted_model.digest
     require_same(embeddings.sample_digest, trace_ids.digest, "embeddings", "trace_ids")

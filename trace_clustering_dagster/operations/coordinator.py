@@ -92,7 +92,7 @@ def trace_clustering_coordinator(
     clickhouse: dg.ResourceParam[Warehouse],
 ) -> dg.SensorResult | dg.SkipReason:
     """Gather the facts, decide, request."""
-    from trace_clustering_dagster.clickhouse.queries import count_team_traces
+    from trace_clustering_dagster.traces.queries import count_team_traces
 
     with one_line_errors():
         settings = AutomationSettings.from_environment()

@@ -18,13 +18,12 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from trace_clustering_dagster.base.files import TEXT_RETENTION_VARIABLE, is_local
 from trace_clustering_dagster.base.io_manager import STAGE_IO_MANAGERS
 from trace_clustering_dagster.base.partitions import TEAM_TAG, TEAMS
-from trace_clustering_dagster.clickhouse.queries import (
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.clusters.queries import (
     CLUSTERS_EVENT,
     count_own_events,
-    count_traces,
     delete_own_events,
 )
-from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.operations.coordinator import trace_clustering
 from trace_clustering_dagster.operations.decisions import is_listed
 from trace_clustering_dagster.operations.retention import is_backfilling
@@ -37,6 +36,7 @@ from trace_clustering_dagster.operations.stored_files import (
 )
 from trace_clustering_dagster.settings import AutomationSettings
 from trace_clustering_dagster.titles.cache import FOLDER as ANSWERS
+from trace_clustering_dagster.traces.queries import count_traces
 
 # A mutation rewrites the parts of the table that have rows of the team.
 DELETION_TIMEOUT_SECONDS = 3600

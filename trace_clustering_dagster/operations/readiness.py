@@ -23,14 +23,7 @@ from trace_clustering_dagster.base.files import (
     write_whole,
 )
 from trace_clustering_dagster.clickhouse.connection import Connection
-from trace_clustering_dagster.clickhouse.queries import (
-    EmbeddingsKind,
-    count_team_traces,
-    embeddings_columns,
-    embeddings_overview,
-    events_columns,
-    table_engine,
-)
+from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.schema import (
     EMBEDDINGS_COLUMNS,
     EVENTS_COLUMNS,
@@ -43,8 +36,15 @@ from trace_clustering_dagster.clickhouse.warehouse import (
     Warehouse,
 )
 from trace_clustering_dagster.clusters.params import PARAMS_VARIABLE, ClusteringParams
+from trace_clustering_dagster.clusters.queries import events_columns
 from trace_clustering_dagster.settings import AutomationSettings
 from trace_clustering_dagster.titles.labels import NO_MODEL, is_model_configured
+from trace_clustering_dagster.traces.queries import (
+    EmbeddingsKind,
+    count_team_traces,
+    embeddings_columns,
+    embeddings_overview,
+)
 
 # Kinds of rows that are named where none is eligible.
 _KINDS = 5

@@ -25,13 +25,6 @@ from upath import UPath
 
 from trace_clustering_dagster.base.io_manager import stage_io_managers
 from trace_clustering_dagster.base.partitions import team_days
-from trace_clustering_dagster.clickhouse.queries import (
-    count_team_traces,
-    count_traces,
-    fetch_embeddings,
-    fetch_summaries,
-    sample_traces,
-)
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.definitions import defs
@@ -44,6 +37,13 @@ from trace_clustering_dagster.operations.decisions import (
     decide,
 )
 from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.traces.queries import (
+    count_team_traces,
+    count_traces,
+    fetch_embeddings,
+    fetch_summaries,
+    sample_traces,
+)
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     NOON,

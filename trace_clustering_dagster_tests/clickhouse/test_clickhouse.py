@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trace_clustering_dagster.clickhouse.queries import MAX_CHARACTERS, MAX_ITEMS, parse_summary
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.traces.summaries import MAX_CHARACTERS, MAX_ITEMS, parse_summary
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     failure_messages,

@@ -16,17 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from trace_clustering_dagster.clickhouse.connection import Connection
-from trace_clustering_dagster.clickhouse.queries import (
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.clusters.queries import insert_event, read_events
+from trace_clustering_dagster.clusters.values import EmittedEvent, TraceSample
+from trace_clustering_dagster.traces.queries import (
     count_team_traces,
     count_traces,
     fetch_embeddings,
     fetch_summaries,
-    insert_event,
-    read_events,
     sample_traces,
 )
-from trace_clustering_dagster.clusters.params import ClusteringParams
-from trace_clustering_dagster.clusters.values import EmittedEvent, TraceSample
 from trace_clustering_dagster_tests.conftest import (
     ALL_TIME,
     NOON,

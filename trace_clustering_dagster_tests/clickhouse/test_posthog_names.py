@@ -11,16 +11,16 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from trace_clustering_dagster.clickhouse.queries import (
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.clusters.comparison import compare_days
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.clusters.values import TraceSample
+from trace_clustering_dagster.traces.queries import (
     count_team_traces,
     count_traces,
     fetch_embeddings,
     sample_traces,
 )
-from trace_clustering_dagster.clickhouse.warehouse import Warehouse
-from trace_clustering_dagster.clusters.comparison import compare_days
-from trace_clustering_dagster.clusters.params import ClusteringParams
-from trace_clustering_dagster.clusters.values import TraceSample
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     NOON,

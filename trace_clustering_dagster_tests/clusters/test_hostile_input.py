@@ -9,16 +9,15 @@ import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.clickhouse.queries import (
-    MAX_CHARACTERS,
-    MAX_ITEMS,
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.clusters.event import TraceClusters
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.traces.queries import (
     count_team_traces,
     fetch_summaries,
     sample_traces,
 )
-from trace_clustering_dagster.clickhouse.warehouse import Warehouse
-from trace_clustering_dagster.clusters.event import TraceClusters
-from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.traces.summaries import MAX_CHARACTERS, MAX_ITEMS
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     NOON,

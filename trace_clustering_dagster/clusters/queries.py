@@ -1,0 +1,87 @@
+"""What is asked of the emitted clusters, the ``$ai_trace_clusters`` events."""
+
+import datetime
+import uuid
+from typing import Any
+
+from trace_clustering_dagster.clickhouse.connection import Connection
+from trace_clustering_dagster.clickhouse.statements import Statements
+from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id
+from trace_clustering_dagster.traces import queries as traces
+
+SQL = Statements(__file__, traces.SQL)
+CLUSTERS_EVENT = "$ai_trace_clusters"
+
+
+def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:
+    """Write the event; one of the same run id is replaced, even if the clock was set back since."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    ((latest,),) = clickhouse.rows(
+        SQL["event_version"],
+        {"team_id": event.team_id, "timestamp": event.timestamp, "uuid": event.uuid},
+    )
+    clickhouse.insert_event(
+        {
+            "uuid": uuid.UUID(event.uuid),
+            "event": CLUSTERS_EVENT,
+            "properties": event.properties,
+            "timestamp": event.timestamp,
+            "team_id": event.team_id,
+            "distinct_id": event.distinct_id,
+            "created_at": now,
+            # the version by which ReplacingMergeTree keeps the newest row, in whole seconds
+            "_timestamp": datetime.datetime.fromtimestamp(
+                max(int(now.timestamp()), latest + 1), datetime.timezone.utc
+            ),
+        }
+    )
+
+
+def read_events(
+    clickhouse: Connection,
+    team_id: int,
+    *,
+    between: tuple[datetime.datetime, datetime.datetime],
+    limit: int = 1,
+    uuid: str = "",
+    exploration: str = "",
+) -> list[str]:
+    """Properties, as JSON text, of a team's emitted events, the newest window first.
+
+    Only those whose window ends within ``between``, both ends included; of these, only the one
+    that has the uuid, if one is given. With an ``exploration``, those of runs that explored with
+    the parameters that it names; without, those of the partitions' own runs.
+    """
+    rows = clickhouse.rows(
+        SQL["cluster_events"],
+        {
+            "team_id": team_id,
+            "distinct_id": distinct_id(team_id, exploration),
+            "from": between[0],
+            "until": between[1],
+            "limit": limit,
+            "uuid": uuid,
+        },
+    )
+    return [properties for (properties,) in rows]
+
+
+def count_own_events(clickhouse: Connection, team_id: int) -> int:
+    """Rows of the team's events that this program wrote, explorations and rows that were replaced
+    but not merged yet included."""
+    return sum(count for _, count in clickhouse.rows(SQL["own_events"], _own_events(team_id)))
+
+
+def delete_own_events(clickhouse: Connection, team_id: int) -> None:
+    """Remove the rows that ``count_own_events`` counts; returns when they are gone."""
+    clickhouse.delete_events(SQL["own_events_filter"].strip(), _own_events(team_id))
+
+
+def _own_events(team_id: int) -> dict[str, Any]:
+    own, explored = distinct_id(team_id), distinct_id(team_id, "[0-9a-f]{12}")
+    return {"team_id": team_id, "distinct_ids": f"^({own}|{explored})$"}
+
+
+def events_columns(clickhouse: Connection) -> dict[str, str]:
+    """The types of the events table's columns that are read or written, by name."""
+    return {row[0]: row[1] for row in clickhouse.rows(SQL["events_columns"], {})}
