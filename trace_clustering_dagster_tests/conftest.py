@@ -40,6 +40,7 @@ from trace_clustering_dagster.clusters.assets import (
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.clusters.queries import read_events
 from trace_clustering_dagster.operations.stored_files import StoredFiles
+from trace_clustering_dagster.operations.tables import tables
 from trace_clustering_dagster.titles.cache import KeptAnswers
 from trace_clustering_dagster_tests.support.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
 
@@ -367,7 +368,7 @@ def deploy_on(
     client = server.client()
     client.command(f"DROP DATABASE IF EXISTS {database}")
     client.command(f"CREATE DATABASE {database}")
-    for statement in alter(create_tables(clickhouse)).split(";\n")[:-1]:
+    for statement in alter(create_tables(tables(clickhouse))).split(";\n")[:-1]:
         client.command(statement)
     for table, table_rows in (("posthog_document_embeddings", rows), ("events", events)):
         if table_rows:

@@ -90,9 +90,10 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
         apply_tables,
         create_tables,
         grant_rights,
-        read_clusters,
     )
     from trace_clustering_dagster.clickhouse.warehouse import URL_VARIABLE, Warehouse
+    from trace_clustering_dagster.clusters.queries import read_clusters
+    from trace_clustering_dagster.operations.tables import tables
 
     if read and (apply_ or user or cluster):
         raise click.UsageError("--read goes with no other option: it prints one query")
@@ -104,9 +105,8 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
         click.echo(read_clusters(clickhouse), nl=False)
         return
     try:
-        sql = (
-            grant_rights(clickhouse, user, cluster) if user else create_tables(clickhouse, cluster)
-        )
+        known = tables(clickhouse)
+        sql = grant_rights(known, user, cluster) if user else create_tables(known, cluster)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--cluster") from None
     if not apply_:

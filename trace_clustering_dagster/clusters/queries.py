@@ -5,12 +5,35 @@ import uuid
 from typing import Any
 
 from trace_clustering_dagster.clickhouse.connection import Connection
-from trace_clustering_dagster.clickhouse.statements import Statements
+from trace_clustering_dagster.clickhouse.ddl import Table
+from trace_clustering_dagster.clickhouse.statements import Statements, fill_in
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id
 from trace_clustering_dagster.traces import queries as traces
 
 SQL = Statements(__file__, traces.SQL)
 CLUSTERS_EVENT = "$ai_trace_clusters"
+
+
+def tables(warehouse: Warehouse) -> list[Table]:
+    """The table that is written."""
+    return [
+        Table(
+            warehouse.database,
+            warehouse.events_table,
+            f"the clusters that are emitted ({CLUSTERS_EVENT})",
+            SQL["events_table"].strip(),
+            sharded_by="uuid",
+            is_written=True,
+        )
+    ]
+
+
+def read_clusters(warehouse: Warehouse) -> str:
+    """The query that reads the latest clusters of a team, for people."""
+    return fill_in(
+        SQL["latest_clusters"], database=warehouse.database, events_table=warehouse.events_table
+    )
 
 
 def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trace_clustering_dagster.base.progress import Progress
 from trace_clustering_dagster.clickhouse.connection import Connection
+from trace_clustering_dagster.clickhouse.ddl import Table
 from trace_clustering_dagster.clickhouse.statements import Statements
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import NEWER_NAMES, listed
 from trace_clustering_dagster.clusters.values import TraceEmbeddings, TraceSample, TraceSummary
 from trace_clustering_dagster.traces.summaries import MAX_CHARACTERS, MAX_ITEMS, parse_summary
@@ -41,6 +43,26 @@ class EmbeddingsKind(NamedTuple):
     model_name: str
     rows: int
     newest_day: datetime.date
+
+
+def tables(warehouse: Warehouse) -> list[Table]:
+    """The tables that are read."""
+    return [
+        Table(
+            warehouse.database,
+            warehouse.embeddings_table,
+            "one row for each embedded summary of a trace",
+            SQL["embeddings_table"].strip(),
+            sharded_by="document_id",
+        ),
+        Table(
+            warehouse.database,
+            warehouse.events_table,
+            "the summaries ($ai_trace_summary)",
+            SQL["events_table"].strip(),
+            sharded_by="uuid",
+        ),
+    ]
 
 
 def sample_traces(

@@ -13,6 +13,7 @@ from typing import Any
 
 from trace_clustering_dagster.clickhouse.ddl import grant_rights
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.operations.tables import tables
 
 # of the npm package; .ci/run unpacks it
 SERVER_VERSION = "26.7.3-stable.1"
@@ -80,7 +81,7 @@ SERVER_PASSWORD = "p4ss/w:rd@secret"
 
 def _printed_grants(beginning: str) -> str:
     """As the configuration of a user, who is not named there."""
-    printed = grant_rights(Warehouse(url="http://127.0.0.1/limited"), "limited")
+    printed = grant_rights(tables(Warehouse(url="http://127.0.0.1/limited")), "limited")
     grants = re.findall(f"{beginning}( .*) TO `limited`;", printed, re.MULTILINE)
     assert grants
     return "".join(f"<query>GRANT{grant}</query>" for grant in grants)
