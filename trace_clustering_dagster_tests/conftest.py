@@ -251,11 +251,13 @@ def deploy(tmp_path: Path) -> Any:
     """A function that makes a deployment from rows of the two tables."""
 
     def make(
-        rows: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]] = ()
+        rows: Sequence[Mapping[str, Any]],
+        events: Sequence[Mapping[str, Any]] = (),
+        **output: str,
     ) -> Deployment:
         warehouse = tmp_path / f"warehouse-{uuid.uuid4().hex[:8]}"
         write_warehouse(warehouse, rows, events)
-        return Deployment(Warehouse(url=f"chdb://{warehouse}"), tmp_path / "assets")
+        return Deployment(Warehouse(url=f"chdb://{warehouse}", **output), tmp_path / "assets")
 
     return make
 
@@ -360,14 +362,17 @@ def deploy_on(
     events: Sequence[Mapping[str, Any]] = (),
     database: str = "",
     alter: Callable[[str], str] = str,
+    **output: str,
 ) -> Deployment:
     """A deployment from rows of the two tables, in a database of its own on the server, with the
-    tables that are printed for users. ``alter`` changes the statements that create them."""
+    tables that are printed for users. ``alter`` changes the statements that create them, ``output``
+    says where rows go."""
     database = database or f"test_{uuid.uuid4().hex[:12]}"
-    clickhouse = Warehouse(url=server.url(database=database))
+    clickhouse = Warehouse(url=server.url(database=database), **output)
     client = server.client()
-    client.command(f"DROP DATABASE IF EXISTS {database}")
-    client.command(f"CREATE DATABASE {database}")
+    for name in {database, clickhouse.output_database}:
+        client.command(f"DROP DATABASE IF EXISTS {name}")
+        client.command(f"CREATE DATABASE {name}")
     for statement in alter(create_tables(tables(clickhouse))).split(";\n")[:-1]:
         client.command(statement)
     for table, table_rows in (("posthog_document_embeddings", rows), ("events", events)):

@@ -48,7 +48,7 @@ class EmbeddedConnection:
 
     def __init__(self, warehouse: Warehouse, log_comment: str) -> None:
         self._folder = Path(warehouse.url.removeprefix("chdb://")).absolute()
-        self._events = self._folder / warehouse.events_table
+        self._events = self._folder / warehouse.output_events_table
         self._session = Session(
             warehouse,
             lambda: _open(self._folder, warehouse),
@@ -127,7 +127,7 @@ class EmbeddedConnection:
             ) from None
 
 
-def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str]:
+def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
     if re.search(r"[*?{}]", str(folder)):
         raise dg.Failure(
             description=f"the warehouse's folder {folder} contains one of *?{{}}, which "
@@ -146,12 +146,14 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str]:
     columns = EMBEDDINGS_COLUMNS
     if all(map(_lacks_model_name, files)):
         columns = {name: type_ for name, type_ in columns.items() if name != "model_name"}
-    tables = (
-        (warehouse.embeddings_table, tuple(columns.items())),
-        (warehouse.events_table, tuple(EVENTS_COLUMNS.items())),
-    )
+    tables = {
+        warehouse.embeddings_table: columns,
+        warehouse.events_table: EVENTS_COLUMNS,
+        warehouse.output_events_table: EVENTS_COLUMNS,
+    }
     with _chdb_lock:
-        return _chdb_client(), _chdb_views(folder, tables)
+        database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))
+        return _chdb_client(), database, database
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import dagster as dg
 from trace_clustering_dagster.clickhouse.warehouse import (
     EMBEDDINGS_TABLE_VARIABLE,
     EVENTS_TABLE_VARIABLE,
-    PASSWORD_VARIABLE,
+    OUTPUT_DATABASE_VARIABLE,
     URL_VARIABLE,
     Warehouse,
 )
@@ -30,15 +30,15 @@ _REMEDIES = {
     53: _COLUMNS,
     60: "create the table (`trace-clustering schema` prints how), or name another in "
     f"{EMBEDDINGS_TABLE_VARIABLE} or {EVENTS_TABLE_VARIABLE}",
-    81: f"create the database, or name another one in {URL_VARIABLE}",
+    81: f"create the database, or name another one in {URL_VARIABLE} or {OUTPUT_DATABASE_VARIABLE}",
     139: _NO_DDL,
     _READ_ONLY: "the user is read-only: grant INSERT on the events table, without readonly",
     192: f"name another user in {URL_VARIABLE}",
-    194: f"set {PASSWORD_VARIABLE}",
+    194: "set {password_variable}",
     386: _COLUMNS,
     392: _NO_DDL,
     497: "grant it to the user: `trace-clustering schema --grants USER` prints all that it needs",
-    516: f"check the user in {URL_VARIABLE} and {PASSWORD_VARIABLE}",
+    516: f"check the user in {URL_VARIABLE} and {{password_variable}}",
 }
 
 # It logs, with a traceback, what it raises as well.
@@ -79,11 +79,11 @@ def _failure(
 ) -> dg.Failure:
     # of a lost connection, the cause: the rest is about attempts and query ids
     cause = getattr(error.__cause__, "reason", None) or error
-    remedy = _REMEDIES.get(code or 0)
+    remedy = _REMEDIES.get(code or 0, "").format(password_variable=warehouse.password_variable)
     return dg.Failure(
         description=f"ClickHouse at {warehouse.url}: {first_line(cause)} -> "
         + (remedy or where_to_look(code)),
-        allow_retries=remedy is None,
+        allow_retries=not remedy,
     )
 
 

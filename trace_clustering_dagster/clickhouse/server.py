@@ -10,7 +10,6 @@ from trace_clustering_dagster.clickhouse.schema import EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.session import Session
 from trace_clustering_dagster.clickhouse.statements import SQL
 from trace_clustering_dagster.clickhouse.warehouse import (
-    PASSWORD_VARIABLE,
     URL_VARIABLE,
     Warehouse,
 )
@@ -30,7 +29,11 @@ class ServerConnection:
         self._warehouse = warehouse
         self._session = Session(
             warehouse,
-            lambda: (_client(warehouse.url, timeout_seconds), warehouse.database),
+            lambda: (
+                _client(warehouse, timeout_seconds),
+                warehouse.database,
+                warehouse.output_database,
+            ),
             _where_to_look,
             log_comment,
         )
@@ -51,12 +54,12 @@ class ServerConnection:
     def insert_event(self, row: Mapping[str, Any]) -> None:
         with self._session.failures():
             self._session.client.insert(
-                self._warehouse.events_table,
+                self._warehouse.output_events_table,
                 [list(row.values())],
                 column_names=list(row),
                 # the server converts them to the types that the table has
                 column_type_names=[EVENTS_COLUMNS[name] for name in row],
-                database=self._warehouse.database,
+                database=self._warehouse.output_database,
                 # of a Distributed table: not acknowledged before the shard has it
                 settings={**self._session.settings, "distributed_foreground_insert": 1},
             )
@@ -68,7 +71,7 @@ class ServerConnection:
         """Those of a Distributed table are removed from the table under it, on all servers."""
         from clickhouse_connect.driver.binding import format_str, quote_identifier
 
-        database, table = self._warehouse.database, self._warehouse.events_table
+        database, table = self._warehouse.output_database, self._warehouse.output_events_table
         engine = table_engine(self, database, table)
         local = engine.local_table if engine else None
         names = (local.database, local.name) if local else (database, table)
@@ -79,16 +82,16 @@ class ServerConnection:
         self._session.run(statement.replace("{where}", where), parameters)
 
 
-def _client(url: str, timeout_seconds: int) -> "Client":
+def _client(warehouse: Warehouse, timeout_seconds: int) -> "Client":
     import clickhouse_connect
 
-    parts = urlsplit(url)
+    parts = urlsplit(warehouse.url)
     return clickhouse_connect.get_client(
         interface=parts.scheme,
         host=parts.hostname,
         port=parts.port or 0,
         username=unquote(parts.username) if parts.username else None,
-        password=os.environ.get(PASSWORD_VARIABLE, ""),
+        password=os.environ.get(warehouse.password_variable, ""),
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         # the server gives up first, so that its own reason arrives, and no closed connection
         send_receive_timeout=timeout_seconds + RECEIVE_MARGIN_SECONDS,

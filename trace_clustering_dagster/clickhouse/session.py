@@ -17,25 +17,27 @@ class Session:
     """A client, the names that its queries are bound to, and its failures in one line.
 
     Args:
-        open_client: Gives the client, and the name of the database there.
+        open_client: Gives the client, and the databases there that are read and written.
         where_to_look: See ``one_line_failures``.
     """
 
     def __init__(
         self,
         warehouse: Warehouse,
-        open_client: Callable[[], tuple["Client", str]],
+        open_client: Callable[[], tuple["Client", str, str]],
         where_to_look: Callable[[int | None], str],
         log_comment: str,
     ) -> None:
         self.failures = functools.partial(one_line_failures, warehouse, where_to_look)
         self.settings = {"log_comment": log_comment}
         with self.failures():
-            self.client, database = open_client()
+            self.client, database, output_database = open_client()
         self.names = {
             "database": database,
             "embeddings_table": warehouse.embeddings_table,
             "events_table": warehouse.events_table,
+            "output_database": output_database,
+            "output_events_table": warehouse.output_events_table,
             "table_model": warehouse.table_model,
         }
 

@@ -361,7 +361,7 @@ def emitted_event(
     context.log.info(event.skipped or f"event {event.run_id} with {fitted_model.k} clusters")
     return dg.MaterializeResult(
         value=event,
-        metadata=event_metadata(trace_ids, fitted_model, event, clickhouse.events_table),
+        metadata=event_metadata(trace_ids, fitted_model, event, clickhouse.output),
         check_results=[check_event(event)],
     )
 

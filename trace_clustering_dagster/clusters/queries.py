@@ -19,8 +19,8 @@ def tables(warehouse: Warehouse) -> list[Table]:
     """The table that is written."""
     return [
         Table(
-            warehouse.database,
-            warehouse.events_table,
+            warehouse.output_database,
+            warehouse.output_events_table,
             f"the clusters that are emitted ({CLUSTERS_EVENT})",
             SQL["events_table"].strip(),
             sharded_by="uuid",
@@ -32,7 +32,9 @@ def tables(warehouse: Warehouse) -> list[Table]:
 def read_clusters(warehouse: Warehouse) -> str:
     """The query that reads the latest clusters of a team, for people."""
     return fill_in(
-        SQL["latest_clusters"], database=warehouse.database, events_table=warehouse.events_table
+        SQL["latest_clusters"],
+        output_database=warehouse.output_database,
+        output_events_table=warehouse.output_events_table,
     )
 
 

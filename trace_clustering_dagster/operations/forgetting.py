@@ -81,7 +81,7 @@ class _Events:
 
     def holds(self, team_id: int) -> str:
         rows = count_own_events(self.clickhouse.connect("trace-clustering forget"), team_id)
-        return f"{rows} rows of {CLUSTERS_EVENT} in {self.clickhouse.events_table}" if rows else ""
+        return f"{rows} rows of {CLUSTERS_EVENT} in {self.clickhouse.output}" if rows else ""
 
     def remove(self, team_id: int) -> None:
         connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
@@ -90,7 +90,7 @@ class _Events:
             why = "they are in files that hold others too" if self.clickhouse.is_embedded else ""
             raise dg.Failure(
                 description=f"{left} rows of {CLUSTERS_EVENT} of team {team_id} are left in "
-                f"{self.clickhouse.events_table}: {why or 'another run may write there'}"
+                f"{self.clickhouse.output}: {why or 'another run may write there'}"
             )
 
 

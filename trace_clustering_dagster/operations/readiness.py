@@ -31,7 +31,6 @@ from trace_clustering_dagster.clickhouse.schema import (
 )
 from trace_clustering_dagster.clickhouse.warehouse import (
     EMBEDDINGS_MODEL_VARIABLE,
-    PASSWORD_VARIABLE,
     URL_VARIABLE,
     Warehouse,
 )
@@ -44,6 +43,7 @@ from trace_clustering_dagster.traces.queries import (
     count_team_traces,
     embeddings_columns,
     embeddings_overview,
+    summaries_columns,
 )
 
 # Kinds of rows that are named where none is eligible.
@@ -112,8 +112,11 @@ def _clickhouse(params: ClusteringParams | None) -> Iterator[Finding]:
     subject = f"table {clickhouse.embeddings_table}"
     embeddings = look(subject, lambda: _embeddings(subject, clickhouse, connection))
     yield embeddings
-    subject = f"table {clickhouse.events_table}"
-    events = look(subject, lambda: _columns(subject, events_columns(connection), EVENTS_COLUMNS))
+    if clickhouse.has_own_output:
+        read = f"table {clickhouse.events_table}"
+        yield look(read, lambda: _columns(read, summaries_columns(connection), EVENTS_COLUMNS))
+    written = f"table {clickhouse.output}"
+    events = look(written, lambda: _columns(written, events_columns(connection), EVENTS_COLUMNS))
     yield events
     if not clickhouse.is_embedded and events.status == "ok":
         yield look("replacing events", lambda: _replacing(clickhouse, connection))
@@ -124,7 +127,8 @@ def _clickhouse(params: ClusteringParams | None) -> Iterator[Finding]:
 
 def _answers(clickhouse: Warehouse) -> Finding:
     url = urlsplit(clickhouse.url)
-    if url.scheme == "http" and os.environ.get(PASSWORD_VARIABLE) and not _is_local(url.hostname):
+    password = os.environ.get(clickhouse.password_variable)
+    if url.scheme == "http" and password and not _is_local(url.hostname):
         text = f"{clickhouse.url} answers, and the password goes there as plain text over http"
         remedy = f"use https:// in {URL_VARIABLE}"
         return Finding("warning", "ClickHouse", f"{text} -> {remedy}")
@@ -170,8 +174,8 @@ def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) 
 
 def _replacing(clickhouse: Warehouse, connection: Connection) -> Finding:
     subject = "replacing events"
-    table, by_chance = clickhouse.events_table, False
-    engine = table_engine(connection, clickhouse.database, table)
+    table, by_chance = clickhouse.output_events_table, False
+    engine = table_engine(connection, clickhouse.output_database, table)
     if engine and (local := engine.local_table):
         table, by_chance = local.name, bool(re.search(r"\brand\w*\(", engine.definition))
         engine = table_engine(connection, local.database, table)

@@ -278,6 +278,11 @@ def embeddings_columns(clickhouse: Connection) -> dict[str, str]:
     return {row[0]: row[1] for row in clickhouse.rows(SQL["embeddings_columns"], {})}
 
 
+def summaries_columns(clickhouse: Connection) -> dict[str, str]:
+    """The types of the columns of the table of summaries that are read, by name."""
+    return {row[0]: row[1] for row in clickhouse.rows(SQL["summaries_columns"], {})}
+
+
 def _embeddings_filter(day: datetime.date, params: "ClusteringParams") -> dict[str, Any]:
     start, end = params.window(day)
     return {
