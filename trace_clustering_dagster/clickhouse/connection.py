@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+
 
 class Connection(Protocol):
     """A connection to a warehouse. Methods raise ``dagster.Failure`` with one line that says what
@@ -14,6 +16,8 @@ class Connection(Protocol):
     In the text of a query, ``{database:Identifier}`` and the names of the tables are bound, and
     ``{{model_name}}`` stands for the embedding model of a row.
     """
+
+    warehouse: "Warehouse"
 
     @property
     def has_model_column(self) -> bool:

@@ -47,6 +47,7 @@ class EmbeddedConnection:
     """A ``Connection`` to the Parquet files of a folder."""
 
     def __init__(self, warehouse: Warehouse, log_comment: str) -> None:
+        self.warehouse = warehouse
         self._folder = Path(warehouse.url.removeprefix("chdb://")).absolute()
         self._events = self._folder / warehouse.output_events_table
         self._session = Session(

@@ -26,7 +26,7 @@ class ServerConnection:
     """A ``Connection`` over HTTP."""
 
     def __init__(self, warehouse: Warehouse, log_comment: str, timeout_seconds: int) -> None:
-        self._warehouse = warehouse
+        self.warehouse = warehouse
         self._session = Session(
             warehouse,
             lambda: (
@@ -54,12 +54,12 @@ class ServerConnection:
     def insert_event(self, row: Mapping[str, Any]) -> None:
         with self._session.failures():
             self._session.client.insert(
-                self._warehouse.output_events_table,
+                self.warehouse.output_events_table,
                 [list(row.values())],
                 column_names=list(row),
                 # the server converts them to the types that the table has
                 column_type_names=[EVENTS_COLUMNS[name] for name in row],
-                database=self._warehouse.output_database,
+                database=self.warehouse.output_database,
                 # of a Distributed table: not acknowledged before the shard has it
                 settings={**self._session.settings, "distributed_foreground_insert": 1},
             )
@@ -71,7 +71,7 @@ class ServerConnection:
         """Those of a Distributed table are removed from the table under it, on all servers."""
         from clickhouse_connect.driver.binding import format_str, quote_identifier
 
-        database, table = self._warehouse.output_database, self._warehouse.output_events_table
+        database, table = self.warehouse.output_database, self.warehouse.output_events_table
         engine = table_engine(self, database, table)
         local = engine.local_table if engine else None
         names = (local.database, local.name) if local else (database, table)

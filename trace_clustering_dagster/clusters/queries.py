@@ -1,18 +1,23 @@
 """What is asked of the emitted clusters, the ``$ai_trace_clusters`` events."""
 
 import datetime
+import json
 import uuid
 from typing import Any
+
+import dagster as dg
 
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.ddl import Table
 from trace_clustering_dagster.clickhouse.statements import Statements, fill_in
-from trace_clustering_dagster.clickhouse.warehouse import Warehouse
-from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id
+from trace_clustering_dagster.clickhouse.warehouse import OUTPUT_PREFIX_VARIABLE, Warehouse
+from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id, utc
 from trace_clustering_dagster.traces import queries as traces
 
 SQL = Statements(__file__, traces.SQL)
 CLUSTERS_EVENT = "$ai_trace_clusters"
+# In an event's properties: what names the instance that wrote it; missing if it has no name.
+INSTANCE_PROPERTY = "$ai_clustering_instance"
 
 
 def tables(warehouse: Warehouse) -> list[Table]:
@@ -39,12 +44,26 @@ def read_clusters(warehouse: Warehouse) -> str:
 
 
 def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:
-    """Write the event; one of the same run id is replaced, even if the clock was set back since."""
+    """Write the event; one of the same run id is replaced, even if the clock was set back since.
+
+    Raises:
+        dagster.Failure: another instance wrote the one that is there.
+    """
     now = datetime.datetime.now(datetime.timezone.utc)
-    ((latest,),) = clickhouse.rows(
+    ((rows, latest, other),) = clickhouse.rows(
         SQL["event_version"],
         {"team_id": event.team_id, "timestamp": event.timestamp, "uuid": event.uuid},
     )
+    own = json.loads(event.properties).get(INSTANCE_PROPERTY, "")
+    if rows and other != own:
+        raise dg.Failure(
+            description=f"the event of team {event.team_id} for the window that ends "
+            f"{utc(event.timestamp)} in {clickhouse.warehouse.output} was written by "
+            f"{_instance(other)}, and this is {_instance(own)} -> give this instance an output of "
+            f"its own (output.prefix, or {OUTPUT_PREFIX_VARIABLE}), or remove that event with "
+            f"`trace-clustering forget --team {event.team_id}`",
+            allow_retries=False,
+        )
     clickhouse.insert_event(
         {
             "uuid": uuid.UUID(event.uuid),
@@ -60,6 +79,11 @@ def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:
             ),
         }
     )
+
+
+def _instance(name: str) -> str:
+    # whoever may write to the table may have written it
+    return f"the instance {name[:100]!r}" if name else "an instance without a name"
 
 
 def read_events(

@@ -1,5 +1,12 @@
--- The version of an emitted event in whole seconds since 1970; 0 if there is none.
-SELECT ifNull(toUnixTimestamp(max(_timestamp)), 0)
+-- The rows of an emitted event; their newest version in whole seconds since 1970; and the instance
+-- that wrote it, '' for one without a name.
+SELECT
+    count(),
+    ifNull(toUnixTimestamp(max(_timestamp)), 0),
+    argMax(
+        ifNull(JSONExtractString(properties, '$ai_clustering_instance'), ''),
+        (_timestamp, created_at)
+    )
 FROM {output_database:Identifier}.{output_events_table:Identifier}
 WHERE
     team_id = {team_id:Int64}
