@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from trace_clustering_dagster.base.files import write_whole
 from trace_clustering_dagster.clickhouse.failures import first_line
 from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.session import Session
@@ -73,22 +74,20 @@ class EmbeddedConnection:
     def insert_event(self, row: Mapping[str, Any]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
+        from upath import UPath
 
-        folder = self._events
         table = pa.table({name: [_parquet_value(value)] for name, value in row.items()})
-        # the views read *.parquet: nobody sees the file before it is whole
-        temporary = folder / f".{row['uuid']}.{uuid.uuid4().hex}.tmp"
+        content = pa.BufferOutputStream()
+        pq.write_table(table, content)
         try:
-            folder.mkdir(exist_ok=True)
-            try:
-                pq.write_table(table, temporary)
-                temporary.replace(folder / f"{row['uuid']}.parquet")
-            finally:
-                temporary.unlink(missing_ok=True)
+            self._events.mkdir(exist_ok=True)
+            # the views read *.parquet: nobody sees the file before it is whole
+            file = UPath(self._events / f"{row['uuid']}.parquet")
+            write_whole(file, content.getvalue().to_pybytes())
         except OSError as error:
             raise dg.Failure(
-                description=f"the event cannot be written to {folder} ({first_line(error)}): is "
-                "there space, and may this user write there?"
+                description=f"the event cannot be written to {self._events} "
+                f"({first_line(error)}): is there space, and may this user write there?"
             ) from None
 
     def check_insert(self) -> None:
