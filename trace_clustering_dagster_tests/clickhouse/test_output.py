@@ -208,9 +208,3 @@ def test_what_an_output_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None
         assert shown.exit_code == 1
         assert text in shown.output
         assert shown.output.count("\n") == 1
-
-
-def test_password_in_the_place_of_its_name_is_not_repeated() -> None:
-    with pytest.raises(ValueError, match="is not the name of an environment variable") as error:
-        Warehouse(password_variable="hunter2")
-    assert "hunter2" not in str(error.value)

@@ -1,15 +1,72 @@
 """What the queries of the emitted clusters promise, of both engines."""
 
+import datetime
 import json
+import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from trace_clustering_dagster.clusters.queries import delete_own_events, insert_event
+from trace_clustering_dagster.clusters.queries import delete_own_events, insert_event, read_events
 from trace_clustering_dagster.clusters.values import EmittedEvent
-from trace_clustering_dagster_tests.conftest import failure_messages, separated_rows
+from trace_clustering_dagster_tests.conftest import (
+    ALL_TIME,
+    NOON,
+    STAGES,
+    failure_messages,
+    separated_rows,
+    summary_row,
+)
+
+HOUR = datetime.timedelta(hours=1)
+DAY = 24 * HOUR
+MILLISECOND = datetime.timedelta(milliseconds=1)
+
+
+def event_of(team_id: int, end: datetime.datetime, properties: str) -> EmittedEvent:
+    run_id = f"team_{team_id}_{end}"
+    return EmittedEvent(
+        run_id, str(uuid.uuid5(uuid.NAMESPACE_OID, run_id)), team_id, end, properties
+    )
+
+
+def test_events_are_read_back_as_written_the_newest_window_first(make_deployment: Any) -> None:
+    connection = make_deployment(separated_rows()).clickhouse.connect()
+    odd = '{"text": "quote \' \\" \\\\ 日本語 \u202e {x:String} %(x)s"}'
+    for day, properties in ((0, "{}"), (2, odd), (1, '{"day": 1}')):
+        insert_event(connection, event_of(1, NOON + day * DAY, properties))
+    insert_event(connection, event_of(2, NOON + 3 * DAY, '{"team": 2}'))
+
+    def read(**kwargs: Any) -> Sequence[str]:
+        return read_events(connection, 1, **({"between": ALL_TIME} | kwargs))
+
+    assert read(limit=9) == [odd, '{"day": 1}', "{}"]
+    assert read() == [odd]
+    assert read(between=(NOON, NOON + DAY), limit=9) == ['{"day": 1}', "{}"], "both ends included"
+    assert read(between=(NOON + MILLISECOND, NOON + HOUR)) == []
+
+
+def test_emitting_again_leaves_one_event(make_deployment: Any) -> None:
+    deployment = make_deployment(separated_rows())
+    deployment.run()
+    first = deployment.event()
+    deployment.run()
+    assert deployment.event() == first
+    assert deployment.run(select="emitted_event").success
+    assert deployment.event() == first
+
+
+def test_event_of_another_with_the_same_time_is_not_read_back(make_deployment: Any) -> None:
+    end = datetime.datetime(2026, 2, 1, tzinfo=datetime.timezone.utc)
+    other = summary_row("t", timestamp=end) | {"event": "$ai_trace_clusters", "properties": "{}"}
+    deployment = make_deployment(separated_rows(), [other])
+    emitted = deployment.run().output_for_node("emitted_event")
+    defs = dg.Definitions(STAGES, resources=deployment.resources())
+    loaded: Any = defs.load_asset_value("emitted_event", partition_key="2026-01-31|1")
+    assert loaded.properties == emitted.properties
 
 
 def of_instance(event: EmittedEvent, name: str) -> EmittedEvent:

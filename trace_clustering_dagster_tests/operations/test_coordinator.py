@@ -31,7 +31,7 @@ from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.definitions import defs
 from trace_clustering_dagster.operations import coordinator as automation
 from trace_clustering_dagster.operations import runs
-from trace_clustering_dagster_tests.clickhouse.test_clickhouse import unused_port
+from trace_clustering_dagster_tests.clickhouse.test_server import unused_port
 from trace_clustering_dagster_tests.conftest import (
     STAGES,
     UTC,
