@@ -14,9 +14,9 @@ from typing import Any
 
 from benchmarks.report import machine, table, write_section
 from benchmarks.warehouse import PARTITION, write_warehouse
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster.clickhouse.queries import fetch_embeddings, sample_traces
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.traces.queries import fetch_embeddings, sample_traces
 
 ROWS, DIMENSION, REPETITIONS = 20_000, 3_072, 3
 
@@ -24,15 +24,15 @@ ROWS, DIMENSION, REPETITIONS = 20_000, 3_072, 3
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         write_warehouse(Path(name), ROWS, DIMENSION)
-        connection = ClickHouseResource(url=f"chdb://{name}").connect()
+        connection: Any = Warehouse(url=f"chdb://{name}").connect()
         day = datetime.date.fromisoformat(PARTITION.split("|")[0])
         sample = sample_traces(connection, 1, day, ClusteringParams(max_samples=0))
         matrix = fetch_embeddings(connection, sample).matrix
         select = "SELECT embedding FROM {d:Identifier}.posthog_document_embeddings"
         ways: dict[str, Callable[[], Any]] = {
             "fetch_embeddings": lambda: fetch_embeddings(connection, sample),
-            "client.query_np": lambda: connection._client.query_np(
-                select, parameters={"d": connection._database}
+            "client.query_np": lambda: connection._session.client.query_np(
+                select, parameters={"d": connection._session.names["database"]}
             ),
             "copy of the matrix": matrix.copy,
         }

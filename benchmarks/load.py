@@ -27,8 +27,9 @@ import dagster as dg
 from benchmarks.report import machine, table, write_section
 from benchmarks.throughput import UNFINISHED, make_instance, running_daemon
 from benchmarks.warehouse import warehouse_tables
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import create_tables
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.operations.tables import tables
 from trace_clustering_dagster_tests.support.server import SERVER_PASSWORD, Server
 
 DEADLINE_SECONDS = 3600
@@ -78,7 +79,7 @@ def fill(server: Server, day: datetime.date, teams: int, rows: int, dimension: i
     """The same traces for each team, the coordinates of its vectors turned by its number."""
     noon = datetime.datetime.combine(day, datetime.time(12), datetime.timezone.utc)
     client = server.client()
-    for statement in create_tables(ClickHouseResource(url=server.url())).split(";\n")[:-1]:
+    for statement in create_tables(tables(Warehouse(url=server.url()))).split(";\n")[:-1]:
         client.command(statement)
     for name, content in warehouse_tables(rows, dimension, noon).items():
         client.insert_arrow(name, content)

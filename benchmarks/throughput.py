@@ -42,9 +42,9 @@ PROFILED = {
     "imports": [("importlib._bootstrap>", "_find_and_load")],
     "event log": [("instance/methods/event_methods.py", "handle_new_event")],
     "ClickHouse": [
-        ("clickhouse/client.py", "rows"),
-        ("clickhouse/client.py", "batches"),
-        ("clickhouse/client.py", "insert_event"),
+        ("clickhouse/session.py", "rows"),
+        ("clickhouse/session.py", "batches"),
+        ("clickhouse/embedded.py", "insert_event"),
     ],
     "arithmetic": [
         ("clusters/kmeans/k_sweep.py", "_sweep"),

@@ -7,7 +7,7 @@ import dagster as dg
 from trace_clustering_dagster.base.asset import TeamAsset
 from trace_clustering_dagster.base.files import Storage
 from trace_clustering_dagster.base.graph import Graph
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters import assets as clusters
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.operations.alerts import build_failure_sensor
@@ -96,14 +96,12 @@ def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
     return {graph.called(name): resource for name, resource in resources.items()}
 
 
-def warehouse_of(settings: Settings) -> ClickHouseResource:
+def warehouse_of(settings: Settings) -> Warehouse:
     """Where a graph reads and writes tables."""
-    own = settings.clickhouse
-    return ClickHouseResource(
-        url=own.url,
-        embeddings_table=own.embeddings_table,
-        events_table=own.events_table,
-        embeddings_model=own.embeddings_model,
+    return Warehouse(
+        **settings.clickhouse.model_dump(),
+        output_database=settings.output.database,
+        output_prefix=settings.output.prefix,
     )
 
 

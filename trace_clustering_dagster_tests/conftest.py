@@ -23,11 +23,12 @@ from hypothesis import settings
 
 from trace_clustering_dagster.base.partitions import EXPLORES_TAG
 from trace_clustering_dagster.build import build_graph, graph_of, resources_of, team_assets
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import create_tables
-from trace_clustering_dagster.clickhouse.queries import read_events
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.clusters.queries import read_events
 from trace_clustering_dagster.operations.exploration import exploration_of
+from trace_clustering_dagster.operations.tables import tables
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster_tests.support.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
 
@@ -161,7 +162,7 @@ def write_warehouse(
 class Deployment:
     """A warehouse, a storage folder, and runs on them."""
 
-    clickhouse: ClickHouseResource
+    clickhouse: Warehouse
     storage: Path
     retention_days: int = 14
     text_retention_days: int = 180
@@ -243,11 +244,13 @@ def deploy(tmp_path: Path) -> Any:
     """A function that makes a deployment from rows of the two tables."""
 
     def make(
-        rows: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]] = ()
+        rows: Sequence[Mapping[str, Any]],
+        events: Sequence[Mapping[str, Any]] = (),
+        **output: str,
     ) -> Deployment:
         warehouse = tmp_path / f"warehouse-{uuid.uuid4().hex[:8]}"
         write_warehouse(warehouse, rows, events)
-        return Deployment(ClickHouseResource(url=f"chdb://{warehouse}"), tmp_path / "assets")
+        return Deployment(Warehouse(url=f"chdb://{warehouse}", **output), tmp_path / "assets")
 
     return make
 
@@ -352,15 +355,18 @@ def deploy_on(
     events: Sequence[Mapping[str, Any]] = (),
     database: str = "",
     alter: Callable[[str], str] = str,
+    **output: str,
 ) -> Deployment:
     """A deployment from rows of the two tables, in a database of its own on the server, with the
-    tables that are printed for users. ``alter`` changes the statements that create them."""
+    tables that are printed for users. ``alter`` changes the statements that create them, ``output``
+    says where rows go."""
     database = database or f"test_{uuid.uuid4().hex[:12]}"
-    clickhouse = ClickHouseResource(url=server.url(database=database))
+    clickhouse = Warehouse(url=server.url(database=database), **output)
     client = server.client()
-    client.command(f"DROP DATABASE IF EXISTS {database}")
-    client.command(f"CREATE DATABASE {database}")
-    for statement in alter(create_tables(clickhouse)).split(";\n")[:-1]:
+    for name in {database, clickhouse.output_database}:
+        client.command(f"DROP DATABASE IF EXISTS {name}")
+        client.command(f"CREATE DATABASE {name}")
+    for statement in alter(create_tables(tables(clickhouse))).split(";\n")[:-1]:
         client.command(statement)
     for table, table_rows in (("posthog_document_embeddings", rows), ("events", events)):
         if table_rows:

@@ -11,7 +11,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     REPOSITORY,
@@ -45,7 +45,7 @@ def home() -> Iterator[Path]:
         write_warehouse(folder / "warehouse", rows, titles)
         with dg.DagsterInstance.from_config(name) as instance:
             deployment = Deployment(
-                ClickHouseResource(url=f"chdb://{folder / 'warehouse'}"),
+                Warehouse(url=f"chdb://{folder / 'warehouse'}"),
                 folder / "assets",
                 instance=instance,
             )

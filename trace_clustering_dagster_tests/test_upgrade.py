@@ -15,7 +15,7 @@ import pytest
 
 from trace_clustering_dagster.build import build_graph
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster_tests.conftest import DAY, STAGES, Deployment, metadata
@@ -30,7 +30,7 @@ NAMES = [stage.key.to_user_string() for stage in STAGES]
 def old(tmp_path: Path) -> Deployment:
     """A copy of the installation."""
     shutil.copytree(OLD, tmp_path / "old")
-    clickhouse = ClickHouseResource(url=f"chdb://{tmp_path / 'old' / 'warehouse'}")
+    clickhouse = Warehouse(url=f"chdb://{tmp_path / 'old' / 'warehouse'}")
     return Deployment(clickhouse, tmp_path / "old" / "storage")
 
 

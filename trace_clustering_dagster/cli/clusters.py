@@ -16,7 +16,7 @@ from trace_clustering_dagster.cli.hints import NAMED_BY, materialize_command
 from trace_clustering_dagster.cli.text import one_line
 
 if TYPE_CHECKING:
-    from trace_clustering_dagster.clickhouse.client import ClickHouse
+    from trace_clustering_dagster.clickhouse.connection import Connection
 
 
 @click.command()
@@ -37,7 +37,7 @@ def clusters(
     In a terminal of 120 columns or more, with the trace nearest to each center.
     """
     from trace_clustering_dagster.build import params_of, warehouse_of
-    from trace_clustering_dagster.clickhouse.queries import read_events
+    from trace_clustering_dagster.clusters.queries import read_events
 
     with failures_as_one_line():
         settings = described()
@@ -79,11 +79,11 @@ def _parsed(event: str, team_id: int) -> Mapping[str, Any]:
 
 
 def _compared(
-    connection: "ClickHouse", newest: Mapping[str, Any], days: int, exploration: str
+    connection: "Connection", newest: Mapping[str, Any], days: int, exploration: str
 ) -> Mapping[str, Any]:
     from trace_clustering_dagster.base.times import end_of
-    from trace_clustering_dagster.clickhouse.queries import read_events
     from trace_clustering_dagster.clusters.comparison import compare_days, partition_day
+    from trace_clustering_dagster.clusters.queries import read_events
 
     team_id, last = newest["$ai_team_id"], partition_day(newest)
     end = end_of(last)
@@ -100,9 +100,9 @@ def _compared(
 
 
 def _why_nothing(
-    connection: "ClickHouse", url: str, team_id: int, day: datetime.datetime | None
+    connection: "Connection", url: str, team_id: int, day: datetime.datetime | None
 ) -> str:
-    from trace_clustering_dagster.clickhouse.queries import count_traces
+    from trace_clustering_dagster.traces.queries import count_traces
 
     traces = count_traces(connection, team_id)
     if not traces:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 from trace_clustering_dagster.cli.text import printable
 
 if TYPE_CHECKING:
-    from trace_clustering_dagster.clickhouse.client import ClickHouse
+    from trace_clustering_dagster.clickhouse.connection import Connection
 
 # Columns of a terminal that can show the nearest traces too.
 _WIDE = 120
 
 
-def print_clusters(connection: "ClickHouse", event: Mapping[str, Any], *, redact: bool) -> None:
+def print_clusters(connection: "Connection", event: Mapping[str, Any], *, redact: bool) -> None:
     """Print an event's clusters, where there is room with the trace nearest to each center."""
     from rich.console import Console
     from rich.table import Table
@@ -52,10 +52,10 @@ def print_clusters(connection: "ClickHouse", event: Mapping[str, Any], *, redact
     console.print(table)
 
 
-def _nearest_traces(connection: "ClickHouse", event: Mapping[str, Any], redact: bool) -> list[str]:
+def _nearest_traces(connection: "Connection", event: Mapping[str, Any], redact: bool) -> list[str]:
     """Id and title of the trace nearest to each cluster's center."""
     from trace_clustering_dagster.base.times import parse_time
-    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
+    from trace_clustering_dagster.traces.queries import fetch_summaries
 
     start, end = parse_time(event["$ai_window_start"]), parse_time(event["$ai_window_end"])
     nearest = [cluster["trace_ids"][0] for cluster in event["$ai_clusters"]]

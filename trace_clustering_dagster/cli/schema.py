@@ -29,13 +29,10 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
         raise click.UsageError("--grants only prints: whoever manages access runs the statements")
 
     from trace_clustering_dagster.build import warehouse_of
-    from trace_clustering_dagster.clickhouse.client import URL_VARIABLE
-    from trace_clustering_dagster.clickhouse.ddl import (
-        apply_tables,
-        create_tables,
-        grant_rights,
-        read_clusters,
-    )
+    from trace_clustering_dagster.clickhouse.ddl import apply_tables, create_tables, grant_rights
+    from trace_clustering_dagster.clickhouse.warehouse import URL_VARIABLE
+    from trace_clustering_dagster.clusters.queries import read_clusters
+    from trace_clustering_dagster.operations.tables import tables
 
     with failures_as_one_line():
         clickhouse = warehouse_of(described())
@@ -43,9 +40,8 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
         click.echo(read_clusters(clickhouse), nl=False)
         return
     try:
-        sql = (
-            grant_rights(clickhouse, user, cluster) if user else create_tables(clickhouse, cluster)
-        )
+        known = tables(clickhouse)
+        sql = grant_rights(known, user, cluster) if user else create_tables(known, cluster)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--cluster") from None
     if not apply_:

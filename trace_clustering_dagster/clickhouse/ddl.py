@@ -1,43 +1,94 @@
-"""The two tables for whoever has none, as text or created, the rights on them that a user needs,
-and the query that reads the clusters back."""
+"""The tables for whoever has none, as text or created, and the rights on them that a user needs.
+
+Which tables there are, the rooms say: see ``operations.tables``.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from trace_clustering_dagster.clickhouse.client import (
-    IDENTIFIER,
-    ClickHouse,
-    ClickHouseResource,
-    sql_text,
-)
+from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.queries import table_engine
+from trace_clustering_dagster.clickhouse.statements import SQL, fill_in
+from trace_clustering_dagster.clickhouse.warehouse import IDENTIFIER
 
 
-def create_tables(clickhouse: ClickHouseResource, cluster: str | None = None) -> str:
-    """The statements that create both tables, on one server or on all of a cluster.
+class Table(NamedTuple):
+    """A table that a room reads or writes.
+
+    Attributes:
+        rows: What they are, such as "the summaries".
+        definition: What ``CREATE TABLE`` has behind the name: columns, engine, order.
+        sharded_by: A column; on a cluster, rows that are alike there are on one shard.
+        is_written: Whether the program inserts rows, and deletes them to forget a team.
+    """
+
+    database: str
+    name: str
+    rows: str
+    definition: str
+    sharded_by: str
+    is_written: bool = False
+
+
+def create_tables(tables: Sequence[Table], cluster: str | None = None) -> str:
+    """The statements that create the tables, on one server or on all of a cluster.
 
     Raises:
         ValueError: ``cluster`` is not an identifier.
     """
-    return _for_server_or_cluster("tables", clickhouse, cluster)
+    prefix, names = _for_server_or_cluster(cluster)
+    engine = "Replicated" if cluster else ""
+    statements = [
+        fill_in(
+            SQL[f"{prefix}create_table"],
+            comment=f"{table.rows[0].upper()}{table.rows[1:]}.",
+            database=table.database,
+            table=table.name,
+            table_local=f"{table.name}_local",
+            definition=table.definition.replace("ENGINE = ", f"ENGINE = {engine}"),
+            sharded_by=table.sharded_by,
+            **names,
+        )
+        for table in tables
+    ]
+    return fill_in(SQL[f"{prefix}tables"], tables="\n".join(statements).strip())
 
 
-def grant_rights(clickhouse: ClickHouseResource, user: str, cluster: str | None = None) -> str:
+def grant_rights(tables: Sequence[Table], user: str, cluster: str | None = None) -> str:
     """The statements that grant a user what runs need; as comments, what forgetting a team needs.
 
     Raises:
         ValueError: ``cluster`` is not an identifier.
     """
+    prefix, names = _for_server_or_cluster(cluster)
     quoted = user.replace("\\", "\\\\").replace("`", "\\`")
-    return _for_server_or_cluster("grants", clickhouse, cluster, user=f"`{quoted}`")
+    names |= {"user": f"`{quoted}`"}
+
+    def grant(rights: str, table: Table, suffix: str = "") -> str:
+        name = f"{table.name}{suffix}"
+        statement = SQL[f"{prefix}grant"].strip()
+        return fill_in(statement, rights=rights, database=table.database, table=name, **names)
+
+    rights = [
+        grant("SELECT, INSERT" if table.is_written else "SELECT", table, suffix)
+        for table in tables
+        for suffix in (["", "_local"] if cluster else [""])
+    ]
+    rights_to_forget = [
+        re.sub("^", "-- ", grant("ALTER DELETE", table, "_local" if cluster else ""), flags=re.M)
+        for table in tables
+        if table.is_written
+    ]
+    return fill_in(
+        SQL[f"{prefix}grants"],
+        rights=("\n\n" if cluster else "\n").join(rights),
+        rights_to_forget="\n".join(rights_to_forget),
+        **names,
+    )
 
 
-def read_clusters(clickhouse: ClickHouseResource) -> str:
-    """The query that reads the latest clusters of a team."""
-    return _filled_in("latest_clusters", clickhouse)
-
-
-def apply_tables(connection: ClickHouse, sql: str) -> Iterator[str]:
+def apply_tables(connection: Connection, sql: str) -> Iterator[str]:
     """Run the statements of ``create_tables`` one by one.
 
     Yields:
@@ -54,25 +105,13 @@ def apply_tables(connection: ClickHouse, sql: str) -> Iterator[str]:
             yield f"{created[1]} {done if there else 'is created'}"
 
 
-def _for_server_or_cluster(
-    sql: str, clickhouse: ClickHouseResource, cluster: str | None, **names: str
-) -> str:
+def _for_server_or_cluster(cluster: str | None) -> tuple[str, dict[str, str]]:
+    """What the names of the texts begin with, and what is filled in."""
     if cluster is None:
-        return _filled_in(sql, clickhouse, **names)
+        return "", {}
     if not IDENTIFIER.fullmatch(cluster):
         raise ValueError(
             f"{cluster!r} is not a cluster name: use letters, digits and underscores, as in the "
             "server's remote_servers"
         )
-    return _filled_in(f"cluster_{sql}", clickhouse, cluster=cluster, **names)
-
-
-def _filled_in(sql: str, clickhouse: ClickHouseResource, **names: str) -> str:
-    names |= {
-        "database": clickhouse.database,
-        "embeddings_table": clickhouse.embeddings_table,
-        "embeddings_table_local": f"{clickhouse.embeddings_table}_local",
-        "events_table": clickhouse.events_table,
-        "events_table_local": f"{clickhouse.events_table}_local",
-    }
-    return re.sub(r"{(\w+):Identifier}", lambda match: names[match[1]], sql_text(sql))
+    return "cluster_", {"cluster": cluster}

@@ -2,7 +2,7 @@
 
 The tables of a server may have more columns and other orders; those of an embedded warehouse are
 read from Parquet files with just these, and a file that lacks one reads as its default. Only
-``model_name`` may be missing altogether: see ``ClickHouse.has_model_column``.
+``model_name`` may be missing altogether: see ``Connection.has_model_column``.
 """
 
 import re

@@ -12,7 +12,7 @@ from trace_clustering_dagster.base.asset import team_asset
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.instance import forgets_its_runs
 from trace_clustering_dagster.base.partitions import day_and_team
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
 from trace_clustering_dagster.clusters.checks import (
     EMBEDDINGS_CHECKS,
     EVENT_CHECKS,
@@ -65,7 +65,7 @@ def trace_ids(
     context: dg.AssetExecutionContext,
     graph: Graph,
     params: ClusteringParams,
-    clickhouse: ClickHouseResource,
+    clickhouse: Warehouse,
     exploration: str,
 ) -> dg.MaterializeResult[TraceSample]:
     """The sampled trace ids of the team's window, and what was left out and why.
@@ -73,8 +73,8 @@ def trace_ids(
     The sample is the `max_samples` eligible traces with the smallest seeded hash of their id, so
     it is the same each time. Registers the team as a partition.
     """
-    from trace_clustering_dagster.clickhouse.queries import sample_traces
     from trace_clustering_dagster.clusters.metadata import sample_metadata
+    from trace_clustering_dagster.traces.queries import sample_traces
 
     if forgets_its_runs(context.instance):
         context.log.warning(
@@ -105,15 +105,15 @@ def trace_ids(
 def embeddings(
     context: dg.AssetExecutionContext,
     trace_ids: TraceSample,
-    clickhouse: ClickHouseResource,
+    clickhouse: Warehouse,
 ) -> dg.MaterializeResult[TraceEmbeddings]:
     """One embedding vector for each sampled trace, as one float32 matrix.
 
     A trace with several embeddings is taken in its most detailed rendering, the newest of those.
     Vectors that are not finite or are all zeros are left out and counted.
     """
-    from trace_clustering_dagster.clickhouse.queries import fetch_embeddings
     from trace_clustering_dagster.clusters.metadata import embeddings_metadata
+    from trace_clustering_dagster.traces.queries import fetch_embeddings
 
     vectors = fetch_embeddings(clickhouse.connect(log_comment(context)), trace_ids)
     return dg.MaterializeResult(
@@ -255,7 +255,7 @@ def labels(
     distance_matrix: DistanceMatrix,
     representatives: Representatives,
     params: ClusteringParams,
-    clickhouse: ClickHouseResource,
+    clickhouse: Warehouse,
     label_answers: KeptAnswers,
 ) -> dg.MaterializeResult[ClusterLabels]:
     """A title and a description for each cluster, from its representatives' summaries.
@@ -263,11 +263,11 @@ def labels(
     A language model writes them if one is configured; if it fails, or there is none, the run goes
     on with other labels, and each says where it came from.
     """
-    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
     from trace_clustering_dagster.clusters.metadata import labels_metadata
     from trace_clustering_dagster.titles.evidence import gather_evidence
     from trace_clustering_dagster.titles.labels import label_clusters
     from trace_clustering_dagster.titles.quality import round_trip
+    from trace_clustering_dagster.traces.queries import fetch_summaries
 
     def summaries_of(ids: Sequence[str]) -> dict[str, TraceSummary]:
         window = (trace_ids.window_start, trace_ids.window_end)
@@ -302,7 +302,7 @@ def emitted_event(
     distance_matrix: DistanceMatrix,
     labels: ClusterLabels,
     graph: Graph,
-    clickhouse: ClickHouseResource,
+    clickhouse: Warehouse,
     exploration: str,
 ) -> dg.MaterializeResult[EmittedEvent]:
     """The `$ai_trace_clusters` event, a row in ClickHouse's events table.
@@ -310,9 +310,9 @@ def emitted_event(
     Its uuid is derived from the team and the window's end, so emitting again replaces it. A run
     that explores emits an event of its own beside it.
     """
-    from trace_clustering_dagster.clickhouse.queries import read_events
     from trace_clustering_dagster.clusters.event import build_event, skipped_event
     from trace_clustering_dagster.clusters.metadata import event_metadata
+    from trace_clustering_dagster.clusters.queries import read_events
 
     if fitted_model.skipped:
         end = trace_ids.window_end
@@ -337,7 +337,7 @@ def emitted_event(
     return dg.MaterializeResult(
         value=event,
         metadata=event_metadata(
-            trace_ids, fitted_model, event, clickhouse.events_table, graph.key("report")
+            trace_ids, fitted_model, event, clickhouse.output, graph.key("report")
         ),
         check_results=[check_event(event)],
     )

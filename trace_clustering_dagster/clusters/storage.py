@@ -18,7 +18,7 @@ from trace_clustering_dagster.base.interrupts import end_when_interrupted
 from trace_clustering_dagster.base.io_manager import TeamDayIOManager
 from trace_clustering_dagster.base.times import parse_time, utc
 from trace_clustering_dagster.base.values import as_dict
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
 from trace_clustering_dagster.clusters.values import (
     ClusterLabel,
     ClusterLabels,
@@ -169,7 +169,7 @@ class EmittedEventIOManager(TeamDayIOManager):
     extension = ".json"
     resources: ClassVar[frozenset[str]] = frozenset({"clickhouse"})
 
-    def __init__(self, *args: Any, clickhouse: ClickHouseResource, **options: Any) -> None:
+    def __init__(self, *args: Any, clickhouse: Warehouse, **options: Any) -> None:
         """Like the others, with the warehouse that has the event."""
         super().__init__(*args, **options)
         self._clickhouse = clickhouse
@@ -177,7 +177,7 @@ class EmittedEventIOManager(TeamDayIOManager):
     @end_when_interrupted()
     def dump_to_path(self, context: dg.OutputContext, obj: EmittedEvent, path: "UPath") -> None:
         """Insert the event, if there is one, then write the receipt."""
-        from trace_clustering_dagster.clickhouse.queries import insert_event
+        from trace_clustering_dagster.clusters.queries import insert_event
 
         if obj.properties:
             insert_event(self._clickhouse.connect(log_comment(context)), obj)
@@ -188,7 +188,7 @@ class EmittedEventIOManager(TeamDayIOManager):
         write_json(receipt, file)
 
     def read(self, path: "UPath") -> EmittedEvent:
-        from trace_clustering_dagster.clickhouse.queries import read_events
+        from trace_clustering_dagster.clusters.queries import read_events
 
         receipt = json.loads(path.read_bytes())
         time = parse_time(receipt["timestamp"])

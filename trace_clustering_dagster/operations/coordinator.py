@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from trace_clustering_dagster.base.graph import Graph
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.operations.decisions import (
     NEEDS_ATTENTION,
     Outcome,
@@ -76,10 +76,10 @@ def _evaluate(
     graph: Graph,
     settings: AutomationSettings,
     params: TraceParams,
-    clickhouse: ClickHouseResource,
+    clickhouse: Warehouse,
 ) -> dg.SensorResult | dg.SkipReason:
     """Gather the facts, decide, request."""
-    from trace_clustering_dagster.clickhouse.queries import count_team_traces
+    from trace_clustering_dagster.traces.queries import count_team_traces
 
     with one_line_errors():
         if not settings.enabled:

@@ -18,11 +18,10 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from trace_clustering_dagster.base.files import is_local
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.partitions import TEAM_TAG
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster.clickhouse.queries import (
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.clusters.queries import (
     CLUSTERS_EVENT,
     count_own_events,
-    count_traces,
     delete_own_events,
 )
 from trace_clustering_dagster.operations.decisions import is_listed
@@ -36,6 +35,7 @@ from trace_clustering_dagster.operations.stored_files import (
 )
 from trace_clustering_dagster.settings import AutomationSettings
 from trace_clustering_dagster.titles.cache import FOLDER as ANSWERS
+from trace_clustering_dagster.traces.queries import count_traces
 
 # A mutation rewrites the parts of the table that have rows of the team.
 DELETION_TIMEOUT_SECONDS = 3600
@@ -62,7 +62,7 @@ class Place(Protocol):
 def places(
     graph: Graph,
     stored: StoredFiles,
-    clickhouse: ClickHouseResource,
+    clickhouse: Warehouse,
     instance: dg.DagsterInstance | None,
 ) -> Mapping[str, Place]:
     """Everything that is stored of teams, in the order in which it is removed: first what may be
@@ -82,21 +82,20 @@ def places(
 
 @dataclass(frozen=True)
 class _Events:
-    clickhouse: ClickHouseResource
+    clickhouse: Warehouse
 
     def holds(self, team_id: int) -> str:
         rows = count_own_events(self.clickhouse.connect("trace-clustering forget"), team_id)
-        return f"{rows} rows of {CLUSTERS_EVENT} in {self.clickhouse.events_table}" if rows else ""
+        return f"{rows} rows of {CLUSTERS_EVENT} in {self.clickhouse.output}" if rows else ""
 
     def remove(self, team_id: int) -> None:
         connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
-        database, table = self.clickhouse.database, self.clickhouse.events_table
-        delete_own_events(connection, database, table, team_id)
+        delete_own_events(connection, team_id)
         if left := count_own_events(connection, team_id):
             why = "they are in files that hold others too" if self.clickhouse.is_embedded else ""
             raise dg.Failure(
                 description=f"{left} rows of {CLUSTERS_EVENT} of team {team_id} are left in "
-                f"{table}: {why or 'another run may write there'}"
+                f"{self.clickhouse.output}: {why or 'another run may write there'}"
             )
 
 
@@ -171,7 +170,7 @@ def active_runs(instance: dg.DagsterInstance, graph: Graph, team_id: int) -> lis
 def caveats(
     settings: AutomationSettings,
     stored: StoredFiles,
-    clickhouse: ClickHouseResource,
+    clickhouse: Warehouse,
     instance: dg.DagsterInstance | None,
     team_id: int,
 ) -> Iterator[str]:

@@ -14,29 +14,29 @@ import dagster as dg
 
 from trace_clustering_dagster.base.files import is_local, make_folder, storage_failure, write_whole
 from trace_clustering_dagster.build import params_of, storage_of, warehouse_of
-from trace_clustering_dagster.clickhouse.client import (
-    EMBEDDINGS_MODEL_VARIABLE,
-    PASSWORD_VARIABLE,
-    URL_VARIABLE,
-    ClickHouse,
-    ClickHouseResource,
-)
-from trace_clustering_dagster.clickhouse.queries import (
-    EmbeddingsKind,
-    count_team_traces,
-    embeddings_columns,
-    embeddings_overview,
-    events_columns,
-    table_engine,
-)
+from trace_clustering_dagster.clickhouse.connection import Connection
+from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.schema import (
     EMBEDDINGS_COLUMNS,
     EVENTS_COLUMNS,
     is_accepted,
 )
+from trace_clustering_dagster.clickhouse.warehouse import (
+    EMBEDDINGS_MODEL_VARIABLE,
+    URL_VARIABLE,
+    Warehouse,
+)
 from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.clusters.queries import events_columns
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.titles.labels import NO_MODEL, is_model_configured
+from trace_clustering_dagster.traces.queries import (
+    EmbeddingsKind,
+    count_team_traces,
+    embeddings_columns,
+    embeddings_overview,
+    summaries_columns,
+)
 
 # Kinds of rows that are named where none is eligible.
 _KINDS = 5
@@ -129,8 +129,11 @@ def _clickhouse(settings: Settings, params: ClusteringParams | None) -> Iterator
     subject = f"table {clickhouse.embeddings_table}"
     embeddings = look(subject, lambda: _embeddings(subject, clickhouse, connection))
     yield embeddings
-    subject = f"table {clickhouse.events_table}"
-    events = look(subject, lambda: _columns(subject, events_columns(connection), EVENTS_COLUMNS))
+    if clickhouse.has_own_output:
+        read = f"table {clickhouse.events_table}"
+        yield look(read, lambda: _columns(read, summaries_columns(connection), EVENTS_COLUMNS))
+    written = f"table {clickhouse.output}"
+    events = look(written, lambda: _columns(written, events_columns(connection), EVENTS_COLUMNS))
     yield events
     if not clickhouse.is_embedded and events.status == "ok":
         yield look("replacing events", lambda: _replacing(clickhouse, connection))
@@ -139,9 +142,10 @@ def _clickhouse(settings: Settings, params: ClusteringParams | None) -> Iterator
         yield look("traces", lambda: _traces(connection, params))
 
 
-def _answers(clickhouse: ClickHouseResource) -> Finding:
+def _answers(clickhouse: Warehouse) -> Finding:
     url = urlsplit(clickhouse.url)
-    if url.scheme == "http" and os.environ.get(PASSWORD_VARIABLE) and not _is_local(url.hostname):
+    password = os.environ.get(clickhouse.password_variable)
+    if url.scheme == "http" and password and not _is_local(url.hostname):
         text = f"{clickhouse.url} answers, and the password goes there as plain text over http"
         remedy = f"use https:// in {URL_VARIABLE}"
         return Finding("warning", "ClickHouse", f"{text} -> {remedy}")
@@ -154,7 +158,7 @@ def _is_local(host: str | None) -> bool:
     return host == "localhost"
 
 
-def _embeddings(subject: str, clickhouse: ClickHouseResource, connection: ClickHouse) -> Finding:
+def _embeddings(subject: str, clickhouse: Warehouse, connection: Connection) -> Finding:
     types = embeddings_columns(connection)
     if connection.has_model_column:
         finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
@@ -185,10 +189,10 @@ def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) 
     return Finding("ok", subject, f"{len(types)} columns can be read and have the needed types")
 
 
-def _replacing(clickhouse: ClickHouseResource, connection: ClickHouse) -> Finding:
+def _replacing(clickhouse: Warehouse, connection: Connection) -> Finding:
     subject = "replacing events"
-    table, by_chance = clickhouse.events_table, False
-    engine = table_engine(connection, clickhouse.database, table)
+    table, by_chance = clickhouse.output_events_table, False
+    engine = table_engine(connection, clickhouse.output_database, table)
     if engine and (local := engine.local_table):
         table, by_chance = local.name, bool(re.search(r"\brand\w*\(", engine.definition))
         engine = table_engine(connection, local.database, table)
@@ -209,12 +213,12 @@ def _replacing(clickhouse: ClickHouseResource, connection: ClickHouse) -> Findin
     return Finding("warning", subject, f"{problem} -> {remedy}")
 
 
-def _inserting(connection: ClickHouse) -> Finding:
-    connection.rehearse_insert()
+def _inserting(connection: Connection) -> Finding:
+    connection.check_insert()
     return Finding("ok", "inserting events", "permitted; no row was written")
 
 
-def _traces(connection: ClickHouse, params: ClusteringParams) -> Finding:
+def _traces(connection: Connection, params: ClusteringParams) -> Finding:
     day = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
     counts = count_team_traces(connection, [day], params)[day].values()
     eligible = [count for count in counts if count >= params.min_traces]

@@ -5,7 +5,7 @@ import functools
 import dagster as dg
 
 from trace_clustering_dagster.base.asset import team_asset
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource, log_comment
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
@@ -35,15 +35,15 @@ def report(
     representatives: Representatives,
     labels: ClusterLabels,
     params: ClusteringParams,
-    clickhouse: ClickHouseResource,
+    clickhouse: Warehouse,
     exploration: str,
 ) -> dg.MaterializeResult[str]:
     """One HTML page for those who read the clusters: `trace-clustering report` opens it.
 
     Also of a team without clusters: then it says why.
     """
-    from trace_clustering_dagster.clickhouse.queries import fetch_summaries
     from trace_clustering_dagster.report.build import build_report, shown_trace_ids
+    from trace_clustering_dagster.traces.queries import fetch_summaries
 
     summaries: dict[str, TraceSummary] = {}
     if params.emit_examples:

@@ -23,15 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from trace_clustering_dagster.clickhouse import client
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster.clickhouse.queries import (
-    count_team_traces,
-    count_traces,
-    fetch_embeddings,
-    fetch_summaries,
-    sample_traces,
-)
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.definitions import defs
 from trace_clustering_dagster.operations.decisions import (
@@ -42,6 +34,13 @@ from trace_clustering_dagster.operations.decisions import (
     decide,
 )
 from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.traces.queries import (
+    count_team_traces,
+    count_traces,
+    fetch_embeddings,
+    fetch_summaries,
+    sample_traces,
+)
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     GRAPH,
@@ -102,7 +101,7 @@ def deployment(
     monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD", SERVER_PASSWORD)
     made = deploy_on(server, tmp_path, ROWS, SUMMARY_ROWS)
     url = made.clickhouse.url.replace(f":{server.port}/", f":{proxy.port}/")
-    made.clickhouse = ClickHouseResource(url=url)
+    made.clickhouse = Warehouse(url=url)
     return made
 
 
@@ -223,7 +222,7 @@ def test_connection_that_is_reset_gives_the_right_answer_or_none(
 def test_slow_server(
     server: Server, proxy: Proxy, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "RECEIVE_MARGIN_SECONDS", 1)
+    monkeypatch.setattr("trace_clustering_dagster.clickhouse.server.RECEIVE_MARGIN_SECONDS", 1)
     connection = deployment.clickhouse.connect("", timeout_seconds=1)
 
     def traces() -> dict[int, int]:
@@ -245,7 +244,7 @@ def test_slow_server(
         f"CREATE VIEW {database}.slow AS SELECT * FROM {database}.posthog_document_embeddings "
         "WHERE sleepEachRow(0.05) = 0"
     )
-    slow = ClickHouseResource(url=deployment.clickhouse.url, embeddings_table="slow")
+    slow = Warehouse(url=deployment.clickhouse.url, embeddings_table="slow")
     proxy.faults = []
     with pytest.raises(dg.Failure) as slow_failure:
         count_team_traces(slow.connect("", 1), [NOON.date()], ClusteringParams())
@@ -256,12 +255,12 @@ KILLED_RUN = """
 import sys
 from pathlib import Path
 import dagster as dg
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import Deployment
 
 url, storage, home, partition = sys.argv[1:]
 instance = dg.DagsterInstance.from_config(home)
-Deployment(ClickHouseResource(url=url), Path(storage), instance=instance).run(partition)
+Deployment(Warehouse(url=url), Path(storage), instance=instance).run(partition)
 """
 
 
@@ -385,7 +384,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     """The values of a whole run: a function that reads one, and where they are."""
     folder = tmp_path_factory.mktemp("stored")
     write_warehouse(folder / "warehouse", ROWS, SUMMARY_ROWS)
-    warehouse = ClickHouseResource(url=f"chdb://{folder / 'warehouse'}")
+    warehouse = Warehouse(url=f"chdb://{folder / 'warehouse'}")
     deployment = Deployment(warehouse, folder / "assets")
     deployment.run()
     paths = {asset: next((deployment.storage / asset / DAY).iterdir()) for asset in ASSETS}
@@ -491,7 +490,7 @@ UNWRITABLE = """
 import json, os, subprocess, sys
 from pathlib import Path
 import dagster as dg
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import Deployment, failure_messages, separated_rows
 from trace_clustering_dagster_tests.conftest import write_warehouse
 
@@ -510,7 +509,7 @@ warehouse, storage = folder / "warehouse", folder / "assets"
 write_warehouse(warehouse, separated_rows())
 storage.mkdir()
 mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", storage)
-deployment = Deployment(ClickHouseResource(url=f"chdb://{warehouse}"), storage)
+deployment = Deployment(Warehouse(url=f"chdb://{warehouse}"), storage)
 
 events = warehouse / "events"
 mount("-t", "tmpfs", "-o", "size=4k", "tmpfs", events)

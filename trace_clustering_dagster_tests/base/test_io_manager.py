@@ -164,7 +164,7 @@ KILLED_RUN = """
 import sys
 from pathlib import Path
 import pyarrow.parquet as pq
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import Deployment
 
 url, storage, marker = sys.argv[1:]
@@ -180,7 +180,7 @@ def stall_in_the_middle(table, where, *args, **kwargs):
     return write_table(table, where, *args, **kwargs)
 
 pq.write_table = stall_in_the_middle
-Deployment(ClickHouseResource(url=url), Path(storage)).run()
+Deployment(Warehouse(url=url), Path(storage)).run()
 """
 
 

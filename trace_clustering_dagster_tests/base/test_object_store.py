@@ -183,10 +183,10 @@ def test_upload_that_is_cut_is_made_again(store: ObjectStore, stored: Deployment
 
 KILLED_RUN = """
 import sys
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import Deployment
 
-Deployment(ClickHouseResource(url=sys.argv[1]), sys.argv[2]).run(select="trace_ids")
+Deployment(Warehouse(url=sys.argv[1]), sys.argv[2]).run(select="trace_ids")
 """
 
 

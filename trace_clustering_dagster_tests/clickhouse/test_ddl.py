@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster.clickhouse.ddl import create_tables, read_clusters
+from trace_clustering_dagster.clickhouse.ddl import create_tables
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.clusters.queries import read_clusters
+from trace_clustering_dagster.operations.tables import tables
 from trace_clustering_dagster_tests.conftest import (
     REPOSITORY,
     Deployment,
@@ -36,12 +38,12 @@ def test_tables_have_the_names_that_the_program_uses() -> None:
         "TRACE_CLUSTERING_EMBEDDINGS_TABLE": "vectors",
         "TRACE_CLUSTERING_EVENTS_TABLE": "llm_events",
     }
-    clickhouse = ClickHouseResource(
+    clickhouse = Warehouse(
         url="https://user@host/analytics", embeddings_table="vectors", events_table="llm_events"
     )
     shown = printed(**environment)
     assert shown.exit_code == 0
-    assert shown.output == create_tables(clickhouse)
+    assert shown.output == create_tables(tables(clickhouse))
     assert "CREATE TABLE IF NOT EXISTS analytics.vectors\n" in shown.output
     assert "CREATE TABLE IF NOT EXISTS analytics.llm_events\n" in shown.output
     assert "FROM analytics.llm_events FINAL" in printed("--read", **environment).output
@@ -201,8 +203,8 @@ def two_shards(
         client.command(f"CREATE DATABASE {shard}")
 
     def on_shards(_: str) -> str:
-        clickhouse = ClickHouseResource(url=server.url(database="sharded"))
-        sql = create_tables(clickhouse, "two_shards")
+        clickhouse = Warehouse(url=server.url(database="sharded"))
+        sql = create_tables(tables(clickhouse), "two_shards")
         sql = sql.replace("\nON CLUSTER two_shards", "").replace("Replicated", "")
         statements = []
         for statement in sql.split(";\n")[:-1]:

@@ -103,10 +103,10 @@ def test_vectors_without_structure_are_warned_of(deploy: Any, draw: str) -> None
 
 
 def test_teams_of_an_application_are_worth_showing(shared_copy: Any) -> None:
-    from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+    from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 
     warehouse = shared_copy("agent_traces")
-    deployment = Deployment(ClickHouseResource(url=f"chdb://{warehouse}"), warehouse / "assets")
+    deployment = Deployment(Warehouse(url=f"chdb://{warehouse}"), warehouse / "assets")
     for team in (1, 2):
         assert warnings_of(deployment.run(f"2026-11-14|{team}")) == {}
 

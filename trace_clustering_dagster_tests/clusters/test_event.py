@@ -190,7 +190,7 @@ def test_clickhouse_reads_the_event_as_it_was_written(deploy: Any) -> None:
     def read_back(values: tuple[TraceSample, FittedModel, Any, ClusterLabels]) -> None:
         event = build_event(*values)
         written = strict_json(event)
-        ((valid, team_id, run_id, score, clusters, title, first),) = rows._client.query(
+        ((valid, team_id, run_id, score, clusters, title, first),) = rows.rows(
             "SELECT isValidJSON(p), JSONExtractInt(p, '$ai_team_id'), "
             "JSONExtractString(p, '$ai_clustering_run_id'), "
             "JSONExtract(p, '$ai_silhouette_score', 'Nullable(Float64)'), "
@@ -198,8 +198,8 @@ def test_clickhouse_reads_the_event_as_it_was_written(deploy: Any) -> None:
             "JSONExtractString(p, '$ai_clusters', 1, 'title'), "
             "JSONExtractString(p, '$ai_clusters', 1, 'trace_ids', 1) "
             "FROM (SELECT {properties:String} AS p)",
-            parameters={"properties": event.properties},
-        ).result_rows
+            {"properties": event.properties},
+        )
         assert valid
         assert (team_id, run_id) == (written["$ai_team_id"], written["$ai_clustering_run_id"])
         assert score == pytest.approx(written["$ai_silhouette_score"])

@@ -9,16 +9,15 @@ import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster.clickhouse.queries import (
-    MAX_CHARACTERS,
-    MAX_ITEMS,
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.clusters.event import TraceClusters
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.traces.queries import (
     count_team_traces,
     fetch_summaries,
     sample_traces,
 )
-from trace_clustering_dagster.clusters.event import TraceClusters
-from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.traces.summaries import MAX_CHARACTERS, MAX_ITEMS
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     NOON,
@@ -261,6 +260,6 @@ def test_team_ids_that_are_no_partitions_are_not_discovered(
         "[1, 0, -1, 9223372036854775807, 9223372036854775808, toInt128('1' || repeat('0', 30))]) "
         "AS team_id) FROM posthog_document_embeddings"
     )
-    wide = ClickHouseResource(url=deployment.clickhouse.url, embeddings_table="wide")
+    wide = Warehouse(url=deployment.clickhouse.url, embeddings_table="wide")
     counts = count_team_traces(wide.connect(), [NOON.date()], ClusteringParams())
     assert counts == {NOON.date(): {1: 60, 2**63 - 1: 60}}

@@ -11,12 +11,12 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import Deployment, metadata, run_cli
 
 
 def deployment_on(warehouse: Path) -> Deployment:
-    return Deployment(ClickHouseResource(url=f"chdb://{warehouse}"), warehouse.parent / "assets")
+    return Deployment(Warehouse(url=f"chdb://{warehouse}"), warehouse.parent / "assets")
 
 
 def newest_vectors(rows: pd.DataFrame) -> pd.Series:

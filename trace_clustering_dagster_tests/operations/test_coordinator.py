@@ -26,12 +26,12 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.definitions import defs
 from trace_clustering_dagster.operations import alerts, runs
 from trace_clustering_dagster.operations import coordinator as automation
-from trace_clustering_dagster_tests.clickhouse.test_clickhouse import unused_port
+from trace_clustering_dagster_tests.clickhouse.test_server import unused_port
 from trace_clustering_dagster_tests.conftest import (
     STAGES,
     UTC,
@@ -405,9 +405,7 @@ def process_of(home: DaemonHome, run: dg.DagsterRun) -> int:
     return int(str(pid))
 
 
-def evaluate(
-    instance: dg.DagsterInstance, clickhouse: ClickHouseResource, cursor: str | None = None
-) -> Any:
+def evaluate(instance: dg.DagsterInstance, clickhouse: Warehouse, cursor: str | None = None) -> Any:
     """A tick of the coordinator, and what it returned."""
     with dg.build_sensor_context(
         instance,
@@ -535,7 +533,7 @@ def test_time_for_discovery_is_a_setting(
         f"CREATE VIEW {clickhouse.database}.slow AS SELECT * FROM "
         f"{clickhouse.database}.posthog_document_embeddings WHERE sleepEachRow(0.05) = 0"
     )
-    slow = ClickHouseResource(url=clickhouse.url, embeddings_table="slow")
+    slow = Warehouse(url=clickhouse.url, embeddings_table="slow")
     with dg.instance_for_test() as instance, pytest.raises(dg.DagsterError) as error:
         evaluate(instance, slow)
     assert "Timeout exceeded" in str(error.value.__cause__ or error.value)

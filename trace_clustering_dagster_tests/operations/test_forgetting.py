@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 
 from trace_clustering_dagster import defs
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.clickhouse.client import sql_text
 from trace_clustering_dagster.operations.forgetting import places
 from trace_clustering_dagster_tests.clickhouse.test_ddl import two_shards
 from trace_clustering_dagster_tests.conftest import (
@@ -105,10 +104,10 @@ def database(home: Path) -> str:
 def rows_of(deployment: Deployment, **where: Any) -> int:
     """Rows of the events table."""
     connection = deployment.clickhouse.connect()
-    condition = " AND ".join(f"{column} = %({column})s" for column in where)
-    ((count,),) = connection._client.query(
-        f"SELECT count() FROM {connection._database}.events WHERE {condition}", parameters=where
-    ).result_rows
+    condition = " AND ".join(f"toString({column}) = {{{column}:String}}" for column in where)
+    ((count,),) = connection.rows(
+        f"SELECT count() FROM {{database:Identifier}}.events WHERE {condition}", where
+    )
     return int(count)
 
 
@@ -369,12 +368,15 @@ def test_everything_that_is_stored_can_be_forgotten(
     written = {table for table, count in counts().items() if count != before[table]}
     assert written == {deployment.clickhouse.events_table}
     assert "events_table" in known
-    sql = Path(sql_text.__wrapped__.__code__.co_filename).parent / "sql"
     inserted = {
         table
-        for file in sql.glob("*.sql")
-        for table in re.findall(r"INSERT INTO \S*?\.?{(\w+):Identifier}\s", file.read_text())
+        for file in (REPOSITORY / "trace_clustering_dagster").rglob("*.sql")
+        for table in re.findall(r"INSERT INTO (\S+)\s", file.read_text())
     }
-    assert inserted <= known
+    assert inserted
+    for table in inserted:
+        name = re.fullmatch(r"{output_database:Identifier}\.{output_(\w+):Identifier}", table)
+        assert name, "what is written is part of the output"
+        assert name[1] in known
     assert "runs" in known
     assert "partition" in known

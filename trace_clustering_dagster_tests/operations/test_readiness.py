@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster_tests.clickhouse.test_posthog_names import as_table_of_a_model
 from trace_clustering_dagster_tests.conftest import (
     NOON,
     Deployment,
@@ -21,6 +20,7 @@ from trace_clustering_dagster_tests.conftest import (
     summary_row,
 )
 from trace_clustering_dagster_tests.support.server import SERVER_PASSWORD, Server
+from trace_clustering_dagster_tests.traces.test_posthog_names import as_table_of_a_model
 
 
 def yesterday() -> datetime.datetime:

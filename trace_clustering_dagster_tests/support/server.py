@@ -11,8 +11,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clickhouse.ddl import grant_rights
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.operations.tables import tables
 
 # of the npm package; .ci/run unpacks it
 SERVER_VERSION = "26.7.3-stable.1"
@@ -46,6 +47,9 @@ _USERS = """
     <forgetter><password>{password}</password><networks><ip>::/0</ip></networks>
       <profile>default</profile><quota>default</quota>
       <grants>{run_grants}{forget_grants}</grants></forgetter>
+    <apart><password>{password}</password><networks><ip>::/0</ip></networks>
+      <profile>default</profile><quota>default</quota>
+      <grants>{apart_grants}</grants></apart>
     <blind><password>{password}</password><networks><ip>::/0</ip></networks>
       <profile>default</profile><quota>default</quota>
       <grants><query>GRANT SELECT ON limited.events</query></grants></blind>
@@ -78,9 +82,13 @@ _CONFIGURATION = """
 SERVER_PASSWORD = "p4ss/w:rd@secret"
 
 
-def _printed_grants(beginning: str) -> str:
+# Where the user ``apart`` may write.
+OUTPUT = {"output_database": "output", "output_prefix": "own_"}
+
+
+def _printed_grants(beginning: str, **output: str) -> str:
     """As the configuration of a user, who is not named there."""
-    printed = grant_rights(ClickHouseResource(url="http://127.0.0.1/limited"), "limited")
+    printed = grant_rights(tables(Warehouse(url="http://127.0.0.1/limited", **output)), "limited")
     grants = re.findall(f"{beginning}( .*) TO `limited`;", printed, re.MULTILINE)
     assert grants
     return "".join(f"<query>GRANT{grant}</query>" for grant in grants)
@@ -91,8 +99,8 @@ class Server:
 
     Users: ``writer`` may do everything; ``reader`` may not write; ``frozen`` may not even change a
     setting; ``limited`` has exactly the rights that `trace-clustering schema --grants` prints for
-    runs in the database ``limited``, ``forgetter`` also those for forgetting a team; ``blind`` may
-    only read the events there.
+    runs in the database ``limited``, ``forgetter`` also those for forgetting a team, ``apart`` both
+    for an output of its own; ``blind`` may only read the events there.
 
     It can be killed, and started again on the same data.
     """
@@ -110,6 +118,7 @@ class Server:
                 password=SERVER_PASSWORD,
                 run_grants=_printed_grants("^GRANT"),
                 forget_grants=_printed_grants("^-- GRANT"),
+                apart_grants=_printed_grants("^(?:-- )?GRANT", **OUTPUT),
             )
         )
         (folder / "config.xml").write_text(

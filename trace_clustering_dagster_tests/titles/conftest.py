@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import (
     DAY,
     Deployment,
@@ -160,7 +160,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     folder = tmp_path_factory.mktemp("topics")
     rows = separated_rows()
     write_warehouse(folder / "warehouse", rows, [topic_summary(r, i) for i, r in enumerate(rows)])
-    clickhouse = ClickHouseResource(url=f"chdb://{folder / 'warehouse'}")
+    clickhouse = Warehouse(url=f"chdb://{folder / 'warehouse'}")
     deployment = Deployment(clickhouse, folder / "assets")
     deployment.run(labeler="offline")
     return deployment

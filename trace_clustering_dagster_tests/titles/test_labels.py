@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.values import ClusterLabels
 from trace_clustering_dagster_tests.conftest import (
     DAY,
@@ -800,7 +800,7 @@ def test_commands_in_dirty_traces_are_not_obeyed(
     shared_copy: Any, model_server: ModelServer, tmp_path: Path
 ) -> None:
     warehouse = shared_copy("agent_traces_dirty")
-    deployment = Deployment(ClickHouseResource(url=f"chdb://{warehouse}"), tmp_path / "assets")
+    deployment = Deployment(Warehouse(url=f"chdb://{warehouse}"), tmp_path / "assets")
     partition = "2026-11-10|4"
 
     def answer(request: dict[str, Any]) -> tuple[int, Any]:

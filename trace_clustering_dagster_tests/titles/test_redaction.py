@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.clickhouse.queries import MAX_CHARACTERS, fetch_summaries
+from trace_clustering_dagster.traces.queries import fetch_summaries
+from trace_clustering_dagster.traces.summaries import MAX_CHARACTERS
 from trace_clustering_dagster.traces.values import TraceSummary
 from trace_clustering_dagster_tests.conftest import (
     DAY,

@@ -1,5 +1,5 @@
 -- No row: fails where the user may not insert an event, or where a column cannot take its value.
-INSERT INTO {database:Identifier}.{events_table:Identifier}
+INSERT INTO {output_database:Identifier}.{output_events_table:Identifier}
     (uuid, event, properties, timestamp, team_id, distinct_id, created_at, _timestamp)
 SELECT
     generateUUIDv4(),

@@ -9,5 +9,5 @@ DESCRIBE (
         distinct_id,
         created_at,
         _timestamp
-    FROM {database:Identifier}.{events_table:Identifier}
+    FROM {output_database:Identifier}.{output_events_table:Identifier}
 )

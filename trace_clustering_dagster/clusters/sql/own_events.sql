@@ -3,7 +3,7 @@
 SELECT
     toString(uuid) AS event_uuid,
     count() AS event_rows
-FROM {database:Identifier}.{events_table:Identifier}
+FROM {output_database:Identifier}.{output_events_table:Identifier}
 WHERE
     {{own_events_filter}}
 GROUP BY event_uuid

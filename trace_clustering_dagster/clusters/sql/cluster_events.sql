@@ -1,7 +1,7 @@
 -- Emitted clusterings of a team, the newest window first; of a row that was replaced but not
 -- merged yet, the successor. With a uuid, only the event that has it.
 SELECT properties
-FROM {database:Identifier}.{events_table:Identifier}
+FROM {output_database:Identifier}.{output_events_table:Identifier}
 WHERE
     team_id = {team_id:Int64}
     AND event = '$ai_trace_clusters'

@@ -11,15 +11,15 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from trace_clustering_dagster.clickhouse.client import ClickHouseResource
-from trace_clustering_dagster.clickhouse.queries import (
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.clusters.comparison import compare_days
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.traces.queries import (
     count_team_traces,
     count_traces,
     fetch_embeddings,
     sample_traces,
 )
-from trace_clustering_dagster.clusters.comparison import compare_days
-from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.traces.values import TraceSample
 from trace_clustering_dagster_tests.conftest import (
     DAY,
@@ -313,7 +313,7 @@ def as_table_of_a_model(
             f"CREATE TABLE {table} ENGINE = MergeTree ORDER BY team_id AS "
             f"SELECT * EXCEPT model_name FROM {TABLE}"
         )
-    clickhouse = ClickHouseResource(url=url, embeddings_table=table, **settings)
+    clickhouse = Warehouse(url=url, embeddings_table=table, **settings)
     return replace(deployment, clickhouse=clickhouse)
 
 
@@ -398,7 +398,7 @@ def test_traces_that_arrive_between_two_queries_fail_nothing(
     with Proxy(clickhouse_server.port) as proxy:
         proxy.faults = [Fault(TABLE.encode(), None, arrive, resets=False, times=99)]
         url = deployment.clickhouse.url.replace(f":{clickhouse_server.port}/", f":{proxy.port}/")
-        through = replace(deployment, clickhouse=ClickHouseResource(url=url))
+        through = replace(deployment, clickhouse=Warehouse(url=url))
         sample = sample_of(through)
         assert len(arrived) >= 2
         assert sample.total == len(sample.trace_ids)

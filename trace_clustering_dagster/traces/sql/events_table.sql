@@ -26,3 +26,6 @@
     person_mode Enum8('full' = 0, 'propertyless' = 1, 'force_upgrade' = 2),
     _offset UInt64
 )
+ENGINE = ReplacingMergeTree(_timestamp)
+PARTITION BY toYYYYMM(timestamp)
+ORDER BY (team_id, toDate(timestamp), event, cityHash64(distinct_id), cityHash64(uuid))

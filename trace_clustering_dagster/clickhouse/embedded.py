@@ -1,0 +1,212 @@
+"""A connection to an embedded warehouse, a folder of Parquet files, a subfolder a table.
+
+Every process reads it with its own in-memory chDB engine through views of the tables' names. An
+event is written as one file named by its uuid, so any number of processes can write and none can
+leave half an event.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import os
+import re
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from trace_clustering_dagster.base.files import write_whole
+from trace_clustering_dagster.clickhouse.failures import first_line
+from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
+from trace_clustering_dagster.clickhouse.session import Session
+from trace_clustering_dagster.clickhouse.statements import SQL
+from trace_clustering_dagster.clickhouse.warehouse import (
+    EMBEDDINGS_TABLE_VARIABLE,
+    QUERY_TIMEOUT_SECONDS,
+    URL_VARIABLE,
+    Warehouse,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from clickhouse_connect.driver.client import Client
+
+# No run lasts as long: the writer of such a file was killed.
+LEFT_BEHIND_SECONDS = 24 * 3600
+# Rows that chDB handles at a time: of 65,409, its default, the vectors alone are a gigabyte.
+_CHDB_BLOCK_ROWS = 256
+
+_chdb_lock = threading.Lock()
+
+
+class EmbeddedConnection:
+    """A ``Connection`` to the Parquet files of a folder."""
+
+    def __init__(self, warehouse: Warehouse, log_comment: str) -> None:
+        self.warehouse = warehouse
+        self._folder = Path(warehouse.url.removeprefix("chdb://")).absolute()
+        self._events = self._folder / warehouse.output_events_table
+        self._session = Session(
+            warehouse,
+            lambda: _open(self._folder, warehouse),
+            lambda _: f"are the Parquet files in {self._folder} whole?",
+            log_comment,
+        )
+
+    @property
+    def has_model_column(self) -> bool:
+        return self._session.has_model_column
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        return self._session.rows(sql, parameters)
+
+    def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
+        return self._session.batches(sql, parameters)
+
+    def run(self, statement: str) -> None:
+        self._session.run(statement)
+
+    def insert_event(self, row: Mapping[str, Any]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        from upath import UPath
+
+        table = pa.table({name: [_parquet_value(value)] for name, value in row.items()})
+        content = pa.BufferOutputStream()
+        pq.write_table(table, content)
+        try:
+            self._events.mkdir(exist_ok=True)
+            # the views read *.parquet: nobody sees the file before it is whole
+            file = UPath(self._events / f"{row['uuid']}.parquet")
+            write_whole(file, content.getvalue().to_pybytes())
+        except OSError as error:
+            raise dg.Failure(
+                description=f"the event cannot be written to {self._events} "
+                f"({first_line(error)}): is there space, and may this user write there?"
+            ) from None
+
+    def check_insert(self) -> None:
+        folder = self._events
+        is_new = not folder.exists()
+        try:
+            folder.mkdir(exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+            if is_new:
+                folder.rmdir()
+        except OSError as error:
+            raise dg.Failure(
+                description=f"{folder} cannot be written to: {error.strerror} -> make it writable, "
+                f"or name another warehouse in {URL_VARIABLE}",
+                allow_retries=False,
+            ) from None
+
+    def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
+        """Of the events, those in files of their own: other files are not this program's. Also
+        removes what killed writers left behind, whose event nobody can tell."""
+        import pyarrow.parquet as pq
+
+        folder = self._events
+        found = self.rows(SQL["events_to_delete"].replace("{where}", where), parameters)
+        try:
+            for (uuid,) in found:
+                file = folder / f"{uuid}.parquet"
+                if file.is_file() and pq.read_table(file)["uuid"].to_pylist() == [uuid]:
+                    file.unlink()
+            for file in folder.glob(".*.tmp"):
+                if time.time() - file.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                    file.unlink()
+        except OSError as error:
+            raise dg.Failure(
+                description=f"an event in {folder} cannot be removed ({first_line(error)}): may "
+                "this user write there?"
+            ) from None
+
+
+def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
+    if re.search(r"[*?{}]", str(folder)):
+        raise dg.Failure(
+            description=f"the warehouse's folder {folder} contains one of *?{{}}, which "
+            "ClickHouse reads as a pattern: use another folder",
+            allow_retries=False,
+        )
+    files = list((folder / warehouse.embeddings_table).glob("*.parquet"))
+    if not files:
+        raise dg.Failure(
+            description=f"no warehouse at {folder}: there is no "
+            f"{warehouse.embeddings_table}/*.parquet. Write the sample warehouse with "
+            f"`trace-clustering demo-data {folder}`, or set {URL_VARIABLE} or "
+            f"{EMBEDDINGS_TABLE_VARIABLE}",
+            allow_retries=False,
+        )
+    columns = EMBEDDINGS_COLUMNS
+    if all(map(_lacks_model_name, files)):
+        columns = {name: type_ for name, type_ in columns.items() if name != "model_name"}
+    tables = {
+        warehouse.embeddings_table: columns,
+        warehouse.events_table: EVENTS_COLUMNS,
+        warehouse.output_events_table: EVENTS_COLUMNS,
+    }
+    with _chdb_lock:
+        database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))
+        return _chdb_client(), database, database
+
+
+@functools.cache
+def _chdb_client() -> "Client":
+    """The one chDB engine of this process. Opening and closing engines leaks threads and file
+    descriptors, and a process that forks after chdb was imported hangs: hence once, and late."""
+    if importlib.util.find_spec("chdb") is None:
+        raise dg.Failure(
+            description="a chdb:// URL needs the package chdb: "
+            "pip install 'trace-clustering-dagster[embedded]'",
+            allow_retries=False,
+        )
+    import clickhouse_connect
+
+    # its allocator would keep for ten seconds, most of a run, what a query has used
+    os.environ.setdefault("JE_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
+    return clickhouse_connect.get_client(
+        interface="chdb",
+        settings={
+            "max_execution_time": QUERY_TIMEOUT_SECONDS,
+            "max_block_size": _CHDB_BLOCK_ROWS,
+            "input_format_parquet_max_block_size": _CHDB_BLOCK_ROWS,
+        },
+    )
+
+
+@functools.cache
+def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]) -> str:
+    """Create a database of views on the folder's tables, once a process; its name."""
+    client = _chdb_client()
+    database = "warehouse_" + hashlib.sha256(repr((folder, tables)).encode()).hexdigest()[:16]
+    client.command(f"CREATE DATABASE IF NOT EXISTS {database}")
+    for table, columns in tables:
+        client.command(
+            f"CREATE OR REPLACE VIEW {database}.{table} AS "  # noqa: S608 - checked identifiers
+            "SELECT * FROM file(%(pattern)s, 'Parquet', %(structure)s)",
+            parameters={
+                "pattern": str(folder / table / "*.parquet"),
+                "structure": ", ".join(f"{name} {type_}" for name, type_ in columns),
+            },
+        )
+    return database
+
+
+def _lacks_model_name(file: Path) -> bool:
+    import pyarrow.parquet as pq
+    from pyarrow.lib import ArrowException
+
+    try:
+        return "model_name" not in pq.read_schema(file).names
+    except (OSError, ArrowException):
+        return False  # it is damaged: the queries say so
+
+
+def _parquet_value(value: Any) -> Any:
+    return str(value) if isinstance(value, uuid.UUID) else value

@@ -1,0 +1,92 @@
+"""What ClickHouse and its client raise, in one line that says what to do."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+
+from trace_clustering_dagster.clickhouse.warehouse import (
+    EMBEDDINGS_TABLE_VARIABLE,
+    EVENTS_TABLE_VARIABLE,
+    OUTPUT_DATABASE_VARIABLE,
+    URL_VARIABLE,
+    Warehouse,
+)
+
+_READ_ONLY = 164
+_NO_DDL = (
+    "ON CLUSTER does not work there: remove the events on each server with the statement in "
+    "docs/production.md, then forget the team again"
+)
+_COLUMNS = "a column is missing or has another type than `trace-clustering schema` prints"
+# ClickHouse error codes that no retry mends, and what does.
+_REMEDIES = {
+    16: _COLUMNS,
+    36: "check the table's engine and the query's settings",
+    43: _COLUMNS,
+    47: _COLUMNS,
+    48: f"name a table that rows can be inserted into, no view, in {EVENTS_TABLE_VARIABLE}",
+    53: _COLUMNS,
+    60: "create the table (`trace-clustering schema` prints how), or name another in "
+    f"{EMBEDDINGS_TABLE_VARIABLE} or {EVENTS_TABLE_VARIABLE}",
+    81: f"create the database, or name another one in {URL_VARIABLE} or {OUTPUT_DATABASE_VARIABLE}",
+    139: _NO_DDL,
+    _READ_ONLY: "the user is read-only: grant INSERT on the events table, without readonly",
+    192: f"name another user in {URL_VARIABLE}",
+    194: "set {password_variable}",
+    386: _COLUMNS,
+    392: _NO_DDL,
+    497: "grant it to the user: `trace-clustering schema --grants USER` prints all that it needs",
+    516: f"check the user in {URL_VARIABLE} and {{password_variable}}",
+}
+
+# It logs, with a traceback, what it raises as well.
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def one_line_failures(
+    warehouse: Warehouse, where_to_look: Callable[[int | None], str]
+) -> Iterator[None]:
+    """Turn what is raised into ``dagster.Failure``.
+
+    Args:
+        where_to_look: The remedy where none is known for ClickHouse's error code, which is None
+            where no answer came.
+    """
+    from clickhouse_connect.driver.exceptions import Error, ProgrammingError
+    from pyarrow.lib import ArrowException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ProgrammingError as error:
+        # the client knows that a user with readonly=1 may not even limit a query's time
+        raise _failure(warehouse, error, _READ_ONLY, where_to_look) from None
+    except Error as error:
+        raise _failure(warehouse, error, error.code, where_to_look) from None
+    except (HTTPError, ArrowException, UnicodeDecodeError) as error:
+        # an answer that broke off in the middle
+        raise _failure(warehouse, error, None, where_to_look) from None
+
+
+def _failure(
+    warehouse: Warehouse,
+    error: Exception,
+    code: int | None,
+    where_to_look: Callable[[int | None], str],
+) -> dg.Failure:
+    # of a lost connection, the cause: the rest is about attempts and query ids
+    cause = getattr(error.__cause__, "reason", None) or error
+    remedy = _REMEDIES.get(code or 0, "").format(password_variable=warehouse.password_variable)
+    return dg.Failure(
+        description=f"ClickHouse at {warehouse.url}: {first_line(cause)} -> "
+        + (remedy or where_to_look(code)),
+        allow_retries=not remedy,
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line of bounded length."""
+    return next(iter(str(error).splitlines()), type(error).__name__)[:500]

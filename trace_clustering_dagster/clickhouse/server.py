@@ -1,0 +1,107 @@
+"""A connection to a ClickHouse server."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from trace_clustering_dagster.clickhouse.queries import table_engine
+from trace_clustering_dagster.clickhouse.schema import EVENTS_COLUMNS
+from trace_clustering_dagster.clickhouse.session import Session
+from trace_clustering_dagster.clickhouse.statements import SQL
+from trace_clustering_dagster.clickhouse.warehouse import (
+    URL_VARIABLE,
+    Warehouse,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from clickhouse_connect.driver.client import Client
+
+CONNECT_TIMEOUT_SECONDS = 10
+RECEIVE_MARGIN_SECONDS = 10
+
+
+class ServerConnection:
+    """A ``Connection`` over HTTP."""
+
+    def __init__(self, warehouse: Warehouse, log_comment: str, timeout_seconds: int) -> None:
+        self.warehouse = warehouse
+        self._session = Session(
+            warehouse,
+            lambda: (
+                _client(warehouse, timeout_seconds),
+                warehouse.database,
+                warehouse.output_database,
+            ),
+            _where_to_look,
+            log_comment,
+        )
+
+    @property
+    def has_model_column(self) -> bool:
+        return self._session.has_model_column
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        return self._session.rows(sql, parameters)
+
+    def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
+        return self._session.batches(sql, parameters)
+
+    def run(self, statement: str) -> None:
+        self._session.run(statement)
+
+    def insert_event(self, row: Mapping[str, Any]) -> None:
+        with self._session.failures():
+            self._session.client.insert(
+                self.warehouse.output_events_table,
+                [list(row.values())],
+                column_names=list(row),
+                # the server converts them to the types that the table has
+                column_type_names=[EVENTS_COLUMNS[name] for name in row],
+                database=self.warehouse.output_database,
+                # of a Distributed table: not acknowledged before the shard has it
+                settings={**self._session.settings, "distributed_foreground_insert": 1},
+            )
+
+    def check_insert(self) -> None:
+        self._session.run(SQL["check_insert"], {})
+
+    def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
+        """Those of a Distributed table are removed from the table under it, on all servers."""
+        from clickhouse_connect.driver.binding import format_str, quote_identifier
+
+        database, table = self.warehouse.output_database, self.warehouse.output_events_table
+        engine = table_engine(self, database, table)
+        local = engine.local_table if engine else None
+        names = (local.database, local.name) if local else (database, table)
+        quoted = ".".join(quote_identifier(name) for name in names if name)
+        on_cluster = f" ON CLUSTER {format_str(local.cluster)}" if local else ""
+        # what is filled in takes no parameter
+        statement = SQL["delete_events"].replace("{table:Identifier}", quoted + on_cluster)
+        self._session.run(statement.replace("{where}", where), parameters)
+
+
+def _client(warehouse: Warehouse, timeout_seconds: int) -> "Client":
+    import clickhouse_connect
+
+    parts = urlsplit(warehouse.url)
+    return clickhouse_connect.get_client(
+        interface=parts.scheme,
+        host=parts.hostname,
+        port=parts.port or 0,
+        username=unquote(parts.username) if parts.username else None,
+        password=os.environ.get(warehouse.password_variable, ""),
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        # the server gives up first, so that its own reason arrives, and no closed connection
+        send_receive_timeout=timeout_seconds + RECEIVE_MARGIN_SECONDS,
+        settings={"max_execution_time": timeout_seconds},
+        # threads that share a client would fail on its one session
+        autogenerate_session_id=False,
+    )
+
+
+def _where_to_look(code: int | None) -> str:
+    if code is None:
+        return f"is the server up, and {URL_VARIABLE} right?"
+    return "see the server's log"

@@ -1,0 +1,82 @@
+"""What both engines answer in the same way, through the one client library."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from trace_clustering_dagster.clickhouse.failures import one_line_failures
+from trace_clustering_dagster.clickhouse.statements import SQL
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from clickhouse_connect.driver.client import Client
+
+
+class Session:
+    """A client, the names that its queries are bound to, and its failures in one line.
+
+    Args:
+        open_client: Gives the client, and the databases there that are read and written.
+        where_to_look: See ``one_line_failures``.
+    """
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        open_client: Callable[[], tuple["Client", str, str]],
+        where_to_look: Callable[[int | None], str],
+        log_comment: str,
+    ) -> None:
+        self.failures = functools.partial(one_line_failures, warehouse, where_to_look)
+        self.settings = {"log_comment": log_comment}
+        with self.failures():
+            self.client, database, output_database = open_client()
+        self.names = {
+            "database": database,
+            "embeddings_table": warehouse.embeddings_table,
+            "events_table": warehouse.events_table,
+            "output_database": output_database,
+            "output_events_table": warehouse.output_events_table,
+            "table_model": warehouse.table_model,
+        }
+
+    @functools.cached_property
+    def has_model_column(self) -> bool:
+        """See ``Connection``, as of what follows."""
+        ((found,),) = self.rows(SQL["has_model_column"], {})
+        return bool(found)
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        from clickhouse_connect.driver.exceptions import OperationalError
+
+        with self.failures():
+            result = self.client.query(
+                self._text(sql), parameters={**parameters, **self.names}, settings=self.settings
+            )
+            if not result.result_rows and result.summary.get("query_id") == "":
+                # Headers that break off are all there are to http.client, of an answer without a
+                # body: the query's id comes behind those that would have told of one.
+                raise OperationalError("the answer broke off")
+            return [tuple(row) for row in result.result_rows]
+
+    def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
+        with (
+            self.failures(),
+            self.client.query_arrow_stream(
+                self._text(sql), parameters={**parameters, **self.names}, settings=self.settings
+            ) as stream,
+        ):
+            yield from stream
+
+    def run(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Without parameters, the statement is sent as it is."""
+        bound = None if parameters is None else {**parameters, **self.names}
+        with self.failures():
+            self.client.command(statement, parameters=bound, settings=self.settings)
+
+    def _text(self, sql: str) -> str:
+        if "{{model_name}}" not in sql:
+            return sql
+        model_name = "model_name" if self.has_model_column else "{table_model:String}"
+        return sql.replace("{{model_name}}", model_name)

@@ -1,0 +1,3 @@
+-- {comment}
+CREATE TABLE IF NOT EXISTS {database:Identifier}.{table:Identifier}
+{definition};

@@ -1,0 +1,1 @@
+GRANT {rights} ON {database:Identifier}.{table:Identifier} TO {user:Identifier};

@@ -1,0 +1,41 @@
+"""The SQL of a room: the ``.sql`` files in its folder, and the snippets that they share."""
+
+import re
+from pathlib import Path
+
+
+class Statements(dict[str, str]):
+    """The texts of the ``.sql`` files in the folder ``sql`` beside a module, by name.
+
+    ``{{other}}`` in a file stands for the text of ``other.sql``, which may be one of the rooms that
+    are named too. ``{{model_name}}`` stays: what it stands for depends on the table, and a
+    connection fills it in.
+    """
+
+    def __init__(self, module: str, *others: "Statements") -> None:
+        super().__init__()
+        self.folders: tuple[Path, ...] = (
+            Path(module).parent / "sql",
+            *(folder for room in others for folder in room.folders),
+        )
+
+    def __missing__(self, name: str) -> str:
+        for folder in self.folders:
+            if (file := folder / f"{name}.sql").exists():
+                text = file.read_text(encoding="utf-8")
+                break
+        else:
+            raise KeyError(f"there is no {name}.sql in {', '.join(map(str, self.folders))}")
+        self[name] = re.sub(
+            r"{{(?!model_name}})(\w+)}}", lambda match: self[match[1]].strip(), text
+        )
+        return self[name]
+
+
+SQL = Statements(__file__)
+
+
+def fill_in(sql: str, **texts: str) -> str:
+    """Put texts in the place of ``{name}`` and ``{name:Identifier}``, where no value can be bound:
+    in what is printed, and in DDL."""
+    return re.sub(r"{(\w+)(?::Identifier)?}", lambda match: texts[match[1]], sql)

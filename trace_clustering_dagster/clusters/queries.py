@@ -1,0 +1,137 @@
+"""What is asked of the emitted clusters, the ``$ai_trace_clusters`` events."""
+
+import datetime
+import json
+import uuid
+from typing import Any
+
+import dagster as dg
+
+from trace_clustering_dagster.base.times import utc
+from trace_clustering_dagster.clickhouse.connection import Connection
+from trace_clustering_dagster.clickhouse.ddl import Table
+from trace_clustering_dagster.clickhouse.statements import Statements, fill_in
+from trace_clustering_dagster.clickhouse.warehouse import OUTPUT_PREFIX_VARIABLE, Warehouse
+from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id
+from trace_clustering_dagster.traces import queries as traces
+
+SQL = Statements(__file__, traces.SQL)
+CLUSTERS_EVENT = "$ai_trace_clusters"
+# In an event's properties: what names the instance that wrote it; missing if it has no name.
+INSTANCE_PROPERTY = "$ai_clustering_instance"
+
+
+def tables(warehouse: Warehouse) -> list[Table]:
+    """The table that is written."""
+    return [
+        Table(
+            warehouse.output_database,
+            warehouse.output_events_table,
+            f"the clusters that are emitted ({CLUSTERS_EVENT})",
+            SQL["events_table"].strip(),
+            sharded_by="uuid",
+            is_written=True,
+        )
+    ]
+
+
+def read_clusters(warehouse: Warehouse) -> str:
+    """The query that reads the latest clusters of a team, for people."""
+    return fill_in(
+        SQL["latest_clusters"],
+        output_database=warehouse.output_database,
+        output_events_table=warehouse.output_events_table,
+    )
+
+
+def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:
+    """Write the event; one of the same run id is replaced, even if the clock was set back since.
+
+    Raises:
+        dagster.Failure: another instance wrote the one that is there.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc)
+    ((rows, latest, other),) = clickhouse.rows(
+        SQL["event_version"],
+        {"team_id": event.team_id, "timestamp": event.timestamp, "uuid": event.uuid},
+    )
+    own = json.loads(event.properties).get(INSTANCE_PROPERTY, "")
+    if rows and other != own:
+        raise dg.Failure(
+            description=f"the event of team {event.team_id} for the window that ends "
+            f"{utc(event.timestamp)} in {clickhouse.warehouse.output} was written by "
+            f"{_instance(other)}, and this is {_instance(own)} -> give this instance an output of "
+            f"its own (output.prefix, or {OUTPUT_PREFIX_VARIABLE}), or remove that event with "
+            f"`trace-clustering forget --team {event.team_id}`",
+            allow_retries=False,
+        )
+    clickhouse.insert_event(
+        {
+            "uuid": uuid.UUID(event.uuid),
+            "event": CLUSTERS_EVENT,
+            "properties": event.properties,
+            "timestamp": event.timestamp,
+            "team_id": event.team_id,
+            "distinct_id": event.distinct_id,
+            "created_at": now,
+            # the version by which ReplacingMergeTree keeps the newest row, in whole seconds
+            "_timestamp": datetime.datetime.fromtimestamp(
+                max(int(now.timestamp()), latest + 1), datetime.timezone.utc
+            ),
+        }
+    )
+
+
+def _instance(name: str) -> str:
+    # whoever may write to the table may have written it
+    return f"the instance {name[:100]!r}" if name else "an instance without a name"
+
+
+def read_events(
+    clickhouse: Connection,
+    team_id: int,
+    *,
+    between: tuple[datetime.datetime, datetime.datetime],
+    limit: int = 1,
+    uuid: str = "",
+    exploration: str = "",
+) -> list[str]:
+    """Properties, as JSON text, of a team's emitted events, the newest window first.
+
+    Only those whose window ends within ``between``, both ends included; of these, only the one
+    that has the uuid, if one is given. With an ``exploration``, those of runs that explored with
+    the parameters that it names; without, those of the partitions' own runs.
+    """
+    rows = clickhouse.rows(
+        SQL["cluster_events"],
+        {
+            "team_id": team_id,
+            "distinct_id": distinct_id(team_id, exploration),
+            "from": between[0],
+            "until": between[1],
+            "limit": limit,
+            "uuid": uuid,
+        },
+    )
+    return [properties for (properties,) in rows]
+
+
+def count_own_events(clickhouse: Connection, team_id: int) -> int:
+    """Rows of the team's events that this program wrote, explorations and rows that were replaced
+    but not merged yet included."""
+    return sum(count for _, count in clickhouse.rows(SQL["own_events"], _own_events(team_id)))
+
+
+def delete_own_events(clickhouse: Connection, team_id: int) -> None:
+    """Remove the rows that ``count_own_events`` counts; returns when they are gone."""
+    clickhouse.delete_events(SQL["own_events_filter"].strip(), _own_events(team_id))
+
+
+def _own_events(team_id: int) -> dict[str, Any]:
+    own, explored = distinct_id(team_id), distinct_id(team_id, "[0-9a-f]{12}")
+    return {"team_id": team_id, "distinct_ids": f"^({own}|{explored})$"}
+
+
+def events_columns(clickhouse: Connection) -> dict[str, str]:
+    """The types of the events table's columns that are read or written, by name."""
+    return {row[0]: row[1] for row in clickhouse.rows(SQL["events_columns"], {})}

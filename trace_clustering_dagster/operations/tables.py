@@ -1,0 +1,20 @@
+"""All tables that the rooms read or write."""
+
+from trace_clustering_dagster.clickhouse.ddl import Table
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.clusters import queries as clusters
+from trace_clustering_dagster.traces import queries as traces
+
+
+def tables(warehouse: Warehouse) -> list[Table]:
+    """The tables of a warehouse; one that several rooms use is one."""
+    found: dict[tuple[str, str], Table] = {}
+    for table in (*traces.tables(warehouse), *clusters.tables(warehouse)):
+        place = (table.database, table.name)
+        if known := found.get(place):
+            table = table._replace(
+                rows=f"{known.rows}, and {table.rows}",
+                is_written=known.is_written or table.is_written,
+            )
+        found[place] = table
+    return list(found.values())
