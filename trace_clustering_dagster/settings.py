@@ -34,10 +34,10 @@ from pydantic import (
 # A name of a graph is a part of asset keys, job names and folders.
 _NAME = re.compile("[a-z][a-z0-9_]{0,30}")
 # longer names do not fit into a file system
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _SERVER_URL = re.compile(
     r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
-    rf"(/({_IDENTIFIER.pattern})?)?"
+    rf"(/({IDENTIFIER.pattern})?)?"
 )
 _FORMS = {"day": "2025-01-01", "cron": "0 1 * * *"}
 
@@ -106,6 +106,11 @@ class ClickHouseSettings(_Settings):
         "Embedding model of a table that has no column model_name. Unset: what the table's name "
         "has after posthog_document_embeddings_.",
     )
+
+    @property
+    def password(self) -> str:
+        """The password, which is a secret; "" without one."""
+        return os.environ.get(self.password_variable, "")
 
     @field_validator("url")
     @classmethod
@@ -367,9 +372,13 @@ class Settings(_Settings):
 
     @model_validator(mode="after")
     def _check_output(self) -> "Settings":
-        if self.clickhouse.url.startswith("chdb://") and self.output.database:
+        _identifier(self.output.prefix + self.clickhouse.events_table, "a table name")
+        is_embedded = self.clickhouse.url.startswith("chdb://")
+        if is_embedded and (self.output.database or self.clickhouse.database):
             raise ValueError(
-                "output.database: an embedded warehouse has no databases: use output.prefix"
+                "an embedded warehouse has no databases: unset output.database "
+                "(TRACE_CLUSTERING_OUTPUT_DATABASE) and clickhouse.database, and keep what is "
+                "written apart with output.prefix (TRACE_CLUSTERING_OUTPUT_PREFIX)"
             )
         return self
 
@@ -488,7 +497,7 @@ def _json_object(variable: str, text: str) -> dict[str, Any]:
 
 
 def _identifier(name: str, what: str) -> str:
-    if not _IDENTIFIER.fullmatch(name):
+    if not IDENTIFIER.fullmatch(name):
         raise ValueError(
             f"{name[:100]!r} is not {what}: use at most 200 letters, digits and underscores"
         )
@@ -496,9 +505,11 @@ def _identifier(name: str, what: str) -> str:
 
 
 def _variable_name(name: str) -> str:
-    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+    if not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
         # it may be the secret itself
-        raise ValueError("not the name of an environment variable: name one, never its value")
+        raise ValueError(
+            "not the name of an environment variable: use capital letters, digits and underscores"
+        )
     return name
 
 

@@ -9,7 +9,6 @@ import dagster as dg
 from trace_clustering_dagster.clickhouse.warehouse import (
     EMBEDDINGS_TABLE_VARIABLE,
     EVENTS_TABLE_VARIABLE,
-    OUTPUT_DATABASE_VARIABLE,
     URL_VARIABLE,
     Warehouse,
 )
@@ -30,7 +29,8 @@ _REMEDIES = {
     53: _COLUMNS,
     60: "create the table (`trace-clustering schema` prints how), or name another in "
     f"{EMBEDDINGS_TABLE_VARIABLE} or {EVENTS_TABLE_VARIABLE}",
-    81: f"create the database, or name another one in {URL_VARIABLE} or {OUTPUT_DATABASE_VARIABLE}",
+    81: f"create the database, or name another one in {URL_VARIABLE} or "
+    "TRACE_CLUSTERING_OUTPUT_DATABASE",
     139: _NO_DDL,
     _READ_ONLY: "the user is read-only: grant INSERT on the events table, without readonly",
     192: f"name another user in {URL_VARIABLE}",

@@ -1,6 +1,5 @@
 """A connection to a ClickHouse server."""
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -91,7 +90,7 @@ def _client(warehouse: Warehouse, timeout_seconds: int) -> "Client":
         host=parts.hostname,
         port=parts.port or 0,
         username=unquote(parts.username) if parts.username else None,
-        password=os.environ.get(warehouse.password_variable, ""),
+        password=warehouse.password,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         # the server gives up first, so that its own reason arrives, and no closed connection
         send_receive_timeout=timeout_seconds + RECEIVE_MARGIN_SECONDS,

@@ -144,8 +144,7 @@ def _clickhouse(settings: Settings, params: ClusteringParams | None) -> Iterator
 
 def _answers(clickhouse: Warehouse) -> Finding:
     url = urlsplit(clickhouse.url)
-    password = os.environ.get(clickhouse.password_variable)
-    if url.scheme == "http" and password and not _is_local(url.hostname):
+    if url.scheme == "http" and clickhouse.password and not _is_local(url.hostname):
         text = f"{clickhouse.url} answers, and the password goes there as plain text over http"
         remedy = f"use https:// in {URL_VARIABLE}"
         return Finding("warning", "ClickHouse", f"{text} -> {remedy}")
