@@ -8,6 +8,7 @@ from trace_clustering_dagster.base.io_manager import stage_io_managers
 from trace_clustering_dagster.clickhouse.client import ClickHouseResource
 from trace_clustering_dagster.clusters import assets
 from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.llm.cache import KeptAnswers
 from trace_clustering_dagster.operations import freshness, retention
 from trace_clustering_dagster.operations import schedules as maintenance
 from trace_clustering_dagster.operations.coordinator import (
@@ -17,7 +18,6 @@ from trace_clustering_dagster.operations.coordinator import (
     trace_clustering_failure,
 )
 from trace_clustering_dagster.operations.stored_files import StoredFiles
-from trace_clustering_dagster.titles.cache import KeptAnswers
 
 clickhouse = ClickHouseResource.from_environment()
 storage = storage_from_environment()

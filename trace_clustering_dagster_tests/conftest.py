@@ -39,8 +39,8 @@ from trace_clustering_dagster.clusters.assets import (
     trace_ids,
 )
 from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.llm.cache import KeptAnswers
 from trace_clustering_dagster.operations.stored_files import StoredFiles
-from trace_clustering_dagster.titles.cache import KeptAnswers
 from trace_clustering_dagster_tests.support.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
 
 # On a busy machine no example is quick for certain. In CI the examples are the same every time;

@@ -21,7 +21,7 @@ from trace_clustering_dagster.clusters.values import (
     TraceSummary,
     distinct_id,
 )
-from trace_clustering_dagster.titles import redaction
+from trace_clustering_dagster.llm import redaction
 
 if TYPE_CHECKING:
     import numpy as np

@@ -44,7 +44,7 @@ from trace_clustering_dagster.clusters.values import (
     TraceSummary,
     too_few_traces,
 )
-from trace_clustering_dagster.titles.cache import KeptAnswers
+from trace_clustering_dagster.llm.cache import KeptAnswers
 
 GROUP = "trace_clustering"
 OWNERS = ["team:llm-analytics"]
@@ -294,10 +294,10 @@ def labels(
     on with other labels, and each says where it came from.
     """
     from trace_clustering_dagster.clickhouse.queries import fetch_summaries
+    from trace_clustering_dagster.clusters.evidence import gather_evidence
+    from trace_clustering_dagster.clusters.labels import label_clusters
     from trace_clustering_dagster.clusters.metadata import labels_metadata
-    from trace_clustering_dagster.titles.evidence import gather_evidence
-    from trace_clustering_dagster.titles.labels import label_clusters
-    from trace_clustering_dagster.titles.quality import round_trip
+    from trace_clustering_dagster.clusters.quality import round_trip
 
     model = fitted_model.digest
     require_same(fitted_model.sample_digest, trace_ids.digest, "fitted_model", "trace_ids")

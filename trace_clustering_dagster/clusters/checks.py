@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from trace_clustering_dagster.base.partitions import team_days
+from trace_clustering_dagster.clusters.quality import RoundTrip, similar_titles
 from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
     EmittedEvent,
@@ -23,7 +24,6 @@ from trace_clustering_dagster.clusters.values import (
     in_words,
     utc,
 )
-from trace_clustering_dagster.titles.quality import RoundTrip, similar_titles
 
 SAMPLE_CHECKS = {
     "enough_traces": "The window has min_traces traces with an embedding: with fewer, nothing is "

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trace_clustering_dagster.clusters.charts import k_sweep_chart
+from trace_clustering_dagster.clusters.evidence import Evidence
+from trace_clustering_dagster.clusters.quality import RoundTrip
 from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
     EmittedEvent,
@@ -22,8 +24,6 @@ from trace_clustering_dagster.clusters.values import (
     TraceSample,
     utc,
 )
-from trace_clustering_dagster.titles.evidence import Evidence
-from trace_clustering_dagster.titles.quality import RoundTrip
 
 if TYPE_CHECKING:
     from trace_clustering_dagster.clusters.params import ClusteringParams

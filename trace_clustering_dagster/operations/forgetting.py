@@ -25,6 +25,7 @@ from trace_clustering_dagster.clickhouse.queries import (
     count_traces,
     delete_own_events,
 )
+from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
 from trace_clustering_dagster.operations.coordinator import trace_clustering
 from trace_clustering_dagster.operations.decisions import is_listed
 from trace_clustering_dagster.operations.retention import is_backfilling
@@ -36,7 +37,6 @@ from trace_clustering_dagster.operations.stored_files import (
     size_of,
 )
 from trace_clustering_dagster.settings import AutomationSettings
-from trace_clustering_dagster.titles.cache import FOLDER as ANSWERS
 
 # A mutation rewrites the parts of the table that have rows of the team.
 DELETION_TIMEOUT_SECONDS = 3600

@@ -42,9 +42,9 @@ from trace_clustering_dagster.clickhouse.schema import (
     EVENTS_COLUMNS,
     is_accepted,
 )
+from trace_clustering_dagster.clusters.labels import NO_MODEL, is_model_configured
 from trace_clustering_dagster.clusters.params import PARAMS_VARIABLE, ClusteringParams
 from trace_clustering_dagster.settings import AutomationSettings
-from trace_clustering_dagster.titles.labels import NO_MODEL, is_model_configured
 
 # Kinds of rows that are named where none is eligible.
 _KINDS = 5
@@ -274,7 +274,7 @@ def _is_embedded() -> bool:
 
 
 def _label_model(params: ClusteringParams, ask: bool) -> Finding:
-    from trace_clustering_dagster.titles.model import ask_briefly, server_url
+    from trace_clustering_dagster.llm.chat import ask_briefly, server_url
 
     if not is_model_configured():
         text = f"{NO_MODEL}; without, labels are the traces' own words"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trace_clustering_dagster.base.files import EXPLORE_FOLDER, TEXT_RETENTION_VARIABLE
 from trace_clustering_dagster.base.io_manager import STAGE_IO_MANAGERS
-from trace_clustering_dagster.titles.cache import FOLDER as ANSWERS
+from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -4,10 +4,10 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from trace_clustering_dagster.clusters.evidence import Evidence
 from trace_clustering_dagster.clusters.values import ClusterLabel
-from trace_clustering_dagster.titles.evidence import Evidence
-from trace_clustering_dagster.titles.injection import is_commanded
-from trace_clustering_dagster.titles.model import Label, LabelModel, ModelFailureError
+from trace_clustering_dagster.llm.chat import Label, LabelModel, ModelFailureError
+from trace_clustering_dagster.llm.injection import is_commanded
 from trace_clustering_dagster.titles.prompt import (
     MAX_DESCRIPTION_CHARACTERS,
     MAX_TITLE_CHARACTERS,

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from trace_clustering_dagster.clusters.evidence import Evidence
 from trace_clustering_dagster.clusters.values import ClusterLabel
-from trace_clustering_dagster.titles.evidence import Evidence
-from trace_clustering_dagster.titles.injection import instructs_its_reader, texts
+from trace_clustering_dagster.llm.injection import instructs_its_reader, texts
 from trace_clustering_dagster.titles.prompt import MAX_TITLE_CHARACTERS
 from trace_clustering_dagster.titles.text import characteristic_words, nearly_equal, normalized
 

@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trace_clustering_dagster.clusters.evidence import Evidence
 from trace_clustering_dagster.clusters.values import ClusterLabel, TraceSummary
-from trace_clustering_dagster.titles.evidence import Evidence
-from trace_clustering_dagster.titles.injection import instructs_its_reader
+from trace_clustering_dagster.llm.injection import instructs_its_reader
 
 Messages = list[dict[str, str]]
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trace_clustering_dagster.clusters.evidence import Evidence
 from trace_clustering_dagster.clusters.values import ClusterLabel, TraceSummary
-from trace_clustering_dagster.titles.evidence import Evidence
-from trace_clustering_dagster.titles.injection import instructs_its_reader, is_commanded
+from trace_clustering_dagster.llm.injection import instructs_its_reader, is_commanded
 from trace_clustering_dagster.titles.prompt import (
     INSTRUCTIONS,
     REVISION,

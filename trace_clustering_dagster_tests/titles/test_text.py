@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trace_clustering_dagster.titles.injection import command_in
-from trace_clustering_dagster.titles.redaction import redact
+from trace_clustering_dagster.llm.injection import command_in
+from trace_clustering_dagster.llm.redaction import redact
 from trace_clustering_dagster.titles.text import (
     characteristic_words,
     nearly_equal,

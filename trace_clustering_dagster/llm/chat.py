@@ -20,7 +20,7 @@ import openai
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
-from trace_clustering_dagster.titles.cache import AnswerCache
+from trace_clustering_dagster.llm.cache import AnswerCache
 from trace_clustering_dagster.titles.prompt import Messages, estimated_tokens
 
 # The client itself retries what a retry can mend (408, 409, 429, 5xx, lost connections), after the

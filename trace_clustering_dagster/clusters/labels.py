@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from trace_clustering_dagster.clusters.evidence import Evidence
 from trace_clustering_dagster.clusters.values import ClusterLabels
-from trace_clustering_dagster.titles.cache import AnswerCache
-from trace_clustering_dagster.titles.evidence import Evidence
-from trace_clustering_dagster.titles.injection import instructs_its_reader
+from trace_clustering_dagster.llm.cache import AnswerCache
+from trace_clustering_dagster.llm.injection import instructs_its_reader
 from trace_clustering_dagster.titles.offline import numbered_label, offline_labels
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def label_clusters(
     reasons = dict.fromkeys((cluster.cluster_id for cluster in described), why_not)
     if wanted and configured and described:
         # imported here because a run that makes no call should not pay for the client
+        from trace_clustering_dagster.llm.chat import LabelModel
         from trace_clustering_dagster.titles.conversation import Conversation
-        from trace_clustering_dagster.titles.model import LabelModel
 
         model = LabelModel(
             params.label_model,
