@@ -41,6 +41,9 @@ from trace_clustering_dagster.clusters.assets import (
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.llm.cache import KeptAnswers
 from trace_clustering_dagster.operations.stored_files import StoredFiles
+from trace_clustering_dagster_tests.support.model_server import (  # noqa: F401 - a fixture
+    model_server,
+)
 from trace_clustering_dagster_tests.support.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
 
 # On a busy machine no example is quick for certain. In CI the examples are the same every time;
