@@ -1,32 +1,28 @@
-"""Label every cluster: by a language model where one is configured, else from the summaries.
+"""Label every cluster, from what is known of it, as a run's parameters say."""
 
-Whatever the model does or fails to do, each cluster gets exactly one label, and each label says
-where it came from.
-"""
-
-import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from trace_clustering_dagster.clusters.evidence import Evidence
-from trace_clustering_dagster.clusters.values import ClusterLabels
+from trace_clustering_dagster.clusters.evidence import Evidence, as_summary
+from trace_clustering_dagster.clusters.values import ClusterLabel, ClusterLabels
+from trace_clustering_dagster.clusters.wording import CLUSTERS
+from trace_clustering_dagster.llm.budget import Budget
 from trace_clustering_dagster.llm.cache import AnswerCache
-from trace_clustering_dagster.llm.injection import instructs_its_reader
-from trace_clustering_dagster.titles.offline import numbered_label, offline_labels
+from trace_clustering_dagster.llm.chat import ChatModel
+from trace_clustering_dagster.llm.failures import ParameterNames
+from trace_clustering_dagster.llm.server import NOT_CONFIGURED, is_configured
+from trace_clustering_dagster.titles.titling import title_groups
 
 if TYPE_CHECKING:
     from trace_clustering_dagster.clusters.params import ClusteringParams
 
-NO_MODEL = "no model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL for another server"
+PARAMETERS = ParameterNames(
+    model="label_model",
+    timeout_seconds="label_timeout_seconds",
+    max_tokens="max_label_tokens",
+    max_prompt_tokens="max_prompt_tokens",
+)
 OFFLINE = "labeler=offline"
-NO_SUMMARY = "none of its representatives has a summary"
-ALL_WITHHELD = "all of its representatives try to instruct their reader"
-
-
-def is_model_configured() -> bool:
-    """Whether the environment names a language model's server or a key for one."""
-    return bool(os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"))
 
 
 def label_clusters(
@@ -39,54 +35,36 @@ def label_clusters(
         params: ``labeler``, ``label_model``, ``fallback`` and the budgets.
         cache: Where the model's answers are kept.
     """
-    withheld = {
-        summary.trace_id
-        for cluster in evidence
-        for summary in (*cluster.nearest, *cluster.contrast)
-        if instructs_its_reader(summary)
-    }
-    described, labels = [], {}
-    for cluster in evidence:
-        if any(summary.trace_id not in withheld for summary in cluster.nearest):
-            described.append(cluster)
-        else:
-            reason = ALL_WITHHELD if cluster.nearest else NO_SUMMARY
-            labels[cluster.cluster_id] = numbered_label(cluster, reason)
-    configured = is_model_configured()
+    configured = is_configured()
     wanted = params.labeler == "openai" or (params.labeler == "auto" and configured)
-    result = ClusterLabels(
-        model=params.label_model if wanted else "",
-        withheld_traces=len(withheld),
+    budget = Budget(
+        params.label_timeout_seconds, params.max_label_tokens, params.max_prompt_tokens, PARAMETERS
     )
-    why_not = OFFLINE if params.labeler == "offline" else NO_MODEL
-    reasons = dict.fromkeys((cluster.cluster_id for cluster in described), why_not)
-    if wanted and configured and described:
-        # imported here because a run that makes no call should not pay for the client
-        from trace_clustering_dagster.llm.chat import LabelModel
-        from trace_clustering_dagster.titles.conversation import Conversation
-
-        model = LabelModel(
-            params.label_model,
-            cache,
-            timeout_seconds=params.label_timeout_seconds,
-            max_tokens=params.max_label_tokens,
-        )
-        conversation = Conversation(model, described, params.max_prompt_tokens)
-        conversation.ask_for_all()
-        labels |= conversation.labels
-        reasons = conversation.problems
-        result = replace(
-            result,
-            requests=model.requests,
-            cached_answers=model.cached,
-            prompt_tokens=model.prompt_tokens,
-            completion_tokens=model.completion_tokens,
-            commanded=tuple(sorted(conversation.commanded)),
-            note=conversation.note,
-        )
-    if params.fallback == "offline" or not wanted:
-        taken = [label.title for label in labels.values()]
-        labels |= offline_labels(described, reasons, taken=taken)
-    else:
-        labels |= {i: numbered_label(evidence[i], reason) for i, reason in reasons.items()}
-    return replace(result, clusters=tuple(labels[c.cluster_id] for c in evidence))
+    chat = ChatModel(params.label_model, cache, budget)
+    titled = title_groups(
+        [cluster.as_group() for cluster in evidence],
+        CLUSTERS,
+        chat if wanted and configured else None,
+        no_model=OFFLINE if params.labeler == "offline" else NOT_CONFIGURED,
+        offline=params.fallback == "offline" or not wanted,
+    )
+    withheld = {
+        trace.trace_id
+        for cluster in evidence
+        for trace in (*cluster.nearest, *cluster.contrast)
+        if as_summary(trace).has_injection
+    }
+    return ClusterLabels(
+        clusters=tuple(
+            ClusterLabel(t.group_id, t.title, t.description, t.source, t.reason)
+            for t in titled.titles
+        ),
+        model=chat.name if wanted else "",
+        requests=chat.requests,
+        cached_answers=chat.cached,
+        prompt_tokens=budget.prompt_tokens,
+        completion_tokens=budget.completion_tokens,
+        withheld_traces=len(withheld),
+        commanded=titled.followed,
+        note=titled.note,
+    )

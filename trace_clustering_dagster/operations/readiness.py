@@ -42,7 +42,6 @@ from trace_clustering_dagster.clickhouse.schema import (
     EVENTS_COLUMNS,
     is_accepted,
 )
-from trace_clustering_dagster.clusters.labels import NO_MODEL, is_model_configured
 from trace_clustering_dagster.clusters.params import PARAMS_VARIABLE, ClusteringParams
 from trace_clustering_dagster.settings import AutomationSettings
 
@@ -274,10 +273,16 @@ def _is_embedded() -> bool:
 
 
 def _label_model(params: ClusteringParams, ask: bool) -> Finding:
-    from trace_clustering_dagster.llm.chat import ask_briefly, server_url
+    from trace_clustering_dagster.clusters.labels import PARAMETERS
+    from trace_clustering_dagster.llm.server import (
+        NOT_CONFIGURED,
+        ask_briefly,
+        is_configured,
+        server_url,
+    )
 
-    if not is_model_configured():
-        text = f"{NO_MODEL}; without, labels are the traces' own words"
+    if not is_configured():
+        text = f"{NOT_CONFIGURED}; without, labels are the traces' own words"
         return Finding("ok", "label model", text)
     try:
         url = urlsplit(server_url())
@@ -292,7 +297,7 @@ def _label_model(params: ClusteringParams, ask: bool) -> Finding:
     if not ask:
         text = f"{model} at {host}; no request was sent (--ask sends one)"
         return Finding("ok", "label model", text)
-    problem = ask_briefly(model, _ASKING_SECONDS)
+    problem = ask_briefly(model, _ASKING_SECONDS, PARAMETERS)
     text = f"{model} at {host}: {problem}" if problem else f"{model} at {host} answers"
     return Finding("failed" if problem else "ok", "label model", text)
 

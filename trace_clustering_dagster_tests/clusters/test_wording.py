@@ -1,18 +1,20 @@
-"""What the model is asked for clusters: a prompt to read by eye."""
+"""What the model is asked for clusters, to read by eye. Answers are kept by what was asked: a
+changed byte is paid for again."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from trace_clustering_dagster.clusters.evidence import Evidence
 from trace_clustering_dagster.clusters.values import TraceSummary
-from trace_clustering_dagster.titles.prompt import (
-    label_messages,
-)
+from trace_clustering_dagster.clusters.wording import CLUSTERS
+from trace_clustering_dagster.llm.budget import Messages
+from trace_clustering_dagster.titles.groups import Title
+from trace_clustering_dagster.titles.prompt import revision_messages, title_messages
+from trace_clustering_dagster_tests.support.model_server import ModelServer
 
-GOLDEN = Path(__file__).with_name("golden_prompt.txt")
-
-
-CLUSTERS = [
+HERE = Path(__file__).parent
+EVIDENCE = [
     Evidence(
         0,
         120,
@@ -42,9 +44,35 @@ CLUSTERS = [
 ]
 
 
-def test_prompt_is_as_it_was_read() -> None:
-    system, user = label_messages(
-        CLUSTERS, 200, problems={1: "the title is empty"}, taken=["Taken"]
-    )
+def text_of(messages: Messages) -> str:
+    system, user = messages
     data = json.dumps(json.loads(user["content"]), ensure_ascii=False, indent=2)
-    assert f"{system['content']}\n\n{data}\n" == GOLDEN.read_text(encoding="utf-8")
+    return f"{system['content']}\n\n{data}\n"
+
+
+def golden(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def test_prompt_is_as_it_was_read() -> None:
+    groups = [cluster.as_group() for cluster in EVIDENCE]
+    messages = title_messages(
+        groups, CLUSTERS, 200, problems={1: "the title is empty"}, taken=["Taken"]
+    )
+    assert text_of(messages) == golden("golden_prompt.txt")
+
+
+def test_revision_is_as_it_was_read() -> None:
+    groups = [cluster.as_group() for cluster in EVIDENCE]
+    titles = {i: Title(i, f"Title of cluster {i}", "Text.", "model") for i in (0, 1)}
+    messages = revision_messages(groups, CLUSTERS, titles)
+    assert text_of(messages) == golden("golden_revision.txt")
+
+
+def test_request_is_as_it_was_sent(deployment: Any, model_server: ModelServer) -> None:
+    deployment.run()
+    (request,) = model_server.requests
+    sent = json.dumps(request.pop("response_format"), indent=2)
+    assert f"{sent}\n" == golden("golden_response_format.json")
+    del request["authorization"], request["messages"]
+    assert request == {"model": "gpt-4o-mini", "temperature": 0, "max_completion_tokens": 1600}

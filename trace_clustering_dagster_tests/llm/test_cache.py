@@ -1,5 +1,8 @@
 """Answers are kept by the content of their request, and paid once."""
 
+import hashlib
+import json
+import os
 from typing import Any
 
 from trace_clustering_dagster_tests.conftest import (
@@ -35,6 +38,22 @@ def test_equal_request_is_not_paid_twice(deployment: Any, model_server: ModelSer
     deployment.run(label_model="another")
     deployment.run(select=None, representatives=3)
     assert len(model_server.requests) == 6
+
+
+def test_answer_is_kept_under_the_hash_of_its_request(
+    deployment: Any, model_server: ModelServer
+) -> None:
+    deployment.run()
+    (request,) = model_server.requests
+    asked = {
+        "messages": request["messages"],
+        "model": "gpt-4o-mini",
+        "server": os.environ["OPENAI_BASE_URL"],
+    }
+    name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    kept = deployment.storage / "label_answers" / "1" / f"{name}.txt"
+    _, body = answer_well(request)
+    assert kept.read_bytes() == body["choices"][0]["message"]["content"].encode()
 
 
 def test_kept_answer_that_cannot_be_read_is_asked_for_again(

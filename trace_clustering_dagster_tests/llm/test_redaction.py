@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.clickhouse.queries import MAX_CHARACTERS, fetch_summaries
 from trace_clustering_dagster.clusters.values import TraceSummary
-from trace_clustering_dagster.llm.injection import command_in
+from trace_clustering_dagster.llm.injection import injection_in
 from trace_clustering_dagster.llm.redaction import redact
 from trace_clustering_dagster_tests.conftest import (
     DAY,
@@ -225,7 +225,7 @@ def test_long_texts_take_no_longer_than_their_length(piece: str) -> None:
     def seconds(text: str) -> float:
         start = time.perf_counter()
         redact(text)
-        command_in(text)
+        injection_in(text)
         return time.perf_counter() - start
 
     # 32 times the text: 32 times the work, where a quadratic pattern takes 1,024 times

@@ -1,13 +1,13 @@
-"""Which titles are the same, and which words set clusters apart."""
+"""Which titles are the same, and which words set groups apart."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trace_clustering_dagster.llm.text import normalized
 from trace_clustering_dagster.titles.text import (
     characteristic_words,
     nearly_equal,
-    normalized,
     similarities,
 )
 
