@@ -32,9 +32,11 @@ SECRETS = {
     "web token": ("", "eyJhbGciOiJIUzI1NiJ9.ZQ123456789012345.QZ1234567890", ""),
     "URL": ("postgres://", "zq:qz@zq1234567", "@db/a"),
     "long URL": ("ftp://", f"{'zq' * 50}:{'q' * 200}", "@db/a"),
+    "longest URL": ("ftp://", f"{'zq' * 60}:{'q' * 400}", "@db/a"),
     "webhook": ("https://", "hooks.slack.com/services/T0ZQ12345/B0ZQ12345/ZQ12345678901234", ""),
     "bearer": ("bearer ", "ZQ1234567890123456789", ""),
     "password": ("password=", "zq1234567890", ""),
+    "passphrase": ('password: "', "zqx mqz vqk, zq! zqw qzj" * 9, '" now'),
     "phone": ("call ", "+41 555 019 912 34", ""),
     "toll-free": ("call ", "1-800-555-0199", ""),
     "card": ("card ", "4111 1111 1111 1111", ""),
@@ -184,6 +186,10 @@ def test_table_of_clusters_redacts_the_nearest_title(
         ('"api_key": "abcd1234"', '"api_key": "[secret]"'),
         ("OPENAI_API_KEY=abcdefgh", "OPENAI_API_KEY=[secret]"),
         ("my password is hunter2", "my password is [secret]"),
+        ('password: "my secret pass", then', 'password: "[secret]", then'),
+        ("secret = 'it is, so; \"quoted\"' now", "secret = '[secret]' now"),
+        ('pwd="of a line\nand the next', 'pwd="[secret]\nand the next'),
+        (f"ftp://{'u' * 200}:{'p' * 900}@host/a", "ftp://[secret]@host/a"),
         ("accessToken=abcd1234", "accessToken=[secret]"),
         ('"clientSecret": "abcd-1234"', '"clientSecret": "[secret]"'),
         ("deploy --password hunter2", "deploy --password [secret]"),
@@ -211,6 +217,7 @@ def test_what_identifies_people_or_opens_doors_is_replaced(text: str, redacted: 
         "SELECT secret_santa FROM t WHERE id IN (10, 20, 30)",
         "127.0.0.1:8123",
         "http://localhost:5173/@vite/client",
+        'the "password" and the "secret" are fields, password: "" is empty',
         "see https://hooks.slack.com/ and 1-2-3, 1 200 tokens",
     ],
 )
@@ -218,15 +225,33 @@ def test_what_does_not_is_kept(text: str) -> None:
     assert redact(text) == text
 
 
-@pytest.mark.parametrize("piece", ["a", "a-", "a.", "-eyJ", "\n", " ", "1 ", "secret_", "://a:"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a",
+        "a-",
+        "a.",
+        "-eyJ",
+        "\n",
+        " ",
+        "1 ",
+        "secret_",
+        "://a:",
+        "://a:@",
+        "://",
+        'pwd="a ',
+        "pwd='a b",
+    ],
+)
 def test_long_texts_take_no_longer_than_their_length(piece: str) -> None:
     short, long = piece * (2_000 // len(piece)), piece * (64_000 // len(piece))
 
     def seconds(text: str) -> float:
-        start = time.perf_counter()
+        # of this process: others on the machine make it no longer
+        start = time.process_time()
         redact(text)
         injection_in(text)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     # 32 times the text: 32 times the work, where a quadratic pattern takes 1,024 times
     assert seconds(long) < 300 * max(min(seconds(short) for _ in range(3)), 1e-3)
