@@ -55,7 +55,7 @@ def client(seconds: float, retries: int, hooks: Mapping[str, Any]) -> "openai.As
         base_url=server_url(),
         timeout=seconds,
         max_retries=retries,
-        # text of traces goes to the server that is named, and to no other
+        # text goes to the server that is named, and to no other
         http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks, follow_redirects=False),
     )
 

@@ -43,7 +43,7 @@ def characteristic_words(groups: Mapping[int, Sequence[str]], count: int) -> dic
     """The words that set each group apart, by class-based TF-IDF (Grootendorst 2022,
     arXiv:2203.05794): ``tf * log(1 + A / f)``.
 
-    A text counts a word once, so that one long trace cannot speak for its group: tf is the share
+    A text counts a word once, so that one long text cannot speak for its group: tf is the share
     of a group's texts that have the word, f the sum of the shares over the groups, and A the
     mean of a group's sums.
 

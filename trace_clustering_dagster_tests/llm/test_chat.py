@@ -1,10 +1,16 @@
 """Which forms of a request a real HTTP server knows, and what its answers are worth."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
+from trace_clustering_dagster.llm.budget import Budget
+from trace_clustering_dagster.llm.cache import AnswerCache
+from trace_clustering_dagster.llm.chat import AnswerType, ChatModel, Reply
+from trace_clustering_dagster.llm.failures import ParameterNames
 from trace_clustering_dagster_tests.conftest import (
     metadata,
 )
@@ -252,3 +258,43 @@ def test_labels_before_a_cut_count(deployment: Any, model_server: ModelServer) -
     model_server.answer = answer
     assert sources_of(deployment.run()) == ["model"] * 3
     assert [c["cluster_id"] for c in asked(model_server.requests[1])["clusters"]] == [2]
+
+
+class Weather(BaseModel):
+    """What is asked for, which is nobody's label."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    place: str
+    degrees: float
+
+
+def test_answer_is_of_the_type_that_the_caller_names(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
+    messages = [{"role": "user", "content": "How warm is it in Oslo?"}]
+    weather = AnswerType("weather", Weather, "the answer has no weather")
+
+    def ask() -> tuple[ChatModel, Reply[Weather]]:
+        names = ParameterNames("model", "seconds", "tokens", "prompt")
+        budget = Budget(60, 10_000, 1_000, names)
+        chat = ChatModel("some-model", AnswerCache(str(tmp_path), 1), budget)
+        return chat, chat.ask(messages, weather, 100)
+
+    model_server.answer = lambda _: (200, completion('{"place": "Oslo"}'))
+    chat, reply = ask()
+    assert (reply.value, reply.problem) == (None, "the answer has no weather")
+    chat.keep(reply)
+    model_server.answer = lambda _: (200, completion('So: {"place": "Oslo", "degrees": -2.5}'))
+    chat, reply = ask()
+    assert (reply.value, reply.problem) == (Weather(place="Oslo", degrees=-2.5), "")
+    assert (chat.budget.prompt_tokens, chat.budget.completion_tokens) == (100, 20)
+    sent = model_server.requests[-1]["response_format"]["json_schema"]
+    assert (sent["name"], sent["schema"]) == ("weather", Weather.model_json_schema())
+    # only what the caller wants to keep is kept
+    _, reply = ask()
+    assert len(model_server.requests) == 3
+    chat.keep(reply)
+    chat, reply = ask()
+    assert len(model_server.requests) == 3
+    assert (reply.value, chat.cached) == (Weather(place="Oslo", degrees=-2.5), 1)
