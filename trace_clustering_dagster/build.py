@@ -10,6 +10,7 @@ from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters import assets as clusters
 from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.llm.cache import KeptAnswers
 from trace_clustering_dagster.operations.alerts import build_failure_sensor
 from trace_clustering_dagster.operations.coordinator import build_coordinator
 from trace_clustering_dagster.operations.exploration import exploration_of
@@ -23,7 +24,6 @@ from trace_clustering_dagster.operations.schedules import build_maintenance, bui
 from trace_clustering_dagster.operations.stored_files import StoredFiles, folders_of
 from trace_clustering_dagster.report import assets as report
 from trace_clustering_dagster.settings import Settings
-from trace_clustering_dagster.titles.cache import KeptAnswers
 
 ROOMS = (clusters, report)
 

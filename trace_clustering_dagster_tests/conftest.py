@@ -30,6 +30,9 @@ from trace_clustering_dagster.clusters.queries import read_events
 from trace_clustering_dagster.operations.exploration import exploration_of
 from trace_clustering_dagster.operations.tables import tables
 from trace_clustering_dagster.settings import Settings
+from trace_clustering_dagster_tests.support.model_server import (  # noqa: F401 - a fixture
+    model_server,
+)
 from trace_clustering_dagster_tests.support.server import SERVER_LIBRARY, SERVER_PASSWORD, Server
 
 # On a busy machine no example is quick for certain. In CI the examples are the same every time;

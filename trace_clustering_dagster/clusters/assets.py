@@ -43,7 +43,7 @@ from trace_clustering_dagster.clusters.values import (
     Representative,
     Representatives,
 )
-from trace_clustering_dagster.titles.cache import KeptAnswers
+from trace_clustering_dagster.llm.cache import KeptAnswers
 from trace_clustering_dagster.traces.storage import EmbeddingsIOManager, TraceIdsIOManager
 from trace_clustering_dagster.traces.values import (
     TraceEmbeddings,
@@ -263,10 +263,10 @@ def labels(
     A language model writes them if one is configured; if it fails, or there is none, the run goes
     on with other labels, and each says where it came from.
     """
+    from trace_clustering_dagster.clusters.evidence import gather_evidence
+    from trace_clustering_dagster.clusters.labels import label_clusters
     from trace_clustering_dagster.clusters.metadata import labels_metadata
-    from trace_clustering_dagster.titles.evidence import gather_evidence
-    from trace_clustering_dagster.titles.labels import label_clusters
-    from trace_clustering_dagster.titles.quality import round_trip
+    from trace_clustering_dagster.clusters.quality import round_trip
     from trace_clustering_dagster.traces.queries import fetch_summaries
 
     def summaries_of(ids: Sequence[str]) -> dict[str, TraceSummary]:

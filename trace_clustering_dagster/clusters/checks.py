@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from trace_clustering_dagster.base.times import utc
+from trace_clustering_dagster.clusters.quality import RoundTrip, similar_titles
 from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
     EmittedEvent,
@@ -21,7 +22,7 @@ from trace_clustering_dagster.clusters.values import (
 from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample, describe_left_out
 
 if TYPE_CHECKING:
-    from trace_clustering_dagster.titles.quality import RoundTrip
+    from trace_clustering_dagster.clusters.quality import RoundTrip
 
 SAMPLE_CHECKS = {
     "enough_traces": "The window has min_traces traces with an embedding: with fewer, nothing is "
@@ -192,7 +193,6 @@ def _complete(labels: ClusterLabels) -> dg.AssetCheckResult:
 
 
 def _distinct(labels: ClusterLabels) -> dg.AssetCheckResult:
-    from trace_clustering_dagster.titles.quality import similar_titles
 
     pairs = similar_titles(labels.clusters)
     metadata = {"similar_pairs": len(pairs)}

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clusters.charts import k_sweep_chart
+from trace_clustering_dagster.clusters.evidence import Evidence
+from trace_clustering_dagster.clusters.quality import RoundTrip
 from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
     EmittedEvent,
@@ -20,8 +22,6 @@ from trace_clustering_dagster.clusters.values import (
     KSweepScores,
     Representatives,
 )
-from trace_clustering_dagster.titles.evidence import Evidence
-from trace_clustering_dagster.titles.quality import RoundTrip
 from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from trace_clustering_dagster.clusters.queries import (
     count_own_events,
     delete_own_events,
 )
+from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
 from trace_clustering_dagster.operations.decisions import is_listed
 from trace_clustering_dagster.operations.retention import is_backfilling
 from trace_clustering_dagster.operations.runs import is_own
@@ -34,7 +35,6 @@ from trace_clustering_dagster.operations.stored_files import (
     size_of,
 )
 from trace_clustering_dagster.settings import AutomationSettings
-from trace_clustering_dagster.titles.cache import FOLDER as ANSWERS
 from trace_clustering_dagster.traces.queries import count_traces
 
 # A mutation rewrites the parts of the table that have rows of the team.

@@ -29,7 +29,6 @@ from trace_clustering_dagster.clickhouse.warehouse import (
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.clusters.queries import events_columns
 from trace_clustering_dagster.settings import Settings
-from trace_clustering_dagster.titles.labels import NO_MODEL, is_model_configured
 from trace_clustering_dagster.traces.queries import (
     EmbeddingsKind,
     count_team_traces,
@@ -283,10 +282,16 @@ def _storage(settings: Settings) -> Finding:
 
 
 def _label_model(params: ClusteringParams, ask: bool) -> Finding:
-    from trace_clustering_dagster.titles.model import ask_briefly, server_url
+    from trace_clustering_dagster.clusters.labels import PARAMETERS
+    from trace_clustering_dagster.llm.server import (
+        NOT_CONFIGURED,
+        ask_briefly,
+        is_configured,
+        server_url,
+    )
 
-    if not is_model_configured():
-        text = f"{NO_MODEL}; without, labels are the traces' own words"
+    if not is_configured():
+        text = f"{NOT_CONFIGURED}; without, labels are the traces' own words"
         return Finding("ok", "label model", text)
     try:
         url = urlsplit(server_url())
@@ -301,7 +306,7 @@ def _label_model(params: ClusteringParams, ask: bool) -> Finding:
     if not ask:
         text = f"{model} at {host}; no request was sent (--ask sends one)"
         return Finding("ok", "label model", text)
-    problem = ask_briefly(model, _ASKING_SECONDS)
+    problem = ask_briefly(model, _ASKING_SECONDS, PARAMETERS)
     text = f"{model} at {host}: {problem}" if problem else f"{model} at {host} answers"
     return Finding("failed" if problem else "ok", "label model", text)
 

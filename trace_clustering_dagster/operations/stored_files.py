@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trace_clustering_dagster.base.asset import TeamAsset
 from trace_clustering_dagster.base.files import EXPLORE_FOLDER, Storage
+from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
 from trace_clustering_dagster.settings import Settings
-from trace_clustering_dagster.titles.cache import FOLDER as ANSWERS
 
 if TYPE_CHECKING:
     from upath import UPath

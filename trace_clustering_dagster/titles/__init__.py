@@ -1,1 +1,1 @@
-"""Titles and descriptions for clusters, with a language model or without."""
+"""Distinct titles and descriptions for groups of texts, with a language model or without."""

@@ -1,164 +1,149 @@
-"""What is said to the language model until every cluster has a label or a reason why not."""
+"""What is said to the language model until every group has a title or a reason why not."""
 
-import dataclasses
-import re
 from collections.abc import Callable, Iterable, Sequence
 
-from trace_clustering_dagster.clusters.values import ClusterLabel
-from trace_clustering_dagster.titles.evidence import Evidence
-from trace_clustering_dagster.titles.injection import is_commanded
-from trace_clustering_dagster.titles.model import Label, LabelModel, ModelFailureError
-from trace_clustering_dagster.titles.prompt import (
-    MAX_DESCRIPTION_CHARACTERS,
-    MAX_TITLE_CHARACTERS,
-    MAX_WORDS,
-    MIN_WORDS,
-    batches,
-    estimated_tokens,
-    label_messages,
-    revision_messages,
+from trace_clustering_dagster.llm.budget import Messages, estimated_tokens
+from trace_clustering_dagster.llm.chat import ChatModel, Reply
+from trace_clustering_dagster.llm.failures import ModelFailureError
+from trace_clustering_dagster.llm.injection import follows_injection
+from trace_clustering_dagster.llm.text import normalized
+from trace_clustering_dagster.titles.answer import (
+    GroupTitle,
+    GroupTitles,
+    answer_type,
+    imperfection_of,
+    problem_of,
+    title_of,
 )
-from trace_clustering_dagster.titles.text import nearly_equal, normalized
+from trace_clustering_dagster.titles.groups import Group, Title, Wording
+from trace_clustering_dagster.titles.prompt import batches, revision_messages, title_messages
+from trace_clustering_dagster.titles.text import nearly_equal
+
+# A title and two sentences take about 80 tokens; a server must not be able to spend without end.
+ANSWER_TOKENS, TOKENS_PER_GROUP = 1000, 200
 
 
 class Conversation:
-    """Asks for all clusters at once, or in as few requests as fit the budget; of several, a last
-    one sees all titles. Then it asks once more for the clusters whose labels are not as they should
-    be, and says why. What is merely imperfect is used if nothing better comes.
+    """Asks for all groups at once, or in as few requests as fit the budget; of several, a last one
+    sees all titles. Then it asks once more for the groups whose titles are not as they should be,
+    and says why. What is merely imperfect is used if nothing better comes.
 
     Attributes:
-        labels: Usable labels by cluster id.
-        problems: Why the other clusters have none, by cluster id.
-        commanded: Clusters for which the model answered with what a trace demands.
+        titles: Usable titles by group id.
+        problems: Why the other groups have none, by group id.
+        followed: Groups for which the model answered with what a member demands.
         note: What else went wrong, "" if nothing did.
     """
 
-    def __init__(
-        self, model: LabelModel, clusters: Sequence[Evidence], max_prompt_tokens: int
-    ) -> None:
-        self.labels: dict[int, ClusterLabel] = {}
+    def __init__(self, chat: ChatModel, groups: Sequence[Group], wording: Wording) -> None:
+        self.titles: dict[int, Title] = {}
         self.problems: dict[int, str] = {}
-        self.commanded: set[int] = set()
+        self.followed: set[int] = set()
         self.note = ""
-        self._imperfect: dict[int, ClusterLabel] = {}
-        self._model = model
-        self._clusters = {cluster.cluster_id: cluster for cluster in clusters}
-        self._max_prompt_tokens = max_prompt_tokens
-        self._total = sum(cluster.size for cluster in clusters)
+        self._imperfect: dict[int, Title] = {}
+        self._replies: list[tuple[set[int], Reply[GroupTitles]]] = []
+        self._chat = chat
+        self._groups = {group.id: group for group in groups}
+        self._wording = wording
+        self._answer_type = answer_type(wording)
+        self._total = sum(group.size for group in groups)
 
     def ask_for_all(self) -> None:
         """Fill the attributes. Never raises for what a server can do wrong."""
-        groups = self._groups(self._clusters)
+        batches = self._batches(self._groups)
         try:
-            for group in groups:
-                self._ask(group)
-            if len(groups) > 1:
+            for batch in batches:
+                self._ask(batch)
+            if len(batches) > 1:
                 self._tell_apart()
             self._set_duplicates_aside(nearly_equal)
-            for group in self._groups(self.problems):
-                self._ask(group)
+            for batch in self._batches(self.problems):
+                self._ask(batch)
         except ModelFailureError as failure:
             # the client has retried: what cannot be reached now is not asked again in this run
             self.note = str(failure)
-            for cluster_id in self._clusters.keys() - self.labels.keys():
-                self.problems[cluster_id] = str(failure)
-        for cluster_id in sorted(self.problems.keys() & self._imperfect.keys()):
-            self.labels[cluster_id] = self._imperfect[cluster_id]
-            del self.problems[cluster_id]
+            for group_id in self._groups.keys() - self.titles.keys():
+                self.problems[group_id] = str(failure)
+        for group_id in sorted(self.problems.keys() & self._imperfect.keys()):
+            self.titles[group_id] = self._imperfect[group_id]
+            del self.problems[group_id]
         self._set_duplicates_aside(lambda a, b: normalized(a) == normalized(b))
-        self._model.keep_answers(wanting=set(self.problems))
+        # a group without a title is to be asked for again
+        for group_ids, reply in self._replies:
+            if group_ids.isdisjoint(self.problems):
+                self._chat.keep(reply)
 
-    def _groups(self, cluster_ids: Iterable[int]) -> list[list[Evidence]]:
-        clusters = [self._clusters[cluster_id] for cluster_id in sorted(cluster_ids)]
-        return batches(clusters, self._total, self._max_prompt_tokens)
+    def _batches(self, group_ids: Iterable[int]) -> list[list[Group]]:
+        groups = [self._groups[group_id] for group_id in sorted(group_ids)]
+        return batches(groups, self._wording, self._total, self._chat.budget.max_prompt_tokens)
 
-    def _ask(self, group: Sequence[Evidence]) -> None:
-        waiting = {cluster.cluster_id for cluster in group}
-        messages = label_messages(
-            group,
+    def _ask(self, batch: Sequence[Group]) -> None:
+        waiting = {group.id for group in batch}
+        messages = title_messages(
+            batch,
+            self._wording,
             self._total,
             problems={i: self.problems[i] for i in waiting if i in self.problems},
-            taken=[self.labels[i].title for i in sorted(self.labels)],
+            taken=[self.titles[i].title for i in sorted(self.titles)],
         )
-        answer = self._model.ask(messages, len(group))
-        for cluster_id in waiting:
-            self.problems[cluster_id] = answer.problem or "the model left it out"
-        for label in answer.labels:
-            if label.cluster_id in waiting:  # the first answer for a cluster counts
-                waiting.remove(label.cluster_id)
-                self._accept(label)
+        reply = self._reply(messages, waiting)
+        for group_id in waiting:
+            self.problems[group_id] = reply.problem or "the model left it out"
+        self._accept_titles(reply, waiting)
 
     def _tell_apart(self) -> None:
-        messages = revision_messages(list(self._clusters.values()), self.labels)
-        if estimated_tokens(messages) > self._max_prompt_tokens:
+        messages = revision_messages(list(self._groups.values()), self._wording, self.titles)
+        budget = self._chat.budget
+        if estimated_tokens(messages) > budget.max_prompt_tokens:
             self.note = (
-                f"{len(self.labels)} titles of several requests were not compared by the model: "
-                f"they do not fit max_prompt_tokens={self._max_prompt_tokens}"
+                f"{len(self.titles)} titles of several requests were not compared by the model: "
+                f"they do not fit {budget.parameters.max_prompt_tokens}={budget.max_prompt_tokens}"
             )
             return
-        waiting = set(self.labels)
-        for label in self._model.ask(messages, len(self.labels)).labels:
-            if label.cluster_id in waiting:
-                waiting.remove(label.cluster_id)
-                self._accept(label)
+        waiting = set(self.titles)
+        self._accept_titles(self._reply(messages, waiting), waiting)
 
-    def _accept(self, answer: Label) -> None:
-        """Take the label if it is as it should be; one that is there already stays if not."""
-        label = ClusterLabel(
-            answer.cluster_id, _clean(answer.title), _clean(answer.description), source="model"
-        )
-        if len(label.description) > MAX_DESCRIPTION_CHARACTERS:
-            cut = label.description[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"
-            label = dataclasses.replace(label, description=cut)
-        problem = _problem(label)
-        cluster = self._clusters[label.cluster_id]
-        traces = (*cluster.nearest, *cluster.contrast)
-        if any(is_commanded(text, traces) for text in (label.title, label.description)):
-            self.commanded.add(label.cluster_id)
-            problem = "the label repeats what a trace demands of its reader"
-        if not problem and _words(label.title) < MIN_WORDS and label.title.isascii():
-            problem = f"the title has fewer than {MIN_WORDS} words"
-            self._imperfect[label.cluster_id] = label
+    def _reply(self, messages: Messages, group_ids: set[int]) -> Reply[GroupTitles]:
+        limit = ANSWER_TOKENS + TOKENS_PER_GROUP * len(group_ids)
+        reply = self._chat.ask(messages, self._answer_type, limit)
+        self._replies.append((set(group_ids), reply))
+        return reply
+
+    def _accept_titles(self, reply: Reply[GroupTitles], waiting: set[int]) -> None:
+        for answer in reply.value.groups if reply.value else ():
+            if answer.group_id in waiting:  # the first answer for a group counts
+                waiting.remove(answer.group_id)
+                self._accept(answer)
+
+    def _accept(self, answer: GroupTitle) -> None:
+        """Take the title if it is as it should be; one that is there already stays if not."""
+        title = title_of(answer)
+        problem = problem_of(title, self._wording)
+        group = self._groups[title.group_id]
+        texts = [text for summary in (*group.nearest, *group.contrast) for text in summary.texts]
+        if any(follows_injection(said, texts) for said in (title.title, title.description)):
+            self.followed.add(title.group_id)
+            problem = f"the label repeats what a {self._wording.member} demands of its reader"
         if not problem:
-            self.labels[label.cluster_id] = label
-            self.problems.pop(label.cluster_id, None)
-        elif label.cluster_id not in self.labels:
-            self.problems[label.cluster_id] = problem
+            problem = imperfection_of(title)
+            if problem:
+                self._imperfect[title.group_id] = title
+        if not problem:
+            self.titles[title.group_id] = title
+            self.problems.pop(title.group_id, None)
+        elif title.group_id not in self.titles:
+            self.problems[title.group_id] = problem
 
     def _set_duplicates_aside(self, same: Callable[[str, str], bool]) -> None:
-        """Of clusters with the same title, the largest keeps it."""
-        kept: list[ClusterLabel] = []
-        for label in sorted(self.labels.values(), key=lambda x: -self._clusters[x.cluster_id].size):
-            like = next((other for other in kept if same(other.title, label.title)), None)
+        """Of groups with the same title, the largest keeps it."""
+        kept: list[Title] = []
+        for title in sorted(self.titles.values(), key=lambda x: -self._groups[x.group_id].size):
+            like = next((other for other in kept if same(other.title, title.title)), None)
             if like is None:
-                kept.append(label)
+                kept.append(title)
             else:
-                self._imperfect[label.cluster_id] = self.labels.pop(label.cluster_id)
-                self.problems[label.cluster_id] = (
-                    f"its title is the same as cluster {like.cluster_id}'s, or nearly so"
+                self._imperfect[title.group_id] = self.titles.pop(title.group_id)
+                self.problems[title.group_id] = (
+                    f"its title is the same as {self._wording.group} {like.group_id}'s, or nearly "
+                    "so"
                 )
-
-
-def _problem(label: ClusterLabel) -> str:
-    """Why the label cannot be used; "" if it can."""
-    if not normalized(label.title):
-        return "the title is empty"
-    if re.fullmatch(r"cluster \d+", normalized(label.title)):
-        return "the title only numbers the cluster"
-    if _words(label.title) > MAX_WORDS or len(label.title) > MAX_TITLE_CHARACTERS:
-        return (
-            f"the title has {_words(label.title)} words and {len(label.title)} characters: at most "
-            f"{MAX_WORDS} and {MAX_TITLE_CHARACTERS} are allowed"
-        )
-    if not normalized(label.description):
-        return "the description is empty"
-    return ""
-
-
-def _words(text: str) -> int:
-    return len(text.split())
-
-
-def _clean(text: str) -> str:
-    """One line, without control characters and marks that turn the direction of writing."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())

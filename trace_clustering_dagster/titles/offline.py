@@ -1,74 +1,75 @@
-"""Labels without a language model, from the summaries themselves."""
+"""Titles without a language model, from the texts themselves."""
 
 from collections.abc import Mapping, Sequence
 
-from trace_clustering_dagster.clusters.values import ClusterLabel
-from trace_clustering_dagster.titles.evidence import Evidence
-from trace_clustering_dagster.titles.injection import instructs_its_reader, texts
-from trace_clustering_dagster.titles.prompt import MAX_TITLE_CHARACTERS
-from trace_clustering_dagster.titles.text import characteristic_words, nearly_equal, normalized
+from trace_clustering_dagster.llm.text import normalized
+from trace_clustering_dagster.titles.answer import MAX_TITLE_CHARACTERS
+from trace_clustering_dagster.titles.groups import Group, Title, Wording
+from trace_clustering_dagster.titles.text import characteristic_words, nearly_equal
 
 WORDS = 6
 
 
-def numbered_label(cluster: Evidence, reason: str) -> ClusterLabel:
-    """The label of a cluster that nothing is known about."""
-    description = f"Cluster of {cluster.size} similar trace{'s' if cluster.size != 1 else ''}"
-    title = f"Cluster {cluster.cluster_id}"
-    return ClusterLabel(cluster.cluster_id, title, description, "fallback", reason)
+def numbered_title(group: Group, wording: Wording, reason: str) -> Title:
+    """The title of a group that nothing is known about."""
+    name = wording.group.capitalize()
+    members = wording.member if group.size == 1 else f"{wording.member}s"
+    description = f"{name} of {group.size} similar {members}"
+    return Title(group.id, f"{name} {group.id}", description, "fallback", reason)
 
 
-def offline_labels(
-    clusters: Sequence[Evidence], reasons: Mapping[int, str], *, taken: Sequence[str] = ()
-) -> dict[int, ClusterLabel]:
-    """Labels made from the traces' own words.
+def offline_titles(
+    groups: Sequence[Group],
+    wording: Wording,
+    reasons: Mapping[int, str],
+    *,
+    taken: Sequence[str] = (),
+) -> dict[int, Title]:
+    """Titles made from the members' own words.
 
-    A cluster is called like its trace nearest to the centre; the description has the words that
-    set it apart. A title that is taken, or that a larger cluster has, is passed over for the next
-    nearest trace's.
+    A group is called like its most typical member; the description has the words that set it apart.
+    A title that is taken, or that a larger group has, is passed over for the next member's.
 
     Args:
-        clusters: All clusters, from which each is set apart.
-        reasons: The clusters to label, and why no language model does.
-        taken: Titles of other clusters.
+        groups: All groups, from which each is set apart.
+        reasons: The groups to title, and why no language model does.
+        taken: Titles of other groups.
 
     Returns:
-        By cluster id.
+        By group id.
     """
     words = characteristic_words(
         {
-            cluster.cluster_id: [
-                " ".join(texts(summary))
-                for summary in (*cluster.nearest, *cluster.members)
-                if not instructs_its_reader(summary)
+            group.id: [
+                " ".join(summary.texts)
+                for summary in (*group.nearest, *group.members)
+                if not summary.has_injection
             ]
-            for cluster in clusters
+            for group in groups
         },
         WORDS,
     )
-    titles = list(taken)
-    labels: dict[int, ClusterLabel] = {}
-    for cluster in sorted(clusters, key=lambda c: -c.size):
-        if cluster.cluster_id not in reasons:
+    in_use = list(taken)
+    titles: dict[int, Title] = {}
+    for group in sorted(groups, key=lambda group: -group.size):
+        if group.id not in reasons:
             continue
-        reason = reasons[cluster.cluster_id]
+        reason = reasons[group.id]
         candidates = (
             _shortened(summary.title)
-            for summary in (*cluster.nearest, *cluster.members)
-            if normalized(summary.title) and not instructs_its_reader(summary)
+            for summary in (*group.nearest, *group.members)
+            if normalized(summary.title) and not summary.has_injection
         )
-        title = next((t for t in candidates if not any(nearly_equal(t, o) for o in titles)), None)
+        title = next((t for t in candidates if not any(nearly_equal(t, o) for o in in_use)), None)
         if title is None:
-            why = f"no title of its own among its traces; {reason}"
-            labels[cluster.cluster_id] = numbered_label(cluster, why)
+            why = f"no title of its own among its {wording.member}s; {reason}"
+            titles[group.id] = numbered_title(group, wording, why)
             continue
-        titles.append(title)
-        own = words[cluster.cluster_id]
+        in_use.append(title)
+        own = words[group.id]
         description = f"Set apart by: {', '.join(own)}" if own else "No words set it apart"
-        labels[cluster.cluster_id] = ClusterLabel(
-            cluster.cluster_id, title, description, "offline", reason
-        )
-    return labels
+        titles[group.id] = Title(group.id, title, description, "offline", reason)
+    return titles
 
 
 def _shortened(title: str) -> str:

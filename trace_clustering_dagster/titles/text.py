@@ -1,14 +1,12 @@
-"""Words of titles and summaries: what counts as the same title, and which words set a cluster
+"""Words of titles and summaries: what counts as the same title, and which words set a group
 apart."""
 
 import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-# C, C++ and C# are different words
-_WORD = re.compile(r"\w[\w+#]*")
+from trace_clustering_dagster.llm.text import normalized
+
 # English words that say nothing of a topic; other languages rely on the weighting alone.
 _STOP_WORDS = """
     a about after again all also am an and any are as at be because been before being but by can
@@ -26,11 +24,6 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 _STEM, _ENDING = 4, 3
 
 
-def normalized(text: str) -> str:
-    """Case, punctuation, width and spacing taken away: what is left of equal titles is equal."""
-    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
-
-
 def nearly_equal(a: str, b: str) -> bool:
     """Whether two titles are the same but for the endings of their words."""
     words = [normalized(text).split() for text in (a, b)]
@@ -46,41 +39,41 @@ def _same_stem(a: str, b: str) -> bool:
     )
 
 
-def characteristic_words(clusters: Mapping[int, Sequence[str]], count: int) -> dict[int, list[str]]:
-    """The words that set each cluster apart, by class-based TF-IDF (Grootendorst 2022,
+def characteristic_words(groups: Mapping[int, Sequence[str]], count: int) -> dict[int, list[str]]:
+    """The words that set each group apart, by class-based TF-IDF (Grootendorst 2022,
     arXiv:2203.05794): ``tf * log(1 + A / f)``.
 
-    A text counts a word once, so that one long trace cannot speak for its cluster: tf is the share
-    of a cluster's texts that have the word, f the sum of the shares over the clusters, and A the
-    mean of a cluster's sums.
+    A text counts a word once, so that one long text cannot speak for its group: tf is the share
+    of a group's texts that have the word, f the sum of the shares over the groups, and A the
+    mean of a group's sums.
 
     Args:
-        clusters: Texts by cluster id.
-        count: Words for each cluster, the most characteristic first.
+        groups: Texts by group id.
+        count: Words for each group, the most characteristic first.
     """
     shares: dict[int, dict[str, float]] = {}
-    for cluster_id, texts in clusters.items():
+    for group_id, texts in groups.items():
         counts = Counter(word for text in texts for word in set(_topic_words(text)))
-        shares[cluster_id] = {word: n / len(texts) for word, n in counts.items()}
+        shares[group_id] = {word: n / len(texts) for word, n in counts.items()}
     total = Counter[str]()
     for share in shares.values():
         total.update(share)
     mean = sum(total.values()) / max(len(shares), 1)
     words = {}
-    for cluster_id, share in shares.items():
+    for group_id, share in shares.items():
         elsewhere = max(len(shares) - 1, 1)
-        # a word of one text alone, or one that other clusters have as often, sets nothing apart
+        # a word of one text alone, or one that other groups have as often, sets nothing apart
         weights = {
             word: own * math.log1p(mean / total[word])
             for word, own in share.items()
-            if own * len(clusters[cluster_id]) > 1 and own > 2 * (total[word] - own) / elsewhere
+            if own * len(groups[group_id]) > 1 and own > 2 * (total[word] - own) / elsewhere
         }
         chosen: list[str] = []
         for word in sorted(weights, key=lambda word: (-weights[word], word)):
             # "charge" says nothing new beside "charged"
             if not any(word.startswith(c) or c.startswith(word) for c in chosen):
                 chosen.append(word)
-        words[cluster_id] = chosen[:count]
+        words[group_id] = chosen[:count]
     return words
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from trace_clustering_dagster.titles import redaction
+from trace_clustering_dagster.llm import redaction
 from trace_clustering_dagster.traces.values import TraceSummary
 
 # No label and no reader needs more of a trace: characters of a text, texts of a list.

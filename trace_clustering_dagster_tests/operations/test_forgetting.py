@@ -24,13 +24,9 @@ from trace_clustering_dagster_tests.conftest import (
     separated_rows,
     summary_row,
 )
+from trace_clustering_dagster_tests.support.labeled import topic_summary
+from trace_clustering_dagster_tests.support.model_server import TOPICS, ModelServer
 from trace_clustering_dagster_tests.support.server import Server
-from trace_clustering_dagster_tests.titles.conftest import (  # noqa: F401 - a fixture
-    TOPICS,
-    ModelServer,
-    model_server,
-    topic_summary,
-)
 
 EXPLORING = {"min_k": 2, "max_k": 2}
 # nobody who looks for team 1 may find these
@@ -115,7 +111,7 @@ def test_a_team_is_forgotten_and_others_are_not(
     make_deployment: Any,
     home: Path,
     on_instance: dg.DagsterInstance,
-    model_server: ModelServer,  # noqa: F811
+    model_server: ModelServer,
 ) -> None:
     rows, summaries = traces(1, *OTHERS)
     foreign = {"event": "$ai_trace_clusters", "properties": "{}", "timestamp": NOON, "team_id": 1}
@@ -338,7 +334,7 @@ def test_everything_that_is_stored_can_be_forgotten(
     deploy_server: Any,
     clickhouse_server: Server,
     on_instance: dg.DagsterInstance,
-    model_server: ModelServer,  # noqa: F811
+    model_server: ModelServer,
 ) -> None:
     """What is stored anew has to get a place: see ``forgetting.places``."""
     rows = separated_rows()

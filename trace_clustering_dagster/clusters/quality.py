@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trace_clustering_dagster.clusters.evidence import Evidence, as_summary
 from trace_clustering_dagster.clusters.values import ClusterLabel
-from trace_clustering_dagster.titles.evidence import Evidence
-from trace_clustering_dagster.titles.injection import texts
 from trace_clustering_dagster.titles.text import nearly_equal, similarities
 
 
@@ -34,7 +33,7 @@ def round_trip(
     columns = [label for label in labels if label.source != "fallback"]
     if len(columns) < 2:
         return {}
-    held_out = {c.cluster_id: [" ".join(texts(s)) for s in c.held_out] for c in evidence}
+    held_out = {c.cluster_id: [" ".join(as_summary(t).texts) for t in c.held_out] for c in evidence}
     own = [column for column, label in enumerate(columns) for _ in held_out[label.cluster_id]]
     traces = [text for label in columns for text in held_out[label.cluster_id]]
     landed = _landed(own, similarities(traces, [f"{c.title} {c.description}" for c in columns]))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trace_clustering_dagster_tests.conftest import markdown_of, separated_rows, summary_row
-from trace_clustering_dagster_tests.titles.conftest import ModelServer, answers, asked
+from trace_clustering_dagster_tests.support.model_server import ModelServer, answers, asked
 
 HOSTILE = "![x](https://example.com/x.png) [click](https://example.com) <img src=//example.com>"
 

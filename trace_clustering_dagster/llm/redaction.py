@@ -14,7 +14,7 @@ _SECRETS = re.compile(
   | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b  # AWS
   | \b(?:AIza|ya29\.|SG\.)[A-Za-z0-9._-]{20,}  # Google, SendGrid
   | \beyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?  # JSON web tokens
-  | (?<=://)[^\s/:@]{0,100}:[^\s/"'<>`]{1,200}(?=@)  # user:password@ of a URL
+  | (?<=://)[^\s/:@]*:[^\s/"'<>`]+(?=@)  # user:password@ of a URL
   | \bhooks\.slack\.com/(?:services|triggers|workflows)/[\w/-]+  # a webhook's URL is its key
   | (?i:(?<=\bbearer\ )|(?<=\bbasic\ ))[A-Za-z0-9._~+/=-]{12,}
     """,
@@ -24,7 +24,9 @@ _NAMED_SECRETS = re.compile(
     r"""(?ix) ( (?<![a-z0-9]) [a-z0-9_-]{0,40}? (?: password | passwd | pwd | passphrase | secret
         | (?: api | access | private ) [ _-]? key | token (?! s? ["']? \s* [:=] \s* \d+ \b ) )
         ["']?  (?: \s{0,3} [:=] \s{0,3} | [ ] (?= \S* [\d!#$%&*+/<>?@^_~] ) | [ ] is [ ]
-        (?= \S* [\d!#$%&*+/<>?@^_~] ) ) ["']? ) ([^\s"',;]{4,})"""
+        (?= \S* [\d!#$%&*+/<>?@^_~] ) ) ["']? )
+        # of one in quotes all up to the quote, even if that is cut off
+        ( (?<=") [^\s"] [^"\n]{3,} | (?<=') [^\s'] [^'\n]{3,} | [^\s"',;]{4,} )"""
 )
 _EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _CARD = re.compile(r"(?<![\w.-])\d(?:[ .-]{0,2}\d){12,18}(?![\w-])")
@@ -40,7 +42,9 @@ _PHONE = re.compile(
       | \d{10,11}                                                   # 4155552671
     ) (?![\w-]|[.,]\d)"""
 )
-# As long is what a pattern has to see before it matches: a URL's user and password, with the @.
+# A URL whose password's end, and the @ behind it, are missing.
+_UNFINISHED_URL = re.compile(r"://[^\s/:@]*:[!-.0-~]*\Z")
+# No pattern but the URL's has to see more before it matches.
 LONGEST = 304
 
 
@@ -57,7 +61,9 @@ def redact(text: str) -> str:
 def redact_cut_off(text: str) -> str:
     """`redact` for a text whose end is missing, without the last characters that are there: they
     may be the beginning of something that no pattern finds without its end."""
-    return redact(text)[:-LONGEST]
+    text = redact(text)
+    unfinished = _UNFINISHED_URL.search(text)
+    return text[:-LONGEST][: unfinished.start() if unfinished else None]
 
 
 def _is_card(number: str) -> bool:

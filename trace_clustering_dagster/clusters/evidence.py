@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from trace_clustering_dagster.clusters.kmeans.representatives import nearest_members, nearest_others
 from trace_clustering_dagster.clusters.values import FittedModel, Representatives
+from trace_clustering_dagster.titles.groups import Group, Summary
 from trace_clustering_dagster.traces.values import TraceSummary
 
 # Near non-members shown beside each cluster; the next as many are kept aside.
@@ -38,6 +39,18 @@ class Evidence:
     contrast: tuple[TraceSummary, ...] = ()
     members: tuple[TraceSummary, ...] = ()
     held_out: tuple[TraceSummary, ...] = ()
+
+    def as_group(self) -> Group:
+        """What a title is made from."""
+        nearest, contrast, members = (
+            tuple(map(as_summary, traces)) for traces in (self.nearest, self.contrast, self.members)
+        )
+        return Group(self.cluster_id, self.size, nearest, contrast, members)
+
+
+def as_summary(trace: TraceSummary) -> Summary:
+    """The texts of a trace's summary."""
+    return Summary(trace.title, trace.flow_diagram, trace.bullets, trace.interesting_notes)
 
 
 def gather_evidence(

@@ -1,12 +1,17 @@
-"""No part of a secret is shown or sent, wherever a text is cut."""
+"""What identifies people or opens doors is neither shown nor sent, wherever a text is cut."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.llm.injection import injection_in
+from trace_clustering_dagster.llm.redaction import redact
 from trace_clustering_dagster.traces.queries import fetch_summaries
 from trace_clustering_dagster.traces.summaries import MAX_CHARACTERS
 from trace_clustering_dagster.traces.values import TraceSummary
@@ -17,7 +22,7 @@ from trace_clustering_dagster_tests.conftest import (
     separated_rows,
     summary_row,
 )
-from trace_clustering_dagster_tests.titles.conftest import ModelServer, asked
+from trace_clustering_dagster_tests.support.model_server import ModelServer, asked
 
 # What is before a secret, the secret, and what is behind it.
 SECRETS = {
@@ -28,9 +33,11 @@ SECRETS = {
     "web token": ("", "eyJhbGciOiJIUzI1NiJ9.ZQ123456789012345.QZ1234567890", ""),
     "URL": ("postgres://", "zq:qz@zq1234567", "@db/a"),
     "long URL": ("ftp://", f"{'zq' * 50}:{'q' * 200}", "@db/a"),
+    "longest URL": ("ftp://", f"{'zq' * 60}:{'q' * 400}", "@db/a"),
     "webhook": ("https://", "hooks.slack.com/services/T0ZQ12345/B0ZQ12345/ZQ12345678901234", ""),
     "bearer": ("bearer ", "ZQ1234567890123456789", ""),
     "password": ("password=", "zq1234567890", ""),
+    "passphrase": ('password: "', "zqx mqz vqk, zq! zqw qzj" * 9, '" now'),
     "phone": ("call ", "+41 555 019 912 34", ""),
     "toll-free": ("call ", "1-800-555-0199", ""),
     "card": ("card ", "4111 1111 1111 1111", ""),
@@ -152,3 +159,129 @@ def test_table_of_clusters_redacts_the_nearest_title(
     shown = CliRunner().invoke(main, ["clusters", "--team", "1"]).output
     assert "Mail from [email]" in shown
     assert "quincy" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Write to ann.lee+x@mail.example.co.uk now", "Write to [email] now"),
+        ("josé@exämple.de", "[email]"),
+        ("call +1 (415) 555-2671 or 415-555-2671", "call [phone] or [phone]"),
+        ("020 7946 0958, (030) 1234 5678", "[phone], [phone]"),
+        ("+4930123456", "[phone]"),
+        ("card 4111 1111 1111 1111.", "card [card]."),
+        ("card 4111-1111-1111-1111", "card [card]"),
+        ("5500005555555559", "[card]"),
+        ("key sk-proj-abcDEF123456_789xyz", "key [secret]"),
+        ("ghp_abcdefghijklmnopqrstuvwxyz0123456789", "[secret]"),
+        ("AKIAIOSFODNN7EXAMPLE", "[secret]"),
+        ("Authorization: Bearer abc.def-ghi_jkl123", "Authorization: Bearer [secret]"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc123_-", "[secret]"),
+        ("postgres://joe:hunter2@db/x", "postgres://[secret]@db/x"),
+        ("postgres://u:p@ss@host/db, a@b.example", "postgres://[secret]@host/db, [email]"),
+        ("redis://:hunter2@cache:6379", "redis://[secret]@cache:6379"),
+        ("'ftp://u:p@host','x@y'", "'ftp://[secret]@host','x@y'"),
+        ("https://hooks.slack.com/services/T01AB2C3D/B01AB2C3D/abcDEF123456", "https://[secret]"),
+        ("1-800-555-0199, 1 (415) 555-2671", "[phone], [phone]"),
+        ("password = hunter2!, then", "password = [secret], then"),
+        ('"api_key": "abcd1234"', '"api_key": "[secret]"'),
+        ("OPENAI_API_KEY=abcdefgh", "OPENAI_API_KEY=[secret]"),
+        ("my password is hunter2", "my password is [secret]"),
+        ('password: "my secret pass", then', 'password: "[secret]", then'),
+        ("secret = 'it is, so; \"quoted\"' now", "secret = '[secret]' now"),
+        ('pwd="of a line\nand the next', 'pwd="[secret]\nand the next'),
+        (f"ftp://{'u' * 200}:{'p' * 900}@host/a", "ftp://[secret]@host/a"),
+        ("accessToken=abcd1234", "accessToken=[secret]"),
+        ('"clientSecret": "abcd-1234"', '"clientSecret": "[secret]"'),
+        ("deploy --password hunter2", "deploy --password [secret]"),
+        ("SG.abcdefghijklmnopqrstuvwxyz", "[secret]"),
+        ("06 12 34 56 78 or 0176 12345678", "[phone] or [phone]"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "[secret]"),
+    ],
+)
+def test_what_identifies_people_or_opens_doors_is_replaced(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Flight HAT136 from JFK on 2024-05-20 at 07:00 for $1,305.50",
+        "order W5061109, error 404, 8 tool calls, version 1.26.4",
+        "window 2026-11-15T00:00:00Z to 2026-11-22",
+        "the password reset link did not arrive",
+        "The password is incorrect, access token is expired",
+        "max_token: 4096",
+        "tokens: 1500 prompt, 200 completion",
+        "id b9920d3b-0824-4407-82b3-7f0011223344",
+        "trace 1234567890123456",
+        "SELECT secret_santa FROM t WHERE id IN (10, 20, 30)",
+        "127.0.0.1:8123",
+        "http://localhost:5173/@vite/client",
+        'the "password" and the "secret" are fields, password: "" is empty',
+        "see https://hooks.slack.com/ and 1-2-3, 1 200 tokens",
+    ],
+)
+def test_what_does_not_is_kept(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a",
+        "a-",
+        "a.",
+        "-eyJ",
+        "\n",
+        " ",
+        "1 ",
+        "secret_",
+        "://a:",
+        "://a:@",
+        "://",
+        'pwd="a ',
+        "pwd='a b",
+    ],
+)
+def test_long_texts_take_no_longer_than_their_length(piece: str) -> None:
+    short, long = piece * (2_000 // len(piece)), piece * (64_000 // len(piece))
+
+    def seconds(text: str) -> float:
+        # of this process: others on the machine make it no longer
+        start = time.process_time()
+        redact(text)
+        injection_in(text)
+        return time.process_time() - start
+
+    # 32 times the text: 32 times the work, where a quadratic pattern takes 1,024 times
+    assert seconds(long) < 300 * max(min(seconds(short) for _ in range(3)), 1e-3)
+
+
+@given(st.text())
+def test_redaction_is_idempotent(text: str) -> None:
+    assert redact(redact(text)) == redact(text)
+
+
+def test_what_identifies_people_does_not_leave(deploy: Any, model_server: ModelServer) -> None:
+    rows = separated_rows()
+    secret = {
+        "$ai_summary_title": "Mail to ann@example.com",
+        "$ai_summary_flow_diagram": "Call +1 (415) 555-2671",
+        "$ai_summary_bullets": [{"text": "Card 4111 1111 1111 1111"}],
+        "$ai_summary_interesting_notes": ["api_key=abcd1234efgh"],
+    }
+    deployment = deploy(rows, [summary_row(row["document_id"], secret) for row in rows])
+    deployment.run()
+    deployment.run(redact=False)
+    redacted, plain = (
+        asked(request)["clusters"][0]["nearest_traces"][0] for request in model_server.requests[::2]
+    )
+    assert redacted == {
+        "title": "Mail to [email]",
+        "flow_diagram": "Call [phone]",
+        "bullets": ["Card [card]"],
+        "interesting_notes": ["api_key=[secret]"],
+    }
+    assert plain["title"] == "Mail to ann@example.com"
+    assert plain["bullets"] == ["Card 4111 1111 1111 1111"]

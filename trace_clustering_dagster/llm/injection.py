@@ -1,15 +1,14 @@
-"""Traces whose text speaks to the model that reads it, and titles that obey them.
+"""Text that speaks to the model that reads it (prompt injection), and answers that follow it.
 
 No list of phrases is complete. This one catches plain attempts in English; those in other words are
-held back by the prompt, which quotes every text as data, and show in the round trip of the labels.
+held back by prompts, which quote every text as data, and by checks of what comes back.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable
 
-from trace_clustering_dagster.titles.text import normalized
-from trace_clustering_dagster.traces.values import TraceSummary
+from trace_clustering_dagster.llm.text import normalized
 
 _COMMANDS = re.compile(
     r"""(?imsx)
@@ -36,12 +35,7 @@ _COMMANDS = re.compile(
 )
 
 
-def texts(summary: TraceSummary) -> Iterable[str]:
-    """All texts of a summary."""
-    yield from (summary.title, summary.flow_diagram, *summary.bullets, *summary.interesting_notes)
-
-
-def command_in(text: str) -> str:
+def injection_in(text: str) -> str:
     """The text from where it begins to give orders to its reader; "" if it gives none."""
     # letters of other widths and invisible ones between them would hide the words
     plain = "".join(
@@ -51,16 +45,14 @@ def command_in(text: str) -> str:
     return plain[found.start() :] if found else ""
 
 
-def instructs_its_reader(summary: TraceSummary) -> bool:
-    """Whether some text of the summary gives orders to whoever reads it."""
-    return any(command_in(text) for text in texts(summary))
+def has_injection(texts: Iterable[str]) -> bool:
+    """Whether one of the texts gives orders to whoever reads it."""
+    return any(map(injection_in, texts))
 
 
-def is_commanded(text: str, summaries: Iterable[TraceSummary]) -> bool:
-    """Whether ``text`` is an order itself, or stands word for word in an order of a summary."""
-    wanted = normalized(text)
-    return bool(command_in(text)) or any(
-        wanted and f" {wanted} " in f" {normalized(command_in(t))} "
-        for summary in summaries
-        for t in texts(summary)
+def follows_injection(answer: str, texts: Iterable[str]) -> bool:
+    """Whether ``answer`` is an order itself, or stands word for word in an order of the texts."""
+    wanted = normalized(answer)
+    return bool(injection_in(answer)) or any(
+        wanted and f" {wanted} " in f" {normalized(injection_in(text))} " for text in texts
     )

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster_tests.titles.conftest import KEY, ModelServer, completion
+from trace_clustering_dagster_tests.support.model_server import KEY, ModelServer, completion
 
 
 def label_model(tmp_path: Path, *options: str) -> str:

@@ -1,0 +1,70 @@
+"""Label every cluster, from what is known of it, as a run's parameters say."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trace_clustering_dagster.clusters.evidence import Evidence, as_summary
+from trace_clustering_dagster.clusters.values import ClusterLabel, ClusterLabels
+from trace_clustering_dagster.clusters.wording import CLUSTERS
+from trace_clustering_dagster.llm.budget import Budget
+from trace_clustering_dagster.llm.cache import AnswerCache
+from trace_clustering_dagster.llm.chat import ChatModel
+from trace_clustering_dagster.llm.failures import ParameterNames
+from trace_clustering_dagster.llm.server import NOT_CONFIGURED, is_configured
+from trace_clustering_dagster.titles.titling import title_groups
+
+if TYPE_CHECKING:
+    from trace_clustering_dagster.clusters.params import ClusteringParams
+
+PARAMETERS = ParameterNames(
+    model="label_model",
+    timeout_seconds="label_timeout_seconds",
+    max_tokens="max_label_tokens",
+    max_prompt_tokens="max_prompt_tokens",
+)
+OFFLINE = "labeler=offline"
+
+
+def label_clusters(
+    evidence: Sequence[Evidence], params: "ClusteringParams", cache: AnswerCache
+) -> ClusterLabels:
+    """One label for each cluster.
+
+    Args:
+        evidence: One item a cluster, ordered by cluster id.
+        params: ``labeler``, ``label_model``, ``fallback`` and the budgets.
+        cache: Where the model's answers are kept.
+    """
+    configured = is_configured()
+    wanted = params.labeler == "openai" or (params.labeler == "auto" and configured)
+    budget = Budget(
+        params.label_timeout_seconds, params.max_label_tokens, params.max_prompt_tokens, PARAMETERS
+    )
+    chat = ChatModel(params.label_model, cache, budget)
+    titled = title_groups(
+        [cluster.as_group() for cluster in evidence],
+        CLUSTERS,
+        chat if wanted and configured else None,
+        no_model=OFFLINE if params.labeler == "offline" else NOT_CONFIGURED,
+        offline=params.fallback == "offline" or not wanted,
+    )
+    withheld = {
+        trace.trace_id
+        for cluster in evidence
+        for trace in (*cluster.nearest, *cluster.contrast)
+        if as_summary(trace).has_injection
+    }
+    return ClusterLabels(
+        clusters=tuple(
+            ClusterLabel(t.group_id, t.title, t.description, t.source, t.reason)
+            for t in titled.titles
+        ),
+        model=chat.name if wanted else "",
+        requests=chat.requests,
+        cached_answers=chat.cached,
+        prompt_tokens=budget.prompt_tokens,
+        completion_tokens=budget.completion_tokens,
+        withheld_traces=len(withheld),
+        commanded=titled.followed,
+        note=titled.note,
+    )

@@ -1,0 +1,1 @@
+"""One chat model within a budget, and what must not reach it."""

@@ -1,0 +1,280 @@
+"""Ask a chat model through the OpenAI API for answers of a given JSON schema, within a budget."""
+
+import contextlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from trace_clustering_dagster.llm.budget import Budget, Messages, estimated_tokens
+from trace_clustering_dagster.llm.cache import AnswerCache
+from trace_clustering_dagster.llm.failures import (
+    NO_MODEL,
+    TOO_LONG,
+    ModelFailureError,
+    no_json_reason,
+    reason,
+    status_reason,
+)
+from trace_clustering_dagster.llm.server import TIMEOUTS, client, server_url, within
+
+if TYPE_CHECKING:
+    import openai
+
+# The client itself retries what a retry can mend (408, 409, 429, 5xx, lost connections), after the
+# time that the server names or half a second, one, two, four. The time budget may end it earlier.
+MAX_RETRIES = 4
+# The thoughts of a reasoning model count as completion, and one that reaches the limit before it
+# answers is cut off. OpenAI's reasoning guide advises to reserve this many tokens for both.
+REASONING_TOKENS = 25_000
+# What is asked here needs no long thought.
+REASONING_EFFORT = "low"
+# Usage beyond this many times what was expected is no count of tokens.
+ABSURD = 100
+# Places in an answer at which its JSON may begin.
+MAX_STARTS = 20
+# Structured output, JSON mode, and neither: the first that the server knows is used.
+_RESPONSE_FORMATS = ("json_schema", "json_object", "")
+# The error names the parameter that the model refuses.
+_UNSUPPORTED = ("unsupported_parameter", "unsupported_value")
+_LIMITS = ("max_completion_tokens", "max_tokens")
+
+T = TypeVar("T", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class AnswerType(Generic[T]):
+    """What an answer has to be.
+
+    Attributes:
+        name: Of the schema, as the server is told.
+        schema: Its JSON schema goes to the server, and answers are validated with it.
+        problem: What is wrong with JSON that is something else.
+    """
+
+    name: str
+    schema: type[T]
+    problem: str
+
+
+@dataclass(frozen=True)
+class Reply(Generic[T]):
+    """What came of a request.
+
+    Attributes:
+        value: The answer, None if it is not of its type. One that was cut off may be of its type
+            and lack something.
+        problem: What is wrong with the answer, "" if nothing is.
+        paid: The request and the text of its answer, if that is new and worth keeping.
+    """
+
+    value: T | None
+    problem: str = ""
+    paid: tuple[Mapping[str, Any], str] | None = None
+
+
+class ChatModel:
+    """A chat model and what asking it has cost.
+
+    The first answers of a server tell which parameters it knows; later requests have no others.
+
+    Attributes:
+        name: As the server knows it.
+        budget: What may be spent, and what has been: tokens as the server counted them, or
+            estimated if it did not.
+        requests: HTTP requests to the server, with the client's own retries.
+        cached: Answers that were kept from earlier runs.
+    """
+
+    def __init__(self, name: str, cache: AnswerCache, budget: Budget) -> None:
+        self.name = name
+        self.budget = budget
+        self.requests = 0
+        self.cached = 0
+        self._cache = cache
+        self._response_formats = list(_RESPONSE_FORMATS)
+        self._limit_name = "max_completion_tokens"
+        self._refused: set[str] = set()
+        self._is_reasoning = False
+        self._last_status = 0
+
+    def ask(self, messages: Messages, answer_type: AnswerType[T], limit: int) -> Reply[T]:
+        """The model's answer, a kept one if there is one.
+
+        Args:
+            limit: Tokens of the answer.
+
+        Raises:
+            ModelFailureError: there is none, whatever the reason.
+        """
+        request = {"server": server_url(), "model": self.name, "messages": messages}
+        kept = self._cache.get(request)
+        if kept is not None:
+            self.cached += 1
+            return _read(kept, answer_type)
+        text, cut_off = self._complete_in_a_known_form(messages, answer_type, limit)
+        reply = _read(text, answer_type)
+        says_something = reply.value is not None and any(said for _, said in reply.value)
+        if cut_off and not says_something and not text.partition("<think>")[0].strip():
+            # the next request gets the room that this one lacked
+            self._is_reasoning = True
+            return Reply(None, "the model used its tokens up before it answered")
+        return reply if reply.problem else replace(reply, paid=(request, text))
+
+    def keep(self, reply: Reply[T]) -> None:
+        """Keep the answer for later runs, unless it has a problem or is kept already."""
+        if reply.paid:
+            self._cache.put(*reply.paid)
+
+    def _complete_in_a_known_form(
+        self, messages: Messages, answer_type: AnswerType[T], limit: int
+    ) -> tuple[str, bool]:
+        import openai
+
+        first_refusal = ""
+        while True:
+            form = self._form(answer_type)
+            try:
+                return self._complete_in_time(messages, form, limit)
+            except openai.APIStatusError as error:
+                if self._do_without(error, form):
+                    continue
+                why = reason(error, self.name, self.budget.parameters)
+                # not every server knows every form of a request, nor says which it knows
+                form_may_be_unknown = error.status_code in (400, 415, 422, 501)
+                if not form_may_be_unknown or error.code in (TOO_LONG, NO_MODEL):
+                    raise ModelFailureError(why) from None
+                first_refusal = first_refusal or why
+                if len(self._response_formats) == 1:
+                    raise ModelFailureError(first_refusal) from None
+            self._response_formats.pop(0)
+            # servers that know no structured output have the older name of the limit; one that
+            # names what it refuses knows the newer
+            if not self._refused:
+                self._limit_name = "max_tokens"
+
+    def _do_without(self, error: "openai.APIStatusError", form: Mapping[str, Any]) -> bool:
+        """Leave out of later requests the parameter that the error names, if there is a way."""
+        if error.code not in _UNSUPPORTED:
+            return False
+        name = str(error.param).partition(".")[0]
+        if name == "response_format" and len(self._response_formats) > 1:
+            self._response_formats.pop(0)
+            return True
+        if name not in (*form, self._limit_name):
+            return False
+        self._refused.add(name)
+        if name == "temperature":
+            self._is_reasoning = True
+        if name == self._limit_name:
+            (self._limit_name,) = (other for other in _LIMITS if other != name)
+        return self._limit_name not in self._refused
+
+    def _form(self, answer_type: AnswerType[T]) -> dict[str, Any]:
+        """The parameters of a request but for its limit."""
+        form: dict[str, Any] = {"temperature": 0}
+        if "temperature" in self._refused:
+            form = {"reasoning_effort": REASONING_EFFORT}
+        form = {name: value for name, value in form.items() if name not in self._refused}
+        kind = self._response_formats[0]
+        if kind:
+            form["response_format"] = {"type": kind}
+        if kind == "json_schema":
+            form["response_format"][kind] = {
+                "name": answer_type.name,
+                "strict": True,
+                "schema": answer_type.schema.model_json_schema(),
+            }
+        return form
+
+    def _complete_in_time(
+        self, messages: Messages, form: Mapping[str, Any], limit: int
+    ) -> tuple[str, bool]:
+        import openai
+
+        budget, prompt = self.budget, estimated_tokens(messages)
+        budget.require(prompt, limit)
+        if self._is_reasoning:
+            limit = min(limit + REASONING_TOKENS, budget.completion_room(prompt))
+        parameters = {**form, self._limit_name: limit}
+        seconds = budget.seconds_left
+        try:
+            answer: tuple[str, bool] = within(
+                seconds, lambda: self._complete(messages, parameters, seconds)
+            )
+        except (*TIMEOUTS, openai.APITimeoutError):
+            # what a server did until then is paid for, most likely
+            budget.spend(prompt, 0)
+            names = budget.parameters
+            last = f"; its last answer was: {status_reason(self._last_status, names)}"
+            raise ModelFailureError(
+                f"no answer within {names.timeout_seconds}={budget.timeout_seconds:g}"
+                + (last if self._last_status >= 400 else "")
+            ) from None
+        except (openai.APIStatusError, ModelFailureError):
+            raise
+        except Exception as error:
+            raise ModelFailureError(reason(error, self.name, budget.parameters)) from None
+        return answer
+
+    async def _complete(
+        self, messages: Messages, parameters: Mapping[str, Any], seconds: float
+    ) -> tuple[str, bool]:
+        """The text of the answer, and whether the limit cut it off."""
+
+        async def note_request(_: Any) -> None:
+            self.requests += 1
+
+        async def note_status(response: Any) -> None:
+            self._last_status = response.status_code
+
+        hooks = {"request": [note_request], "response": [note_status]}
+        async with client(seconds, MAX_RETRIES, hooks) as opened:
+            completion: Any = await opened.chat.completions.create(
+                model=self.name,
+                messages=messages,  # type: ignore[arg-type]
+                **parameters,
+            )
+        if isinstance(completion, str):
+            raise ModelFailureError(no_json_reason(completion))
+        choices = getattr(completion, "choices", None)
+        choice = choices[0] if choices else None
+        text = getattr(getattr(choice, "message", None), "content", "")
+        text = text if isinstance(text, str) else ""
+        usage = getattr(completion, "usage", None)
+        self.budget.spend(
+            _count(getattr(usage, "prompt_tokens", None), estimated_tokens(messages)),
+            _count(getattr(usage, "completion_tokens", None), len(text.encode()) / 3),
+        )
+        return text, getattr(choice, "finish_reason", "") == "length"
+
+
+def _count(counted: object, expected: float) -> int:
+    """The server's count of tokens, or what is expected if it is none."""
+    if isinstance(counted, int) and 0 < counted <= ABSURD * (expected + 1):
+        return counted
+    return math.ceil(expected)
+
+
+def _read(text: str, answer_type: AnswerType[T]) -> Reply[T]:
+    """The answer in a text. Models put JSON in code fences, between sentences and after thoughts;
+    of an answer that is cut off, what is before the cut counts."""
+    text = text.rpartition("</think>")[2]
+    starts = [found.start() for found in itertools.islice(re.finditer(r"[{[]", text), MAX_STARTS)]
+    if not starts:
+        return Reply(None, "the model refused, or answered without JSON")
+    validate = answer_type.schema.model_validate
+    for start in starts:
+        with contextlib.suppress(ValueError, RecursionError):
+            return Reply(validate(json.JSONDecoder().raw_decode(text, start)[0]))
+    for start in starts:
+        with contextlib.suppress(ValueError):
+            value = validate(from_json(text[start:], allow_partial=True))
+            return Reply(value, "the answer was cut off")
+    return Reply(None, answer_type.problem)

@@ -1,0 +1,108 @@
+"""The server of the chat model: which it is, a client for it, and whether it answers.
+
+Here alone the environment is read, whenever a server is asked.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING, Any
+
+from trace_clustering_dagster.llm.failures import ParameterNames, no_json_reason, reason
+
+if TYPE_CHECKING:
+    import openai
+
+NOT_CONFIGURED = "no model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL for another server"
+# One and the same from Python 3.11 on.
+TIMEOUTS = (asyncio.TimeoutError, FutureTimeoutError)
+
+
+def server_url() -> str:
+    """The server that is asked."""
+    return _variable("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+
+
+def is_configured() -> bool:
+    """Whether the environment names a language model's server or a key for one."""
+    return bool(_variable("OPENAI_API_KEY") or _variable("OPENAI_BASE_URL"))
+
+
+def _variable(name: str) -> str:
+    # an empty variable counts as unset
+    return os.environ.get(name, "").strip()
+
+
+def client(seconds: float, retries: int, hooks: Mapping[str, Any]) -> "openai.AsyncOpenAI":
+    """A client that sends to the server and follows no redirect.
+
+    Args:
+        seconds: For one request.
+        hooks: Of httpx, called with each request and response.
+    """
+    import openai
+
+    # the client logs whole URLs, and a URL may hold a password
+    for name in ("httpx", "httpx2", "httpcore", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return openai.AsyncOpenAI(
+        # a server of one's own often needs no key, but the client insists on one
+        api_key=_variable("OPENAI_API_KEY") or "none",
+        base_url=server_url(),
+        timeout=seconds,
+        max_retries=retries,
+        # text goes to the server that is named, and to no other
+        http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks, follow_redirects=False),
+    )
+
+
+def within(seconds: float, request: Callable[[], Awaitable[Any]]) -> Any:
+    """The request's answer.
+
+    Raises:
+        TIMEOUTS: there is none after ``seconds``.
+    """
+    if seconds <= 0:
+        raise FutureTimeoutError
+    # The client's own timeouts begin anew with every byte, and looking up a host's name cannot
+    # be canceled: a thread of its own can be left behind.
+    answer: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(asyncio.run(asyncio.wait_for(request(), seconds)))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer.result(timeout=seconds + 1)
+
+
+def ask_briefly(model: str, seconds: float, parameters: ParameterNames) -> str:
+    """Send the model one short request, without retries.
+
+    Returns:
+        What is wrong, in one line without secrets or the server's text; "" if the model answered.
+    """
+    import openai
+
+    async def ask() -> Any:
+        async with client(seconds, 0, {}) as opened:
+            return await opened.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": "Answer with the word: ready"}]
+            )
+
+    try:
+        completion = within(seconds, ask)
+    except (*TIMEOUTS, openai.APITimeoutError):
+        return f"no answer within {seconds:g} seconds"
+    except Exception as error:
+        return reason(error, model, parameters)
+    if isinstance(completion, str):
+        return no_json_reason(completion)
+    answered = getattr(completion, "choices", None)
+    return "" if answered else "the server answered without a completion: is OPENAI_BASE_URL right?"
