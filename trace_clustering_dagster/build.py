@@ -46,46 +46,19 @@ def graph_of(settings: Settings, *, is_component: bool = False) -> Graph:
     )
 
 
-def params_of(settings: Settings, *, named: str = "TRACE_CLUSTERING_PARAMS") -> ClusteringParams:
-    """The deployment's own parameters: the defaults of every run.
-
-    Args:
-        settings: With the parameters that differ from the package's.
-        named: What a message calls them.
-
-    Raises:
-        ValueError: one line that says what is wrong with them.
-    """
-    try:
-        params = ClusteringParams.of_deployment(settings.params)
-    except dg.Failure as failure:
-        raise ValueError(f"{named}: {failure.description}") from None
-    if params.explicit_window():
-        raise ValueError(
-            f"{named}: window_start and window_end would give every day the same window: use "
-            " lookback_days, or give them in the config of a run"
-        )
-    return params
-
-
-def storage_of(settings: Settings) -> Storage:
-    """Where a graph stores its values."""
-    return Storage(settings.storage, settings.name)
-
-
 def stored_files_of(settings: Settings) -> StoredFiles:
     """What a graph stores there."""
-    return StoredFiles(storage_of(settings), folders_of(team_assets(), settings))
+    return StoredFiles(Storage.of(settings), folders_of(team_assets(), settings))
 
 
 def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
     """What a graph's assets need, by resource key."""
     named = "params" if graph.is_component else "TRACE_CLUSTERING_PARAMS"
-    params, storage = params_of(settings, named=named), storage_of(settings)
+    params, storage = ClusteringParams.of(settings, named=named), Storage.of(settings)
     resources = {
         "params": params,
         "exploration": exploration_of(graph, params),
-        "clickhouse": warehouse_of(settings),
+        "clickhouse": Warehouse.of(settings),
         "label_answers": KeptAnswers(str(storage.root)),
         "stored_files": stored_files_of(settings),
         **{
@@ -94,15 +67,6 @@ def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
         },
     }
     return {graph.called(name): resource for name, resource in resources.items()}
-
-
-def warehouse_of(settings: Settings) -> Warehouse:
-    """Where a graph reads and writes tables."""
-    return Warehouse(
-        **settings.clickhouse.model_dump(),
-        output_database=settings.output.database,
-        output_prefix=settings.output.prefix,
-    )
 
 
 def build_graph(settings: Settings, *, is_component: bool = False) -> dg.Definitions:

@@ -1,8 +1,10 @@
 """The graph as a Dagster component: ``type: trace_clustering_dagster.TraceClusteringComponent``."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 import yaml
@@ -148,8 +150,26 @@ def _given(model: BaseModel) -> dict[str, Any]:
 def _require_apart(one: Settings, other: Settings) -> None:
     if one.name == other.name:
         raise ValueError(f"two instances are named {one.name!r}: give each a name of its own")
-    if one.written_to == other.written_to:
+    if _written_to(one) == _written_to(other):
         raise ValueError(
-            f"the instances {one.name!r} and {other.name!r} both write to {one.written_to}: give "
+            f"the instances {one.name!r} and {other.name!r} both write to {_written_to(one)}: give "
             "one of them another output.prefix or output.database"
         )
+
+
+def _written_to(settings: Settings) -> str:
+    """Where the tables are that are written: warehouse, database, what their names begin with.
+
+    Two spellings of one server are two places.
+    """
+    url = settings.clickhouse.url
+    if url.startswith("chdb://"):
+        folder = os.path.abspath(url.removeprefix("chdb://"))
+        return f"chdb://{folder}, {settings.output.prefix}{settings.clickhouse.events_table}"
+    parts = urlsplit(url)
+    read = settings.clickhouse.database or parts.path.strip("/") or "default"
+    database = settings.output.database or read
+    host = (parts.hostname or "").lower()
+    port = parts.port or (8443 if parts.scheme == "https" else 8123)
+    table = f"{settings.output.prefix}{settings.clickhouse.events_table}"
+    return f"{host}:{port}, {database}.{table}"

@@ -4,8 +4,7 @@ A deployment writes them as environment variables (``Settings.from_environment``
 attributes of a component in YAML. A secret is never a setting: a setting names the environment
 variable that holds it.
 
-Plain pydantic: the variables of version 0.1 follow no rule that pydantic-settings could derive from
-the fields, and one function reads them.
+Plain pydantic: pydantic-settings could not derive the variables of version 0.1 from the fields.
 """
 
 import contextlib
@@ -16,9 +15,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -31,7 +30,7 @@ from pydantic import (
     model_validator,
 )
 
-# A name of a graph is a part of asset keys, job names and folders.
+# it is a part of asset keys, job names and folders
 _NAME = re.compile("[a-z][a-z0-9_]{0,30}")
 # longer names do not fit into a file system
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -39,23 +38,16 @@ _SERVER_URL = re.compile(
     r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
     rf"(/({IDENTIFIER.pattern})?)?"
 )
-_FORMS = {"day": "2025-01-01", "cron": "0 1 * * *"}
 
 
 def _setting(default: Any, variable: str, description: str, **bounds: Any) -> Any:
-    """A field with the environment variable that sets it."""
-    return Field(
-        default=default,
-        description=description,
-        json_schema_extra={"variable": variable},
-        **bounds,
-    )
+    """A field that the environment variable ``TRACE_CLUSTERING_<variable>`` sets."""
+    named: dict[str, Any] = {"variable": f"TRACE_CLUSTERING_{variable}" if variable else ""}
+    return Field(default=default, description=description, json_schema_extra=named, **bounds)
 
 
 def _split(teams: Any) -> Any:
-    if isinstance(teams, str):
-        return teams.split(",") if teams else []
-    return teams
+    return teams.split(",") if isinstance(teams, str) and teams else teams or ()
 
 
 def _on_or_off(value: Any) -> Any:
@@ -64,6 +56,27 @@ def _on_or_off(value: Any) -> Any:
     return value in ("on", True)
 
 
+def _identifier(name: str) -> str:
+    if not IDENTIFIER.fullmatch(name):
+        raise ValueError(
+            f"{name[:100]!r} is not the name of a table or database: use at most 200 letters, "
+            "digits and underscores"
+        )
+    return name
+
+
+def _variable_name(name: str) -> str:
+    if not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
+        # it may be the secret itself
+        raise ValueError(
+            "not the name of an environment variable: use capital letters, digits and underscores"
+        )
+    return name
+
+
+Table = Annotated[str, AfterValidator(_identifier)]
+NameOrNone = Annotated[str, AfterValidator(lambda name: name and _identifier(name))]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
 Teams = Annotated[frozenset[PositiveInt], BeforeValidator(_split)]
 Minutes = Annotated[float, Field(ge=0, le=24 * 60)]
 Days = Annotated[int, Field(ge=0, le=999_999)]
@@ -79,30 +92,28 @@ class ClickHouseSettings(_Settings):
 
     url: str = _setting(
         "chdb://.dagster/warehouse",
-        "TRACE_CLUSTERING_CLICKHOUSE_URL",
+        "CLICKHOUSE_URL",
         "https://user@host:8443/database, http://..., or chdb:///folder, an embedded warehouse of "
         "Parquet files.",
     )
-    password_variable: str = _setting(
-        "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD",
+    password_variable: VariableName = _setting(
+        "CLICKHOUSE_PASSWORD",
         "",
         "Name of the environment variable that holds the password of the URL's user. It is read "
         "when a run connects.",
     )
-    database: str = _setting(
+    database: NameOrNone = _setting(
         "", "", "Database of the tables that are read. Unset: the one in the URL, or default."
     )
-    embeddings_table: str = _setting(
-        "posthog_document_embeddings",
-        "TRACE_CLUSTERING_EMBEDDINGS_TABLE",
-        "Table of the embedded summaries.",
+    embeddings_table: Table = _setting(
+        "posthog_document_embeddings", "EMBEDDINGS_TABLE", "Table of the embedded summaries."
     )
-    events_table: str = _setting(
-        "events", "TRACE_CLUSTERING_EVENTS_TABLE", "Table of the summaries, and of the clusters."
+    events_table: Table = _setting(
+        "events", "EVENTS_TABLE", "Table of the summaries, and of the clusters."
     )
     embeddings_model: str = _setting(
         "",
-        "TRACE_CLUSTERING_EMBEDDINGS_MODEL",
+        "EMBEDDINGS_MODEL",
         "Embedding model of a table that has no column model_name. Unset: what the table's name "
         "has after posthog_document_embeddings_.",
     )
@@ -126,40 +137,18 @@ class ClickHouseSettings(_Settings):
             )
         return url
 
-    @field_validator("embeddings_table", "events_table")
-    @classmethod
-    def _check_table(cls, name: str) -> str:
-        return _identifier(name, "a table name")
-
-    @field_validator("database")
-    @classmethod
-    def _check_database(cls, name: str) -> str:
-        return _identifier(name, "a database name") if name else name
-
-    @field_validator("password_variable")
-    @classmethod
-    def _check_variable(cls, name: str) -> str:
-        return _variable_name(name)
-
 
 class OutputSettings(_Settings):
     """What is written: all tables that this deployment writes have these names."""
 
-    database: str = _setting(
+    database: NameOrNone = _setting(
         "",
-        "TRACE_CLUSTERING_OUTPUT_DATABASE",
+        "OUTPUT_DATABASE",
         "Database of the tables that are written. Unset: that of the tables that are read.",
     )
-    prefix: str = _setting(
-        "",
-        "TRACE_CLUSTERING_OUTPUT_PREFIX",
-        "What the names of the written tables begin with, such as support_.",
+    prefix: NameOrNone = _setting(
+        "", "OUTPUT_PREFIX", "What the names of the written tables begin with, such as support_."
     )
-
-    @field_validator("database", "prefix")
-    @classmethod
-    def _check(cls, name: str) -> str:
-        return _identifier(name, "a database name or a prefix") if name else name
 
 
 class AutomationSettings(_Settings):
@@ -167,77 +156,46 @@ class AutomationSettings(_Settings):
 
     enabled: Annotated[bool, BeforeValidator(_on_or_off)] = _setting(
         True,
-        "TRACE_CLUSTERING_AUTOMATION",
+        "AUTOMATION",
         "Whether coordinator, schedules, retention and freshness run: on or off.",
     )
     teams: Teams = _setting(
-        frozenset(),
-        "TRACE_CLUSTERING_TEAMS",
-        "Only these team ids, separated by commas. Empty: all.",
+        frozenset(), "TEAMS", "Only these team ids, separated by commas. Empty: all."
     )
-    excluded_teams: Teams = _setting(
-        frozenset(), "TRACE_CLUSTERING_EXCLUDED_TEAMS", "Never these team ids."
-    )
+    excluded_teams: Teams = _setting(frozenset(), "EXCLUDED_TEAMS", "Never these team ids.")
     # a launch takes 0.2 s on SQLite: with more, a tick would hold up the other sensors
     runs_per_tick: int = _setting(
-        20, "TRACE_CLUSTERING_RUNS_PER_TICK", "Runs that one tick requests at most.", ge=1, le=1000
+        20, "RUNS_PER_TICK", "Runs that one tick requests at most.", ge=1, le=1000
     )
     settle_minutes: Minutes = _setting(
-        60.0,
-        "TRACE_CLUSTERING_SETTLE_MINUTES",
-        "How long after midnight UTC a day's data may still arrive.",
+        60.0, "SETTLE_MINUTES", "How long after midnight UTC a day's data may still arrive."
     )
     catch_up_days: int = _setting(
-        1,
-        "TRACE_CLUSTERING_CATCH_UP_DAYS",
-        "Days before the newest closed day that are caught up on.",
-        ge=0,
-        le=31,
+        1, "CATCH_UP_DAYS", "Days before the newest closed day that are caught up on.", ge=0, le=31
     )
     # Dagster gives up on an evaluation after 60 s, the connection 10 s after the query
     discovery_timeout_seconds: int = _setting(
         20,
-        "TRACE_CLUSTERING_DISCOVERY_TIMEOUT_SECONDS",
+        "DISCOVERY_TIMEOUT_SECONDS",
         "How long ClickHouse may count all teams' traces.",
         ge=1,
         le=40,
     )
-    max_attempts: int = _setting(
-        3, "TRACE_CLUSTERING_MAX_ATTEMPTS", "Attempts of a team-day in all.", ge=1, le=10
-    )
+    max_attempts: int = _setting(3, "MAX_ATTEMPTS", "Attempts of a team-day in all.", ge=1, le=10)
     retry_minutes: Minutes = _setting(
-        5.0,
-        "TRACE_CLUSTERING_RETRY_MINUTES",
-        "From a failed attempt to the second; doubles for each that follows.",
+        5.0, "RETRY_MINUTES", "From a failed attempt to the second; doubles for each that follows."
     )
-    alert_url_variable: str = _setting(
-        "TRACE_CLUSTERING_ALERT_URL",
+    alert_url_variable: VariableName = _setting(
+        "ALERT_URL",
         "",
         "Name of the environment variable that holds the URL of a webhook, to which failures that "
         "need a person are posted.",
     )
     cron: str = _setting(
-        _FORMS["cron"],
-        "TRACE_CLUSTERING_CRON",
+        "0 1 * * *",
+        "CRON",
         "When the daily schedule runs, in UTC. It is the alternative to the coordinator.",
     )
-
-    @field_validator("cron")
-    @classmethod
-    def _check_cron(cls, text: str) -> str:
-        # imported here: the command line needs no Dagster to say what is wrong with its arguments
-        from dagster._utils.schedules import is_valid_cron_string
-
-        if not is_valid_cron_string(text):
-            raise ValueError(
-                f"{text[:100]} is not a cron schedule: use five fields, such as {_FORMS['cron']}"
-            )
-        return text
-
-    @field_validator("alert_url_variable")
-    @classmethod
-    def _check_variable(cls, name: str) -> str:
-        return _variable_name(name)
 
     @property
     def alert_url(self) -> str:
@@ -272,29 +230,23 @@ class Settings(_Settings):
     output: OutputSettings = Field(default_factory=OutputSettings)
     storage: str = _setting(
         ".dagster/assets",
-        "TRACE_CLUSTERING_STORAGE",
+        "STORAGE",
         "Where the assets' values are stored: a folder, or s3://bucket/prefix.",
     )
     retention_days: Days = _setting(
         14,
-        "TRACE_CLUSTERING_RETENTION_DAYS",
+        "RETENTION_DAYS",
         "Days that the large files are kept; they can be made again. 0 keeps them all.",
     )
     text_retention_days: Days = _setting(
         180,
-        "TRACE_CLUSTERING_TEXT_RETENTION_DAYS",
+        "TEXT_RETENTION_DAYS",
         "Days that files with text of traces are kept: reports, labels, answers of the language "
         "model. 0 keeps them all.",
     )
-    start_date: str = _setting(
-        _FORMS["day"],
-        "TRACE_CLUSTERING_START_DATE",
-        "First day that has a partition.",
-    )
+    start_date: str = _setting("2025-01-01", "START_DATE", "First day that has a partition.")
     params: Mapping[str, Any] = _setting(
-        {},
-        "TRACE_CLUSTERING_PARAMS",
-        'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.',
+        {}, "PARAMS", 'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.'
     )
     automation: AutomationSettings = Field(default_factory=AutomationSettings)
     pools: Mapping[str, str] = _setting({}, "", "Other names for the pools clickhouse and llm.")
@@ -317,12 +269,12 @@ class Settings(_Settings):
         in one line for each setting."""
         values: dict[str, Any] = {}
         problems: dict[str, str] = {}
-        for setting in _fields(cls):
+        for setting in settings_of(cls):
             if text := os.environ.get(setting.variable) if setting.variable else "":
                 _section(values, setting.path)[setting.path[-1]] = text
         if "params" in values:
             try:
-                values["params"] = _json_object("TRACE_CLUSTERING_PARAMS", values["params"])
+                values["params"] = _json_object(values["params"])
             except ValueError as error:
                 problems["params"] = str(error)
                 del values["params"]
@@ -331,7 +283,8 @@ class Settings(_Settings):
                 settings = cls.model_validate(values)
                 break
             except ValidationError as error:
-                path = next((p for p in _paths() if _starts(error, p)), ("output", "database"))
+                # settings that do not go together are those of the output
+                path = next((p for p in _paths() if _starts(error, p)), ("output",))
                 problems[".".join(path)] = in_one_line(error)
                 del _section(values, path)[path[-1]]
         try:
@@ -366,70 +319,21 @@ class Settings(_Settings):
     def _check_start_date(cls, day: Any) -> str:
         text = str(day)  # YAML reads a date as one
         with contextlib.suppress(ValueError):
-            if re.fullmatch(r"\d{4}-\d\d-\d\d", text) and datetime.date.fromisoformat(text):
+            if datetime.date.fromisoformat(text).isoformat() == text:
                 return text
-        raise ValueError(f"{text[:100]} is not a day: use one such as {_FORMS['day']}")
+        raise ValueError(f"{text[:100]} is not a day: use one such as 2025-01-01")
 
     @model_validator(mode="after")
     def _check_output(self) -> "Settings":
-        _identifier(self.output.prefix + self.clickhouse.events_table, "a table name")
-        is_embedded = self.clickhouse.url.startswith("chdb://")
-        if is_embedded and (self.output.database or self.clickhouse.database):
+        _identifier(self.output.prefix + self.clickhouse.events_table)
+        databases = self.output.database + self.clickhouse.database
+        if databases and self.clickhouse.url.startswith("chdb://"):
             raise ValueError(
                 "an embedded warehouse has no databases: unset output.database "
                 "(TRACE_CLUSTERING_OUTPUT_DATABASE) and clickhouse.database, and keep what is "
                 "written apart with output.prefix (TRACE_CLUSTERING_OUTPUT_PREFIX)"
             )
         return self
-
-    @property
-    def written_to(self) -> str:
-        """Where the tables are that are written: warehouse, database, what their names begin with.
-
-        Two spellings of one server are two places.
-        """
-        url = self.clickhouse.url
-        if url.startswith("chdb://"):
-            folder = os.path.abspath(url.removeprefix("chdb://"))
-            return f"chdb://{folder}, {self.output.prefix}{self.clickhouse.events_table}"
-        parts = urlsplit(url)
-        read = self.clickhouse.database or parts.path.strip("/") or "default"
-        database = self.output.database or read
-        host = (parts.hostname or "").lower()
-        port = parts.port or (8443 if parts.scheme == "https" else 8123)
-        table = f"{self.output.prefix}{self.clickhouse.events_table}"
-        return f"{host}:{port}, {database}.{table}"
-
-
-class Shown(NamedTuple):
-    """A setting as a person sees it."""
-
-    name: str
-    """Such as ``clickhouse.url``: its place in YAML."""
-    variable: str
-    """The environment variable that sets it; "" if none does."""
-    value: str
-    default: str
-    source: str
-    """``environment``, ``YAML`` or ``default``."""
-    description: str
-
-
-def shown(settings: Settings, written_in: Literal["environment", "YAML"]) -> Iterator[Shown]:
-    """Every setting with its value and where it comes from. None is a secret."""
-    for field in _fields(type(settings)):
-        value, default = settings, type(settings)()
-        for part in field.path:
-            value, default = getattr(value, part), getattr(default, part)
-        source = "default" if value == default else written_in
-        yield Shown(
-            ".".join(field.path),
-            field.variable,
-            _text(value),
-            _text(default),
-            source,
-            field.description,
-        )
 
 
 def in_one_line(error: ValidationError, by: Literal["variable", "attribute"] = "variable") -> str:
@@ -451,26 +355,28 @@ def in_one_line(error: ValidationError, by: Literal["variable", "attribute"] = "
     return f"{named}={value[:100]}: {wrong['msg']}"
 
 
-class _SettingField(NamedTuple):
+class Setting(NamedTuple):
+    """A setting: its place in YAML, its environment variable, or "", and what it is."""
+
     path: tuple[str, ...]
     variable: str
     description: str
 
 
-def _fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[_SettingField]:
+def settings_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Setting]:
     """All settings of a model, those of the models in it included."""
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, _Settings):
-            yield from _fields(inner, (*path, name))
+            yield from settings_of(inner, (*path, name))
         else:
             extra: Any = field.json_schema_extra
-            yield _SettingField((*path, name), extra["variable"], field.description or "")
+            yield Setting((*path, name), extra["variable"], field.description or "")
 
 
 def _paths() -> dict[tuple[str, ...], str]:
     """The variable of every setting by its place."""
-    return {field.path: field.variable for field in _fields(Settings)}
+    return {field.path: field.variable for field in settings_of(Settings)}
 
 
 def _starts(error: ValidationError, path: tuple[str, ...]) -> bool:
@@ -485,37 +391,12 @@ def _section(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
-def _json_object(variable: str, text: str) -> dict[str, Any]:
-    example = 'use JSON such as {"max_k": 10}'
+def _json_object(text: str) -> dict[str, Any]:
+    remedy = 'use JSON such as {"max_k": 10}'
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{variable} is not JSON ({error}): {example}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{variable}={text[:100]} is not a JSON object: {example}")
-    return values
-
-
-def _identifier(name: str, what: str) -> str:
-    if not IDENTIFIER.fullmatch(name):
-        raise ValueError(
-            f"{name[:100]!r} is not {what}: use at most 200 letters, digits and underscores"
-        )
-    return name
-
-
-def _variable_name(name: str) -> str:
-    if not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
-        # it may be the secret itself
-        raise ValueError(
-            "not the name of an environment variable: use capital letters, digits and underscores"
-        )
-    return name
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, frozenset):
-        return ",".join(map(str, sorted(value)))
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return json.dumps(value) if isinstance(value, Mapping) else str(value)
+        raise ValueError(f"TRACE_CLUSTERING_PARAMS is not JSON ({error}): {remedy}") from None
+    if isinstance(values, dict):
+        return values
+    raise ValueError(f"TRACE_CLUSTERING_PARAMS={text[:100]} is not a JSON object: {remedy}")

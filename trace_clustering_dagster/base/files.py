@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from trace_clustering_dagster.settings import Settings
+
 if TYPE_CHECKING:
     from upath import UPath
 
@@ -28,6 +30,11 @@ class Storage:
 
     url: str
     graph: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Storage":
+        """Where the graph of the settings stores."""
+        return cls(settings.storage, settings.name)
 
     @property
     def root(self) -> "UPath":

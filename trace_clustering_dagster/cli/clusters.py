@@ -36,12 +36,13 @@ def clusters(
 
     In a terminal of 120 columns or more, with the trace nearest to each center.
     """
-    from trace_clustering_dagster.build import params_of, warehouse_of
+    from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+    from trace_clustering_dagster.clusters.params import ClusteringParams
     from trace_clustering_dagster.clusters.queries import read_events
 
     with failures_as_one_line():
         settings = described()
-        clickhouse = warehouse_of(settings)
+        clickhouse = Warehouse.of(settings)
         connection = clickhouse.connect("trace-clustering clusters")
         utc = datetime.timezone.utc
         between = (
@@ -64,7 +65,7 @@ def clusters(
         if as_json:
             click.echo(json.dumps(shown))
         elif days is None:
-            print_clusters(connection, newest, redact=params_of(settings).redact)
+            print_clusters(connection, newest, redact=ClusteringParams.of(settings).redact)
         else:
             print_days(shown)
 

@@ -21,7 +21,8 @@ def forget(team_id: int, yes: bool) -> None:
     """
     import dagster as dg
 
-    from trace_clustering_dagster.build import stored_files_of, warehouse_of
+    from trace_clustering_dagster.build import stored_files_of
+    from trace_clustering_dagster.clickhouse.warehouse import Warehouse
     from trace_clustering_dagster.operations.forgetting import active_runs, caveats, places
 
     with failures_as_one_line(), ExitStack() as stack:
@@ -32,7 +33,7 @@ def forget(team_id: int, yes: bool) -> None:
             instance = stack.enter_context(dg.DagsterInstance.get()) if has_instance else None
         except Exception as error:  # of the instance's database, as it likes
             raise click.ClickException(one_line(str(error))[:500]) from None
-        clickhouse = warehouse_of(settings)
+        clickhouse = Warehouse.of(settings)
         everywhere = places(names, stored, clickhouse, instance)
         held = {name: words for name, at in everywhere.items() if (words := at.holds(team_id))}
         for run in active_runs(instance, names, team_id) if yes and instance else []:

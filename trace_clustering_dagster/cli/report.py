@@ -22,13 +22,12 @@ if TYPE_CHECKING:
 @options.explore
 def report(team_id: int, day: datetime.datetime | None, in_browser: bool, exploration: str) -> None:
     """Print where the report of a team and day is stored, one HTML file."""
-    from trace_clustering_dagster.base.files import is_local
-    from trace_clustering_dagster.build import storage_of
+    from trace_clustering_dagster.base.files import Storage, is_local
 
     with failures_as_one_line():
         settings = described()
     try:
-        folder = storage_of(settings).values(exploration) / "report"
+        folder = Storage.of(settings).values(exploration) / "report"
         wanted = folder / f"{day:%Y-%m-%d}" / f"{team_id}.html" if day else None
         stored = wanted is not None and wanted.exists()
         path = wanted if stored else next(_reports(folder, team_id), None)

@@ -28,14 +28,13 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
     if user and apply_:
         raise click.UsageError("--grants only prints: whoever manages access runs the statements")
 
-    from trace_clustering_dagster.build import warehouse_of
     from trace_clustering_dagster.clickhouse.ddl import apply_tables, create_tables, grant_rights
-    from trace_clustering_dagster.clickhouse.warehouse import URL_VARIABLE
+    from trace_clustering_dagster.clickhouse.warehouse import URL_VARIABLE, Warehouse
     from trace_clustering_dagster.clusters.queries import read_clusters
     from trace_clustering_dagster.operations.tables import tables
 
     with failures_as_one_line():
-        clickhouse = warehouse_of(described())
+        clickhouse = Warehouse.of(described())
     if read:
         click.echo(read_clusters(clickhouse), nl=False)
         return

@@ -1,13 +1,17 @@
 """``trace-clustering settings``: all that a deployment can set, and where each value comes from."""
 
 import json
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 
 from trace_clustering_dagster.cli.deployment import defs_file, described
 from trace_clustering_dagster.cli.errors import failures_as_one_line
 from trace_clustering_dagster.cli.text import printable
+
+if TYPE_CHECKING:
+    from trace_clustering_dagster.settings import Settings
 
 
 @click.command()
@@ -17,14 +21,12 @@ def settings(as_json: bool) -> None:
 
     No secret is among them: settings name the environment variables that hold secrets.
     """
-    from trace_clustering_dagster.build import params_of
     from trace_clustering_dagster.clusters.params import ClusteringParams
-    from trace_clustering_dagster.settings import Shown, shown
 
     with failures_as_one_line():
         deployment = described()
         written_in: Literal["environment", "YAML"] = "YAML" if defs_file() else "environment"
-        params = params_of(deployment)
+        params = ClusteringParams.of(deployment)
         rows = [row for row in shown(deployment, written_in) if row.name != "params"]
         rows += [
             Shown(
@@ -53,3 +55,44 @@ def settings(as_json: bool) -> None:
         cells = (named, row.value, row.source, default, row.description)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     Console().print(table)
+
+
+class Shown(NamedTuple):
+    """A setting as a person sees it."""
+
+    name: str
+    """Such as ``clickhouse.url``: its place in YAML."""
+    variable: str
+    """The environment variable that sets it; "" if none does."""
+    value: str
+    default: str
+    source: str
+    """``environment``, ``YAML`` or ``default``."""
+    description: str
+
+
+def shown(settings: "Settings", written_in: Literal["environment", "YAML"]) -> Iterator[Shown]:
+    """Every setting with its value and where it comes from. None is a secret."""
+    from trace_clustering_dagster.settings import settings_of
+
+    for field in settings_of(type(settings)):
+        value, default = settings, type(settings)()
+        for part in field.path:
+            value, default = getattr(value, part), getattr(default, part)
+        source = "default" if value == default else written_in
+        yield Shown(
+            ".".join(field.path),
+            field.variable,
+            _text(value),
+            _text(default),
+            source,
+            field.description,
+        )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, frozenset):
+        return ",".join(map(str, sorted(value)))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return json.dumps(value) if isinstance(value, Mapping) else str(value)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import model_validator
 
-from trace_clustering_dagster.settings import ClickHouseSettings
+from trace_clustering_dagster.settings import ClickHouseSettings, Settings
 
 if TYPE_CHECKING:
     from trace_clustering_dagster.clickhouse.connection import Connection
@@ -32,6 +32,15 @@ class Warehouse(ClickHouseSettings):
 
     output_database: str = ""
     output_prefix: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Warehouse":
+        """Where the graph of the settings reads and writes."""
+        return cls(
+            **settings.clickhouse.model_dump(),
+            output_database=settings.output.database,
+            output_prefix=settings.output.prefix,
+        )
 
     @model_validator(mode="after")
     def _fill_in(self) -> "Warehouse":

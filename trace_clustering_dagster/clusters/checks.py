@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from trace_clustering_dagster.base.times import utc
-from trace_clustering_dagster.clusters.quality import RoundTrip, similar_titles
 from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
     EmittedEvent,
@@ -193,6 +192,8 @@ def _complete(labels: ClusterLabels) -> dg.AssetCheckResult:
 
 
 def _distinct(labels: ClusterLabels) -> dg.AssetCheckResult:
+
+    from trace_clustering_dagster.clusters.quality import similar_titles
 
     pairs = similar_titles(labels.clusters)
     metadata = {"similar_pairs": len(pairs)}

@@ -2,9 +2,11 @@
 
 from typing import Literal
 
+import dagster as dg
 from pydantic import Field, model_validator
 
 from trace_clustering_dagster.base.params import DECIDES
+from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.traces.params import TraceParams
 
 # The sums of a sweep take memory with n * max_k^2 / 2: 0.3 GB for 2,000 traces at this bound.
@@ -97,6 +99,30 @@ class ClusteringParams(TraceParams):
         allow_inf_nan=False,
         description="US dollars for a million completion tokens.",
     )
+
+    @classmethod
+    def of(
+        cls, settings: Settings, *, named: str = "TRACE_CLUSTERING_PARAMS"
+    ) -> "ClusteringParams":
+        """The deployment's own parameters: the defaults of every run.
+
+        Args:
+            settings: With the parameters that differ from the package's.
+            named: What a message calls them.
+
+        Raises:
+            ValueError: one line that says what is wrong with them.
+        """
+        try:
+            params = cls.of_deployment(settings.params)
+        except dg.Failure as failure:
+            raise ValueError(f"{named}: {failure.description}") from None
+        if params.explicit_window():
+            raise ValueError(
+                f"{named}: window_start and window_end would give every day the same window: use "
+                "lookback_days, or give them in the config of a run"
+            )
+        return params
 
     @model_validator(mode="after")
     def _check_clusters(self) -> "ClusteringParams":

@@ -12,8 +12,13 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
-from trace_clustering_dagster.base.files import is_local, make_folder, storage_failure, write_whole
-from trace_clustering_dagster.build import params_of, storage_of, warehouse_of
+from trace_clustering_dagster.base.files import (
+    Storage,
+    is_local,
+    make_folder,
+    storage_failure,
+    write_whole,
+)
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.schema import (
@@ -28,6 +33,7 @@ from trace_clustering_dagster.clickhouse.warehouse import (
 )
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.clusters.queries import events_columns
+from trace_clustering_dagster.operations.schedules import check_cron
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.traces.queries import (
     EmbeddingsKind,
@@ -79,7 +85,7 @@ def findings(
         wrong.setdefault(_SUBJECTS.get(name.partition(".")[0], "settings"), []).append(problem)
     params = None
     try:
-        params = params_of(settings)
+        params = ClusteringParams.of(settings)
     except ValueError as error:
         wrong.setdefault("parameters", []).append(str(error))
 
@@ -111,7 +117,7 @@ def _changed(params: ClusteringParams) -> str:
 
 
 def _clickhouse(settings: Settings, params: ClusteringParams | None) -> Iterator[Finding]:
-    clickhouse = warehouse_of(settings)
+    clickhouse = Warehouse.of(settings)
     try:
         connection = clickhouse.connect("trace-clustering check")
     except dg.Failure as failure:
@@ -255,7 +261,7 @@ def _in_words(kinds: list[EmbeddingsKind]) -> str:
 
 def _storage(settings: Settings) -> Finding:
     storage = settings.storage
-    path = storage_of(settings).root / f"check-{uuid.uuid4().hex}"
+    path = Storage.of(settings).root / f"check-{uuid.uuid4().hex}"
     new = [f for f in path.parents if is_local(path) and not f.exists()]  # the innermost first
     try:
         make_folder(path.parent)
@@ -274,7 +280,7 @@ def _storage(settings: Settings) -> Finding:
                 folder.rmdir()
     text = f"{storage} can be written to and read from"
     is_relative = "://" not in storage and not os.path.isabs(storage)
-    if is_relative and not warehouse_of(settings).is_embedded:
+    if is_relative and not Warehouse.of(settings).is_embedded:
         problem = f"{text}, but is another folder for each folder that a process starts in"
         remedy = "name it from / on, or an object store, in TRACE_CLUSTERING_STORAGE"
         return Finding("warning", "storage", f"{problem} -> {remedy}")
@@ -312,6 +318,10 @@ def _label_model(params: ClusteringParams, ask: bool) -> Finding:
 
 
 def _settings(settings: Settings) -> Finding:
+    try:
+        check_cron(settings.automation.cron)
+    except ValueError as error:
+        return Finding("failed", "settings", str(error))
     start, today = settings.start_date, datetime.datetime.now(datetime.timezone.utc).date()
     if datetime.date.fromisoformat(start) >= today:
         problem = f"TRACE_CLUSTERING_START_DATE={start} has not ended yet: there is no day to run"

@@ -5,6 +5,7 @@ import datetime
 from typing import Any
 
 import dagster as dg
+from dagster._utils.schedules import is_valid_cron_string
 
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.operations.decisions import TeamDay, is_listed
@@ -27,6 +28,7 @@ from trace_clustering_dagster.traces.params import TraceParams
 def build_schedule(graph: Graph, job: Any, settings: AutomationSettings) -> dg.ScheduleDefinition:
     """The schedule that requests yesterday's run of every registered team: the alternative to the
     coordinator, while that is off."""
+    check_cron(settings.cron)
     params = graph.called("params")
 
     @dg.schedule(
@@ -43,6 +45,15 @@ def build_schedule(graph: Graph, job: Any, settings: AutomationSettings) -> dg.S
         return _evaluate(context, graph, settings, getattr(context.resources, params))
 
     return daily
+
+
+def check_cron(text: str) -> None:
+    """Raise ValueError, in one line, unless it is a cron schedule."""
+    if not is_valid_cron_string(text):
+        raise ValueError(
+            f"automation.cron (TRACE_CLUSTERING_CRON): {text[:100]} is not a cron schedule: use "
+            "five fields, such as 0 1 * * *"
+        )
 
 
 def build_maintenance(
