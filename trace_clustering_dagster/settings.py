@@ -1,8 +1,7 @@
 """Every setting of a deployment: typed, bounded, documented. Imports nothing of the package.
 
-A deployment writes them as environment variables (``Settings.from_environment``) or as the
-attributes of a component in YAML. A secret is never a setting: a setting names the environment
-variable that holds it.
+A deployment writes them as environment variables (``Settings.from_environment``) or as attributes of
+a component in YAML. A secret is never a setting: a setting names the variable that holds it.
 
 Plain pydantic: pydantic-settings could not derive the variables of version 0.1 from the fields.
 """
@@ -284,7 +283,7 @@ class Settings(_Settings):
                 break
             except ValidationError as error:
                 # settings that do not go together are those of the output
-                path = next((p for p in _paths() if _starts(error, p)), ("output",))
+                path = next((p for p in _paths() if _is_about(error, p)), ("output",))
                 problems[".".join(path)] = in_one_line(error)
                 del _section(values, path)[path[-1]]
         try:
@@ -341,7 +340,7 @@ def in_one_line(error: ValidationError, by: Literal["variable", "attribute"] = "
     secret, and what it should be."""
     wrong: Any = error.errors(include_url=False)[0]
     path = [str(part) for part in wrong["loc"]]
-    known = next((p for p in _paths() if _starts(error, p)), ())
+    known = next((p for p in _paths() if _is_about(error, p)), ())
     named = (_paths().get(known) if by == "variable" else "") or ".".join(path)
     if wrong["type"] == "value_error":
         said = str(wrong["ctx"]["error"])
@@ -379,8 +378,7 @@ def _paths() -> dict[tuple[str, ...], str]:
     return {field.path: field.variable for field in settings_of(Settings)}
 
 
-def _starts(error: ValidationError, path: tuple[str, ...]) -> bool:
-    """Whether the first thing that is wrong is in the setting at a place."""
+def _is_about(error: ValidationError, path: tuple[str, ...]) -> bool:
     return error.errors()[0]["loc"][: len(path)] == path
 
 

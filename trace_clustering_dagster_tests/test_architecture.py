@@ -47,7 +47,7 @@ DAGSTER = {
         "partitions.py",
     },
     "clickhouse": {"embedded.py", "failures.py", "warehouse.py"},
-    "clusters": {"assets.py", "checks.py", "metadata.py", "queries.py", "storage.py"},
+    "clusters": {"assets.py", "checks.py", "metadata.py", "params.py", "queries.py", "storage.py"},
     "report": {"assets.py", "storage.py"},
 }
 
