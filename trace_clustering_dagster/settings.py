@@ -1,7 +1,7 @@
 """Every setting of a deployment: typed, bounded, documented. Imports nothing of the package.
 
-A deployment writes them as environment variables (``Settings.from_environment``) or as a component's
-attributes in YAML. A secret is never a setting: a setting names the variable that holds it.
+Environment variables set them (``Settings.from_environment``), or a component's attributes in YAML.
+A secret is never a setting: a setting names the variable that holds it.
 
 Plain pydantic: pydantic-settings could not derive the variables of version 0.1 from the fields.
 """
