@@ -39,7 +39,7 @@ def title_groups(
     no_model: str,
     offline: bool,
 ) -> Titles:
-    """One title for each group; no two of them are the same.
+    """One title for each group.
 
     Args:
         chat: None if no model is to be asked.
