@@ -161,25 +161,23 @@ def test_folder_may_be_a_file_url(tmp_path: Path) -> None:
 
 
 KILLED_RUN = """
-import sys
+import os, signal, sys
 from pathlib import Path
-import pyarrow.parquet as pq
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import Deployment
 
 url, storage, marker = sys.argv[1:]
-write_table = pq.write_table
+fsync = os.fsync
 
-def stall_in_the_middle(table, where, *args, **kwargs):
-    # the event's file: begin it, tell the test, never finish it
-    if "properties" in table.column_names:
-        Path(where).write_bytes(b"PAR1 half a file")
+def stall_in_the_middle(descriptor):
+    # the event's file: leave half of it, tell the test, never give it its name
+    if Path(f"/proc/self/fd/{descriptor}").readlink().parent.name == "events":
+        os.ftruncate(descriptor, 16)
         Path(marker).touch()
-        import signal
         signal.pause()
-    return write_table(table, where, *args, **kwargs)
+    fsync(descriptor)
 
-pq.write_table = stall_in_the_middle
+os.fsync = stall_in_the_middle
 Deployment(Warehouse(url=url), Path(storage)).run()
 """
 
@@ -205,6 +203,8 @@ def test_killed_run_leaves_nothing_that_is_read_and_can_run_again(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
+    events = Path(deployment.clickhouse.url.removeprefix("chdb://")) / "events"
+    assert [file.stat().st_size for file in events.glob(".*.tmp")] == [16]
     assert deployment.events() == []
     assert not (deployment.storage / "emitted_event" / DAY / "1.json").exists()
     assert deployment.run().success
