@@ -161,12 +161,12 @@ def compare_20_000() -> list[list[str]]:
     comparison = Comparison.run(
         "synthetic 20,000, k=3..6", rows, (3, 6), n_threads=1, repetitions=1
     )
-    labels = {k: score.labels for k, score in comparison.fast_sweep.scores.items()}
+    assignments = {k: score.assignments for k, score in comparison.fast_sweep.scores.items()}
     centred = CentredRows(rows, rows[:1000].mean(axis=0), np.float32)
     norms = np.concatenate([squared_norms(centred.block(*span)) for span in blocks(20_000, 1000)])
     exact = Times([], [])
     with threadpool_limits(1), worker_pool() as pool:
-        samples = timed(lambda: exact_samples(centred, norms, labels, pool), exact)
+        samples = timed(lambda: exact_samples(centred, norms, assignments, pool), exact)
     errors = [
         abs(score.silhouette - samples[k].mean()) / score.silhouette_se
         for k, score in comparison.fast_sweep.scores.items()

@@ -230,7 +230,7 @@ def representatives(
     traces = tuple(
         Representative(cluster_id, rank, model.trace_ids[row], float(distances[row, cluster_id]))
         for cluster_id, rows in enumerate(
-            nearest_members(distances, model.labels, params.representatives)
+            nearest_members(distances, model.assignments, params.representatives)
         )
         for rank, row in enumerate(rows)
     )

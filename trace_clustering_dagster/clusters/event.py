@@ -134,7 +134,7 @@ def build_event(
     Raises:
         ValueError: the values contradict each other (pydantic names the field and the value).
     """
-    ranked = nearest_members(distances, model.labels, len(model.trace_ids))
+    ranked = nearest_members(distances, model.assignments, len(model.trace_ids))
     clusters = []
     for label, rows in zip(labels.clusters, ranked, strict=True):
         ids = [model.trace_ids[row] for row in rows]

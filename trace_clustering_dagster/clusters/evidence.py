@@ -73,13 +73,13 @@ def gather_evidence(
     shown = {t.trace_id for t in representatives.traces}
     others = [
         [model.trace_ids[row] for row in rows]
-        for rows in nearest_others(distances, model.labels, 2 * CONTRAST)
+        for rows in nearest_others(distances, model.assignments, 2 * CONTRAST)
     ]
     contrast = [[t for t in ids if t not in shown][:CONTRAST] for ids in others]
     shown.update(t for ids in contrast for t in ids)
     border = {t for ids in others for t in ids} - shown
     held_out, members = [], []
-    for rows in nearest_members(distances, model.labels, len(model.labels)):
+    for rows in nearest_members(distances, model.assignments, len(model.assignments)):
         ids = [model.trace_ids[row] for row in rows]
         unseen = [t for t in ids if t not in shown]
         aside = {*_spread(unseen, HELD_OUT), *border.intersection(unseen)}

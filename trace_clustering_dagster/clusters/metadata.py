@@ -119,7 +119,7 @@ def model_metadata(sample: TraceSample, model: FittedModel) -> dict[str, Any]:
                 {
                     "cluster_id": i,
                     "size": int(size),
-                    "share": _share(size, len(model.labels)),
+                    "share": _share(size, len(model.assignments)),
                     "silhouette": silhouettes[i],
                 }
                 for i, size in enumerate(model.sizes)
@@ -134,14 +134,14 @@ def distances_metadata(model: FittedModel, distances: NDArray[np.float32]) -> di
     centroid and to the next one, mean and far (near) tenth.
     """
     metadata: dict[str, Any] = {"traces": len(distances), "clusters": distances.shape[1]}
-    each = np.arange(len(model.labels))
-    own = distances[each, model.labels]
+    each = np.arange(len(model.assignments))
+    own = distances[each, model.assignments]
     others = distances.copy()
-    others[each, model.labels] = np.inf
+    others[each, model.assignments] = np.inf
     following = others.min(axis=1, initial=np.inf)
     rows = []
     for cluster in range(model.k):
-        members = model.labels == cluster
+        members = model.assignments == cluster
         row = {
             "cluster_id": cluster,
             "own_mean": _short(own[members].mean()),

@@ -118,14 +118,14 @@ def _clusters(
 ) -> dict[str, Any]:
     """What the page shows of the clusters and their traces."""
     rows = drawn_rows(model)
-    drawn_labels = model.labels[rows]
+    assigned = model.assignments[rows]
     sizes = model.sizes.tolist()
     order = sorted(range(model.k), key=lambda cluster: (-sizes[cluster], cluster))
-    spreads, spread_ticks = charts.spreads(distances, model.labels)
+    spreads, spread_ticks = charts.spreads(distances, model.assignments)
     silhouettes = model.silhouette_samples
     plot = None
     if model.silhouette is not None:
-        plot = charts.silhouette_plot(silhouettes[rows], drawn_labels, model.silhouette, order)
+        plot = charts.silhouette_plot(silhouettes[rows], assigned, model.silhouette, order)
     cluster_silhouettes = model.cluster_silhouettes
     nearest, untitled = representatives.by_cluster(), TraceSummary("")
     clusters = []
@@ -140,7 +140,7 @@ def _clusters(
                 "source": "hidden" if hidden else label.source,
                 "reason": label.reason,
                 "size": sizes[cluster],
-                "share": sizes[cluster] / len(model.labels),
+                "share": sizes[cluster] / len(model.assignments),
                 "color": cluster % COLORS,
                 "shape": (cluster + cluster // COLORS) % SHAPES,
                 "spread": spreads[cluster],
@@ -159,20 +159,20 @@ def _clusters(
         [
             _cut(model.trace_ids[row], MAX_ID),
             summaries.get(model.trace_ids[row], untitled).title,
-            int(model.labels[row]),
+            int(model.assignments[row]),
             _number(silhouettes[row]),
-            round(float(distances[row, model.labels[row]]), 4),
+            round(float(distances[row, model.assignments[row]]), 4),
         ]
         for row in rows
     ]
     return {
         "clusters": clusters,
         "by_id": {cluster["id"]: cluster for cluster in clusters},
-        "map": charts.trace_map(principal_plane(embeddings.matrix[rows]), drawn_labels, model.k),
+        "map": charts.trace_map(principal_plane(embeddings.matrix[rows]), assigned, model.k),
         "drawn": len(rows),
         "plot": plot,
         "spread_ticks": spread_ticks,
-        "members": {cluster: np.flatnonzero(drawn_labels == cluster).tolist() for cluster in order},
+        "members": {cluster: np.flatnonzero(assigned == cluster).tolist() for cluster in order},
         "data": {
             "traces": traces,
             "clusters": {cluster["id"]: cluster["title"] for cluster in clusters},

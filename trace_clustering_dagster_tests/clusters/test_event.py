@@ -39,8 +39,10 @@ def stage_values(draw: st.DrawFn) -> tuple[TraceSample, FittedModel, Any, Cluste
     vectors = np.array(
         draw(st.lists(st.tuples(number, number), min_size=len(ids), max_size=len(ids))), np.float32
     )
-    labels = np.array(assigned, np.int32)
-    centroids = np.stack([vectors[labels == c].mean(axis=0) for c in range(k)]).astype(np.float32)
+    assignments = np.array(assigned, np.int32)
+    centroids = np.stack([vectors[assignments == c].mean(axis=0) for c in range(k)]).astype(
+        np.float32
+    )
     sample = TraceSample(
         team_id=draw(st.integers(1, 2**62)),
         window_start=WINDOW_END - datetime.timedelta(days=7),
@@ -55,7 +57,7 @@ def stage_values(draw: st.DrawFn) -> tuple[TraceSample, FittedModel, Any, Cluste
     )
     silhouette = draw(st.none() if k == 1 else st.floats(-1, 1))
     inertia, unknown = draw(st.floats(0, 1e12)), np.full(len(ids), np.nan, np.float32)
-    model = FittedModel(ids, labels, centroids, unknown, silhouette, 0.0, inertia, {}, "")
+    model = FittedModel(ids, assignments, centroids, unknown, silhouette, 0.0, inertia, {}, "")
     titles = draw(st.lists(text, min_size=k, max_size=k))
     names = ClusterLabels(tuple(ClusterLabel(i, t, t, "model") for i, t in enumerate(titles)))
     return sample, model, euclidean_distances(vectors, centroids), names

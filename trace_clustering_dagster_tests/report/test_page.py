@@ -145,7 +145,7 @@ def test_cards_come_by_size() -> None:
     model = values["model"]
     values["model"] = type(model)(
         **{name: getattr(model, name) for name in model.__dataclass_fields__}
-        | {"labels": np.array([2] * 40 + [0] * 15 + [1] * 5, dtype=np.int32)}
+        | {"assignments": np.array([2] * 40 + [0] * 15 + [1] * 5, dtype=np.int32)}
     )
     page = Page(build_report(**values))
     cards = [a["id"] for tag, a in page.tags if tag == "article"]
@@ -201,7 +201,7 @@ def test_more_traces_than_can_be_drawn_are_sampled_and_it_says_so() -> None:
 def test_only_traces_whose_silhouette_is_known_are_drawn() -> None:
     values = run_values()
     silhouettes = values["model"].silhouette_samples.copy()
-    silhouettes[values["model"].labels == 1] = np.nan
+    silhouettes[values["model"].assignments == 1] = np.nan
     values["model"] = replace(values["model"], silhouette_samples=silhouettes, silhouette_se=0.01)
     page = Page(build_report(**values))
     assert {row[2] for row in page.data["traces"]} == {0, 2}

@@ -145,8 +145,8 @@ def _sweep(
     total = float(sketch.norms.sum(dtype=np.float64))
     if dtype is np.float32 and min(inertia.values()) < _TIGHT * total:
         raise _Float32Error
-    labels = {k: partition.labels for k, partition in partitions.items()}
-    scores = silhouettes(rows, sketch, labels, rng, pool)
+    assignments = {k: partition.assignments for k, partition in partitions.items()}
+    scores = silhouettes(rows, sketch, assignments, rng, pool)
     return KSweep(
         {
             k: _k_score(partition, scores[k], inertia[k], rows.centre)
@@ -158,12 +158,12 @@ def _sweep(
 def _k_score(
     partition: Partition, silhouette: Silhouette, inertia: float, centre: NDArray[np.float32]
 ) -> KScore:
-    order = canonical_order(partition.labels, partition.k)
+    order = canonical_order(partition.assignments, partition.k)
     return KScore(
         silhouette=silhouette.mean,
         silhouette_se=silhouette.standard_error,
         inertia=inertia,
-        labels=renumber(partition.labels, order),
+        assignments=renumber(partition.assignments, order),
         centroids=(partition.centroids[order] + centre).astype(np.float32),
         silhouette_samples=silhouette.samples,
     )
@@ -182,7 +182,7 @@ def _one_cluster(embeddings: NDArray[Any]) -> KScore:
         silhouette=None,
         silhouette_se=0.0,
         inertia=inertia,
-        labels=np.zeros(n, np.int32),
+        assignments=np.zeros(n, np.int32),
         centroids=centroid[None].astype(np.float32),
         silhouette_samples=np.full(n, np.nan, np.float32),
     )

@@ -14,7 +14,7 @@ from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
 # Rows in a block: with few columns more of them, or the calls would cost more than the work.
 _BLOCK_ROWS, _BLOCK_VALUES = 512, 2**18
 
-# Rows that change cluster: their indices (m,), values (m, d) and new labels (m,).
+# Rows that change cluster: their indices (m,), values (m, d) and new assignments (m,).
 Move = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int32]]
 
 
@@ -22,10 +22,11 @@ Move = tuple[NDArray[np.int64], NDArray[Any], NDArray[np.int32]]
 class Partition:
     """Rows (n, d) divided into k clusters.
 
-    labels: int32 (n,). sums: float64 (k, d), the sum of each cluster's rows. sizes: float64 (k,).
+    assignments: int32 (n,). sums: float64 (k, d), the sum of each cluster's rows. sizes:
+    float64 (k,).
     """
 
-    labels: NDArray[np.int32]
+    assignments: NDArray[np.int32]
     sums: NDArray[np.float64]
     sizes: NDArray[np.float64]
 
@@ -77,11 +78,13 @@ def lloyd(
         scores = _scores(block, stacked)
         first = 0
         for k, run in runs.items():
-            labels, margin, own = _margins(scores[first : first + k], norms[start:stop])
-            run.labels[start:stop], run.margins[start:stop] = labels, margin
+            assignments, margin, own = _margins(scores[first : first + k], norms[start:stop])
+            run.assignments[start:stop], run.margins[start:stop] = assignments, margin
             run.first_inertia[start // block_rows] = own
             # The scores have served: their memory takes the membership, to sum up the clusters.
-            np.equal(labels, np.arange(k)[:, None], out=scores[first : first + k], casting="unsafe")
+            np.equal(
+                assignments, np.arange(k)[:, None], out=scores[first : first + k], casting="unsafe"
+            )
             first += k
         sums: NDArray[Any] = scores @ block
         return sums
@@ -107,7 +110,7 @@ class _BoundedRun:
         self.rows, self.norms, self.block_rows = rows, norms, block_rows
         self.k = len(centroids)
         self.centroids = centroids.astype(np.float64)
-        self.labels = np.empty(rows.n, np.int32)
+        self.assignments = np.empty(rows.n, np.int32)
         self.margins = np.empty(rows.n, rows.dtype)
         self.first_inertia = np.empty(len(blocks(rows.n, block_rows)))  # one for each block
         self.sums = np.empty((self.k, rows.d))
@@ -115,7 +118,7 @@ class _BoundedRun:
 
     def converge(self, tol: float, max_iter: int, pool: Executor) -> Partition:
         """Go on from the first assignment until it is stable."""
-        self.sizes = np.bincount(self.labels, minlength=self.k).astype(np.float64)
+        self.sizes = np.bincount(self.assignments, minlength=self.k).astype(np.float64)
         enough = tol * self.first_inertia.sum()
         # A margin is a difference of distances: this is what rounding may have added to it.
         doubt = 8 * np.finfo(self.margins.dtype).eps * np.sqrt(self.norms.max(initial=0))
@@ -126,12 +129,12 @@ class _BoundedRun:
             gain = float((self.sizes * shifts**2).sum())  # how much this lowers the inertia
             self.centroids = means
             lost = (shifts + _largest_other(shifts)).astype(self.margins.dtype)
-            self.margins -= lost[self.labels]
+            self.margins -= lost[self.assignments]
             n_changed = self._assign_again(np.flatnonzero(self.margins <= doubt), pool)
             if n_changed == 0 or gain < enough:
                 break
         self._fill_empty_clusters()
-        return Partition(self.labels, self.sums, self.sizes)
+        return Partition(self.assignments, self.sums, self.sizes)
 
     def _assign_again(self, indices: NDArray[np.int64], pool: Executor) -> int:
         """Assign the rows at `indices`, move those that changed between the sums, count them."""
@@ -140,9 +143,11 @@ class _BoundedRun:
         def assign(span: tuple[int, int]) -> Move:
             some = indices[slice(*span)]
             block = self.rows.take(some)
-            labels, self.margins[some], _ = _margins(_scores(block, centroids), self.norms[some])
-            changed = np.flatnonzero(labels != self.labels[some])
-            return some[changed], block[changed], labels[changed]
+            assignments, self.margins[some], _ = _margins(
+                _scores(block, centroids), self.norms[some]
+            )
+            changed = np.flatnonzero(assignments != self.assignments[some])
+            return some[changed], block[changed], assignments[changed]
 
         n_changed = 0
         for move in pool.map(assign, blocks(len(indices), self.block_rows)):
@@ -151,18 +156,18 @@ class _BoundedRun:
         return n_changed
 
     def _move(
-        self, indices: NDArray[np.int64], block: NDArray[Any], labels: NDArray[np.int32]
+        self, indices: NDArray[np.int64], block: NDArray[Any], assignments: NDArray[np.int32]
     ) -> None:
-        """Give the rows at `indices`, whose values are `block`, to the clusters `labels`."""
+        """Give the rows at `indices`, whose values are `block`, to the clusters `assignments`."""
         if len(indices) == 0:
             return
         columns = np.arange(len(indices))
         change = np.zeros((self.k, len(indices)))
-        change[labels, columns] += 1
-        change[self.labels[indices], columns] -= 1
+        change[assignments, columns] += 1
+        change[self.assignments[indices], columns] -= 1
         self.sums += change @ block.astype(np.float64)
         self.sizes += change.sum(axis=1)
-        self.labels[indices] = labels
+        self.assignments[indices] = assignments
 
     def _fill_empty_clusters(self) -> None:
         """Give each empty cluster the row farthest from its own centroid, as scikit-learn does."""
@@ -171,10 +176,10 @@ class _BoundedRun:
             return
         own = np.empty(self.rows.n)
         for start, stop in blocks(self.rows.n, self.block_rows):
-            offset = self.rows.block(start, stop) - self.centroids[self.labels[start:stop]]
+            offset = self.rows.block(start, stop) - self.centroids[self.assignments[start:stop]]
             own[start:stop] = squared_norms(offset)
         for cluster in empty:
-            own[self.sizes[self.labels] == 1] = -1  # taking these would empty another cluster
+            own[self.sizes[self.assignments] == 1] = -1  # taking these would empty another cluster
             index = np.array([own.argmax()])
             row = self.rows.take(index)
             self._move(index, row, np.array([cluster], np.int32))
@@ -200,15 +205,15 @@ def _margins(
     much farther the second nearest is (m,), and the sum of squared distances to the nearest."""
     best = scores[0].copy()
     second = np.full_like(best, np.inf)
-    labels = np.zeros(len(best), np.int32)
+    assignments = np.zeros(len(best), np.int32)
     for cluster in range(1, len(scores)):
         candidate = scores[cluster]
-        labels[candidate < best] = cluster
+        assignments[candidate < best] = cluster
         np.minimum(second, np.maximum(best, candidate), out=second)
         np.minimum(best, candidate, out=best)
     best = np.maximum(best + norms, 0)
     second = np.maximum(second + norms, 0)
-    return labels, np.sqrt(second) - np.sqrt(best), float(best.sum(dtype=np.float64))
+    return assignments, np.sqrt(second) - np.sqrt(best), float(best.sum(dtype=np.float64))
 
 
 def _largest_other(shifts: NDArray[np.float64]) -> NDArray[np.float64]:

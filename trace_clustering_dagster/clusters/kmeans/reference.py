@@ -34,20 +34,20 @@ def sweep_k_scikit_learn(
     progress = Progress()
     for k in range(k_range.min_k, k_range.max_k + 1):
         fit = KMeans(k, n_init=n_init, random_state=seed).fit(rows)
-        labels, centroids = fit.labels_, fit.cluster_centers_
-        for empty in np.setdiff1d(np.arange(k), labels):
+        assignments, centroids = fit.labels_, fit.cluster_centers_
+        for empty in np.setdiff1d(np.arange(k), assignments):
             # Of rows that only rounding tells apart, scikit-learn finds fewer clusters than k.
-            errors = ((rows - centroids[labels]) ** 2).sum(axis=1)
-            errors[np.bincount(labels, minlength=k)[labels] == 1] = -1
-            labels[errors.argmax()] = empty
+            errors = ((rows - centroids[assignments]) ** 2).sum(axis=1)
+            errors[np.bincount(assignments, minlength=k)[assignments] == 1] = -1
+            assignments[errors.argmax()] = empty
             centroids[empty] = rows[errors.argmax()]
-        order = canonical_order(labels, k)
-        samples = silhouette_samples(rows, labels) if k > 1 else np.full(len(rows), np.nan)
+        order = canonical_order(assignments, k)
+        samples = silhouette_samples(rows, assignments) if k > 1 else np.full(len(rows), np.nan)
         scores[k] = KScore(
             silhouette=float(samples.mean()) if k > 1 else None,
             silhouette_se=0.0,
             inertia=float(fit.inertia_),
-            labels=renumber(labels, order),
+            assignments=renumber(assignments, order),
             centroids=centroids[order].astype(np.float32),
             silhouette_samples=samples.astype(np.float32),
         )

@@ -5,37 +5,37 @@ from numpy.typing import NDArray
 
 
 def nearest_members(
-    distances: NDArray[np.float32], labels: NDArray[np.int32], count: int
+    distances: NDArray[np.float32], assignments: NDArray[np.int32], count: int
 ) -> list[NDArray[np.intp]]:
     """For each cluster the rows of its ``count`` members nearest to its centroid, nearest first.
 
     Args:
         distances: (n, k), of each row to each centroid.
-        labels: (n,), the cluster of each row.
+        assignments: (n,), the cluster of each row.
         count: Members to choose; a smaller cluster gives all it has.
 
     Returns:
         k arrays of row numbers; equally near rows come in row order.
     """
     clusters = np.arange(distances.shape[1])
-    return _nearest(distances, labels[:, None] == clusters, count)
+    return _nearest(distances, assignments[:, None] == clusters, count)
 
 
 def nearest_others(
-    distances: NDArray[np.float32], labels: NDArray[np.int32], count: int
+    distances: NDArray[np.float32], assignments: NDArray[np.int32], count: int
 ) -> list[NDArray[np.intp]]:
     """For each cluster the ``count`` rows of other clusters nearest to its centroid, nearest first.
 
     Args:
         distances: (n, k), of each row to each centroid.
-        labels: (n,), the cluster of each row.
+        assignments: (n,), the cluster of each row.
         count: Rows to choose; fewer if fewer are in other clusters.
 
     Returns:
         k arrays of row numbers; equally near rows come in row order.
     """
     clusters = np.arange(distances.shape[1])
-    return _nearest(distances, labels[:, None] != clusters, count)
+    return _nearest(distances, assignments[:, None] != clusters, count)
 
 
 def _nearest(

@@ -18,7 +18,7 @@ class KScore:
         silhouette: Mean silhouette coefficient over all rows, in [-1, 1]; None for k = 1.
         silhouette_se: Standard error of `silhouette`; 0.0 when it is exact.
         inertia: Sum of squared distances of the rows to the centroid of their cluster.
-        labels: int32 (n,), the cluster of every row, 0..k-1, none empty. Clusters are numbered
+        assignments: int32 (n,), the cluster of every row, 0..k-1, none empty. Clusters are numbered
             by size, largest first, then by their smallest row.
         centroids: float32 (k, d), the mean of each cluster's rows.
         silhouette_samples: float32 (n,), the silhouette of every row, as exact as `silhouette`;
@@ -28,14 +28,14 @@ class KScore:
     silhouette: float | None
     silhouette_se: float
     inertia: float
-    labels: NDArray[np.int32]
+    assignments: NDArray[np.int32]
     centroids: NDArray[np.float32]
     silhouette_samples: NDArray[np.float32]
 
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Rows in each cluster, int64 (k,)."""
-        return np.bincount(self.labels, minlength=len(self.centroids)).astype(np.int64)
+        return np.bincount(self.assignments, minlength=len(self.centroids)).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,21 +138,22 @@ def require_sound(sweep: KSweep) -> None:
             raise ArithmeticError(f"a result is not finite at k = {k}")
 
 
-def canonical_order(labels: NDArray[np.integer[Any]], k: int) -> NDArray[np.int64]:
-    """The clusters of `labels` (n,), largest first, then by smallest row: int64 (k,).
+def canonical_order(assignments: NDArray[np.integer[Any]], k: int) -> NDArray[np.int64]:
+    """The clusters of `assignments` (n,), largest first, then by smallest row: int64 (k,).
 
     Which cluster k-means happens to call 0 depends on the seed and on the BLAS kernel; this order
     depends on the partition alone. No cluster may be empty.
     """
-    sizes = np.bincount(labels, minlength=k)
+    sizes = np.bincount(assignments, minlength=k)
     first_rows = np.empty(k, np.int64)
-    first_rows[labels[::-1]] = np.arange(len(labels))[::-1]  # the last one written is the smallest
+    # the last one written is the smallest
+    first_rows[assignments[::-1]] = np.arange(len(assignments))[::-1]
     return np.lexsort((first_rows, -sizes)).astype(np.int64)
 
 
-def renumber(labels: NDArray[np.integer[Any]], order: NDArray[np.int64]) -> NDArray[np.int32]:
-    """`labels` (n,) with cluster `order[i]` renamed to i: int32 (n,)."""
+def renumber(assignments: NDArray[np.integer[Any]], order: NDArray[np.int64]) -> NDArray[np.int32]:
+    """`assignments` (n,) with cluster `order[i]` renamed to i: int32 (n,)."""
     new_name = np.empty(len(order), np.int32)
     new_name[order] = np.arange(len(order), dtype=np.int32)
-    renamed: NDArray[np.int32] = new_name[labels]
+    renamed: NDArray[np.int32] = new_name[assignments]
     return renamed

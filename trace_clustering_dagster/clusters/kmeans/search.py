@@ -227,7 +227,7 @@ def _splitting_points(
     norms = squared_norms(points)
     to_centroids = squared_distances(centroids, squared_norms(centroids), points, norms)
     to_centroids *= weights
-    own, labels = to_centroids.min(axis=0), to_centroids.argmin(axis=0)
+    own, assignments = to_centroids.min(axis=0), to_centroids.argmin(axis=0)
     cumulated = np.cumsum(own, dtype=np.float64)
     draws = rng.random(_SPLIT_TRIALS) * cumulated[-1]
     trials = np.searchsorted(cumulated, draws, side="right")
@@ -236,7 +236,7 @@ def _splitting_points(
     distances *= weights
     inertia = np.minimum(distances, own).sum(axis=1, dtype=np.float64)
     trials = trials[np.argsort(inertia, kind="stable")]
-    _, first = np.unique(labels[trials], return_index=True)
+    _, first = np.unique(assignments[trials], return_index=True)
     ranked: NDArray[np.int64] = trials[np.sort(first)]
     return ranked
 

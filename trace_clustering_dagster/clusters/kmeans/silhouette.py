@@ -3,7 +3,7 @@
 The silhouette of a row (Rousseeuw, 1987) is (b - a) / max(a, b): a is its mean distance to the
 other rows of its cluster, b the smallest of its mean distances to another cluster. All that is
 needed of the distances are their sums by cluster, and the sums for every k come from the same
-block of distances, multiplied by the membership (one-hot labels) of all k side by side.
+block of distances, multiplied by the membership (one-hot assignments) of all k side by side.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
 from trace_clustering_dagster.clusters.kmeans.sketch import Sketch
 
 Span = tuple[int, int]
-Labels = Mapping[int, NDArray[np.int32]]  # for each k
+Assignments = Mapping[int, NDArray[np.int32]]  # for each k
 Samples = dict[int, NDArray[np.float64]]  # for each k, the silhouettes of some rows
 # From (start, stop) of some rows and of some columns to the distances between them.
 DistanceBlock = Callable[[Span, Span], NDArray[Any]]
@@ -54,13 +54,17 @@ class Silhouette(NamedTuple):
 
 
 def silhouettes(
-    rows: CentredRows, sketch: Sketch, labels: Labels, rng: np.random.Generator, pool: Executor
+    rows: CentredRows,
+    sketch: Sketch,
+    assignments: Assignments,
+    rng: np.random.Generator,
+    pool: Executor,
 ) -> dict[int, Silhouette]:
-    """Silhouettes of `labels` (k to int32 (n,), no empty cluster): exact up to 4,096 rows, of every
-    row up to 32,768."""
+    """Silhouettes of `assignments` (k to int32 (n,), no empty cluster): exact up to 4,096 rows, of
+    every row up to 32,768."""
     if rows.n > _EXACT_ROWS:
-        return estimate(rows, sketch, labels, rng, pool)
-    samples = exact_samples(rows, sketch.norms, labels, pool)
+        return estimate(rows, sketch, assignments, rng, pool)
+    samples = exact_samples(rows, sketch.norms, assignments, pool)
     return {
         k: Silhouette(float(values.mean()), 0.0, values.astype(np.float32))
         for k, values in samples.items()
@@ -68,20 +72,24 @@ def silhouettes(
 
 
 def exact_samples(
-    rows: CentredRows, norms: NDArray[Any], labels: Labels, pool: Executor
+    rows: CentredRows, norms: NDArray[Any], assignments: Assignments, pool: Executor
 ) -> Samples:
-    """The silhouette of every row for each k of `labels`. norms: (n,), |x|^2."""
+    """The silhouette of every row for each k of `assignments`. norms: (n,), |x|^2."""
 
     def distances(some: Span, others: Span) -> NDArray[Any]:
         a, b = rows.block(*some), rows.block(*others)
         return _exact_distances(a, norms[slice(*some)], b, norms[slice(*others)], some, others)
 
-    sums = _sums_over_all_pairs(rows.n, distances, labels, _EXACT_BLOCK, pool)
-    return _samples(sums, labels, (0, rows.n), rows.n)
+    sums = _sums_over_all_pairs(rows.n, distances, assignments, _EXACT_BLOCK, pool)
+    return _samples(sums, assignments, (0, rows.n), rows.n)
 
 
 def estimate(
-    rows: CentredRows, sketch: Sketch, labels: Labels, rng: np.random.Generator, pool: Executor
+    rows: CentredRows,
+    sketch: Sketch,
+    assignments: Assignments,
+    rng: np.random.Generator,
+    pool: Executor,
 ) -> dict[int, Silhouette]:
     """Estimates of the mean silhouettes, with their standard errors.
 
@@ -90,8 +98,8 @@ def estimate(
     variance is part of the standard error. So is the sampling of rows; that of columns is not,
     being much smaller.
     """
-    order = _random_order(rows.n, labels, rng)
-    labels = {k: labels_of_k[order] for k, labels_of_k in labels.items()}
+    order = _random_order(rows.n, assignments, rng)
+    assignments = {k: assignments_of_k[order] for k, assignments_of_k in assignments.items()}
     norms = sketch.norms[order]
     sketch_distances = _sketch_distances(sketch.coordinates[order], norms)
     corrected = order[:_CORRECTION_ROWS]
@@ -102,24 +110,24 @@ def estimate(
         return _exact_distances(a, norms[slice(*some)], b, norms[slice(*others)], some, others)
 
     some, n_columns = (0, len(corrected)), min(len(order), _ALL_PAIRS_ROWS)
-    exact = _row_samples(some, n_columns, exact_distances, labels, pool)
-    rough = _row_samples(some, n_columns, sketch_distances, labels, pool)
-    correction = {k: exact[k] - rough[k] for k in labels}
+    exact = _row_samples(some, n_columns, exact_distances, assignments, pool)
+    rough = _row_samples(some, n_columns, sketch_distances, assignments, pool)
+    correction = {k: exact[k] - rough[k] for k in assignments}
 
     if rows.n <= _ALL_PAIRS_ROWS:
-        sums = _sums_over_all_pairs(rows.n, sketch_distances, labels, _SKETCH_BLOCK, pool)
-        samples = _samples(sums, labels, (0, rows.n), rows.n)
+        sums = _sums_over_all_pairs(rows.n, sketch_distances, assignments, _SKETCH_BLOCK, pool)
+        samples = _samples(sums, assignments, (0, rows.n), rows.n)
         return _corrected(samples, correction, order, rows.n)
-    samples = {k: np.empty(0) for k in labels}
+    samples = {k: np.empty(0) for k in assignments}
     for some in blocks(_SAMPLE_ROWS, _SAMPLE_STEP):
-        more = _row_samples(some, len(order), sketch_distances, labels, pool)
-        samples = {k: np.concatenate([samples[k], more[k]]) for k in labels}
+        more = _row_samples(some, len(order), sketch_distances, assignments, pool)
+        samples = {k: np.concatenate([samples[k], more[k]]) for k in assignments}
         if _winner_is_clear(samples, correction, rows.n):
             break
     return _corrected(samples, correction, order, rows.n)
 
 
-def _random_order(n: int, labels: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
+def _random_order(n: int, assignments: Assignments, rng: np.random.Generator) -> NDArray[np.int64]:
     """The rows in random order, at most _SAMPLE_COLUMNS of them.
 
     The first few are a random sample of rows, the first _ALL_PAIRS_ROWS and all of them a sample
@@ -130,10 +138,10 @@ def _random_order(n: int, labels: Labels, rng: np.random.Generator) -> NDArray[n
         return order
     seen = order[:_ALL_PAIRS_ROWS]
     rare = [np.empty(0, np.int64)]
-    for k, labels_of_k in labels.items():
-        sizes = np.bincount(labels_of_k[seen], minlength=k)
+    for k, assignments_of_k in assignments.items():
+        sizes = np.bincount(assignments_of_k[seen], minlength=k)
         rare += [
-            rng.permutation(np.flatnonzero(labels_of_k == cluster))[:_FEW_MEMBERS]
+            rng.permutation(np.flatnonzero(assignments_of_k == cluster))[:_FEW_MEMBERS]
             for cluster in np.flatnonzero(sizes < _FEW_MEMBERS)
         ]
     added = np.setdiff1d(np.concatenate(rare), seen)
@@ -219,16 +227,16 @@ def _set_own(block: NDArray[Any], some: Span, others: Span, value: float) -> Non
     block[own - some[0], own - others[0]] = value
 
 
-def _membership(labels: Labels, span: Span, dtype: DTypeLike) -> NDArray[Any]:
-    """One-hot labels of the rows in `span`, those of every k side by side: (m, sum of k)."""
+def _membership(assignments: Assignments, span: Span, dtype: DTypeLike) -> NDArray[Any]:
+    """One-hot assignments of the rows in `span`, those of every k side by side: (m, sum of k)."""
     start, stop = span
     return np.concatenate(
-        [labels[k][start:stop, None] == np.arange(k) for k in labels], axis=1, dtype=dtype
+        [assignments[k][start:stop, None] == np.arange(k) for k in assignments], axis=1, dtype=dtype
     )
 
 
 def _sums_over_all_pairs(
-    n: int, distances: DistanceBlock, labels: Labels, block_size: int, pool: Executor
+    n: int, distances: DistanceBlock, assignments: Assignments, block_size: int, pool: Executor
 ) -> NDArray[np.float64]:
     """Sum of the distances from every row to every cluster of every k: (n, sum of k).
 
@@ -240,12 +248,12 @@ def _sums_over_all_pairs(
     def sums_of_pair(pair: tuple[Span, Span]) -> tuple[NDArray[Any], NDArray[Any] | None]:
         some, others = pair
         block = distances(some, others)
-        to_others = block @ _membership(labels, others, block.dtype)
+        to_others = block @ _membership(assignments, others, block.dtype)
         if some == others:
             return to_others, None
-        return to_others, block.T @ _membership(labels, some, block.dtype)
+        return to_others, block.T @ _membership(assignments, some, block.dtype)
 
-    sums = np.zeros((n, sum(labels)))
+    sums = np.zeros((n, sum(assignments)))
     for (some, others), (of_some, of_others) in zip(
         pairs, pool.map(sums_of_pair, pairs), strict=True
     ):
@@ -256,32 +264,34 @@ def _sums_over_all_pairs(
 
 
 def _row_samples(
-    some: Span, n_columns: int, distances: DistanceBlock, labels: Labels, pool: Executor
+    some: Span, n_columns: int, distances: DistanceBlock, assignments: Assignments, pool: Executor
 ) -> Samples:
     """Silhouettes of the rows in `some`, with the first n_columns rows standing for all."""
     first = some[0]
     row_spans = [(first + i, first + j) for i, j in blocks(some[1] - first, _SKETCH_BLOCK)]
 
     def sums_over(others: Span) -> NDArray[Any]:
-        membership = _membership(labels, others, np.float32)
+        membership = _membership(assignments, others, np.float32)
         return np.vstack([distances(span, others) @ membership for span in row_spans])
 
-    sums = np.zeros((some[1] - first, sum(labels)))
+    sums = np.zeros((some[1] - first, sum(assignments)))
     for part in pool.map(sums_over, blocks(n_columns, _COLUMN_BLOCK)):
         sums += part
-    return _samples(sums, labels, some, n_columns)
+    return _samples(sums, assignments, some, n_columns)
 
 
-def _samples(sums: NDArray[np.float64], labels: Labels, some: Span, n_columns: int) -> Samples:
+def _samples(
+    sums: NDArray[np.float64], assignments: Assignments, some: Span, n_columns: int
+) -> Samples:
     """Silhouettes of the rows in `some` from their sums of distances to the first n_columns rows.
 
     A row alone in its cluster has silhouette 0, and so has one with a = b = 0, as in scikit-learn.
     """
     samples = {}
     first = 0
-    for k, labels_of_k in labels.items():
-        own = labels_of_k[slice(*some)]
-        sizes = np.bincount(labels_of_k[:n_columns], minlength=k)
+    for k, assignments_of_k in assignments.items():
+        own = assignments_of_k[slice(*some)]
+        sizes = np.bincount(assignments_of_k[:n_columns], minlength=k)
         each = np.arange(len(own))
         to_cluster = sums[:, first : first + k]
         first += k
