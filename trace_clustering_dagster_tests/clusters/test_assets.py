@@ -122,8 +122,8 @@ def test_each_stage_is_stored_in_the_documented_format(deploy: Any) -> None:
     assert nearest.groupby("cluster_id")["rank"].agg(list).tolist() == [list(range(7))] * 3
     labels = json.loads(path("labels", ".json").read_text())
     assert [label["cluster_id"] for label in labels["clusters"]] == [0, 1, 2]
-    with np.load(path("fitted_model", ".npz"), allow_pickle=False) as model:
-        assert model["centroids"].shape == (3, 16)
+    with np.load(path("fitted_model", ".npz"), allow_pickle=False) as fit:
+        assert fit["centroids"].shape == (3, 16)
 
 
 def test_materialising_again_replaces_the_event(deploy: Any) -> None:

@@ -106,13 +106,13 @@ def test_distances_tell_a_tight_cluster_from_a_loose_one(deploy: Any) -> None:
     vectors[::3] += 5 * (vectors - centres)[::3]
     rows = [embedding_row(f"trace-{i:03}", vector) for i, vector in enumerate(vectors)]
     result = deploy(rows).run()
-    model = result.output_for_node("fitted_model")
-    loose = model.assignments[0]
+    fit = result.output_for_node("fitted_model")
+    loose = fit.assignments[0]
     distances = result.output_for_node("distance_matrix").distances
     rows_shown = table(result, "distance_matrix", "distances_by_cluster")
     assert [row["cluster_id"] for row in rows_shown] == [0, 1, 2]
     for row in rows_shown:
-        members = distances[model.assignments == row["cluster_id"]]
+        members = distances[fit.assignments == row["cluster_id"]]
         own = members[:, row["cluster_id"]]
         following = np.delete(members, row["cluster_id"], axis=1).min(axis=1)
         assert row["own_mean"] == pytest.approx(own.mean(), abs=1e-4)
@@ -120,10 +120,10 @@ def test_distances_tell_a_tight_cluster_from_a_loose_one(deploy: Any) -> None:
         assert row["next_mean"] == pytest.approx(following.mean(), abs=1e-4)
         assert row["next_p10"] == pytest.approx(np.percentile(following, 10), abs=1e-4)
     vectors = result.output_for_node("embeddings").matrix
-    silhouettes = silhouette_samples(vectors, model.assignments)
+    silhouettes = silhouette_samples(vectors, fit.assignments)
     tightness = [float(row["silhouette"]) for row in table(result, "fitted_model", "clusters")]
     assert tightness == pytest.approx(
-        [silhouettes[model.assignments == cluster].mean() for cluster in range(3)], abs=1e-4
+        [silhouettes[fit.assignments == cluster].mean() for cluster in range(3)], abs=1e-4
     )
     assert min(range(3), key=lambda cluster: tightness[cluster]) == loose
 

@@ -53,7 +53,7 @@ def run_values(
     silhouettes = np.full(n, np.nan, np.float32)
     if groups > 1:
         silhouettes = silhouette_samples(vectors, assignments).astype(np.float32)
-    model = FittedModel(
+    fit = FittedModel(
         trace_ids=() if skipped else trace_ids,
         assignments=assignments[:0] if skipped else assignments,
         centroids=centroids[:0] if skipped else centroids,
@@ -65,18 +65,18 @@ def run_values(
         sample_digest=sample.digest,
         skipped=skipped,
     )
-    distances = euclidean_distances(vectors[: len(model.trace_ids)], model.centroids)
+    distances = euclidean_distances(vectors[: len(fit.trace_ids)], fit.centroids)
     nearest = tuple(
         Representative(cluster, rank, trace_ids[row], float(distances[row, cluster]))
-        for cluster, rows in enumerate(nearest_members(distances, model.assignments, 7))
+        for cluster, rows in enumerate(nearest_members(distances, fit.assignments, 7))
         for rank, row in enumerate(rows)
     )
     return {
         "sample": sample,
         "embeddings": TraceEmbeddings(trace_ids, vectors, {}, sample.digest),
-        "model": model,
+        "fit": fit,
         "distances": distances,
-        "representatives": Representatives(nearest, model.digest),
-        "labels": ClusterLabels(tuple(label(i) for i in range(model.k)), model="test-llm"),
+        "representatives": Representatives(nearest, fit.digest),
+        "labels": ClusterLabels(tuple(label(i) for i in range(fit.k)), model="test-llm"),
         "summaries": {i: summary(i) for i in trace_ids},
     }
