@@ -240,7 +240,7 @@ def _not_commanded(labels: ClusterLabels) -> dg.AssetCheckResult:
     name = "labels_not_commanded"
     metadata = {"withheld_traces": labels.withheld_traces}
     told = (
-        f"{labels.withheld_traces} traces near the centres try to instruct their reader; they were "
+        f"{labels.withheld_traces} traces near the centers try to instruct their reader; they were "
         "withheld from the labels"
         if labels.withheld_traces
         else ""

@@ -230,7 +230,7 @@ class ClusterLabels:
         requests: HTTP requests to its server in this run.
         cached_answers: Answers that were kept from earlier runs.
         prompt_tokens, completion_tokens: Of this run, as the model's server counted them.
-        withheld_traces: Traces near the centres that no label is made from, because they instruct
+        withheld_traces: Traces near the centers that no label is made from, because they instruct
             their reader.
         commanded: Clusters for which the model once answered with what a trace demands.
         note: What else went wrong when the model was asked, "" if nothing did.

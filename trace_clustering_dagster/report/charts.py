@@ -32,8 +32,8 @@ def trace_map(plane: NDArray[np.float64], assignments: NDArray[np.int32], k: int
     height = int(np.clip(inner * extent[1] / extent[0], 420, 680)) + 2 * MAP_MARGIN
     box = np.array([inner, height - 2 * MAP_MARGIN])
     scale = (box / extent).min()
-    centred = (plane - (low + high) / 2) * scale * [1, -1]
-    points = centred + np.array([MAP_WIDTH, height]) / 2
+    centered = (plane - (low + high) / 2) * scale * [1, -1]
+    points = centered + np.array([MAP_WIDTH, height]) / 2
     numbers = np.full((k, 2), np.nan)
     for cluster in np.unique(assignments):
         numbers[cluster] = np.median(points[assignments == cluster], axis=0)
@@ -52,7 +52,7 @@ def nice_ticks(low: float, high: float, at_most: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far a cluster's traces are from its centre (``own``, the path of a filled histogram) and
+    """How far a cluster's traces are from its center (``own``, the path of a filled histogram) and
     from the next one (``next``, a line), with the medians; nothing of a next one for k = 1."""
 
     own: str

@@ -28,7 +28,7 @@ WINDOW_END = datetime.datetime(2026, 2, 1, tzinfo=datetime.timezone.utc)
 
 
 @st.composite
-def stage_values(draw: st.DrawFn) -> tuple[TraceSample, FittedModel, Any, ClusterLabels]:
+def asset_values(draw: st.DrawFn) -> tuple[TraceSample, FittedModel, Any, ClusterLabels]:
     """A sample, a fit, its distances and its labels that belong together."""
     ids = tuple(sorted(draw(st.lists(text, min_size=1, max_size=12, unique=True))))
     k = draw(st.integers(1, len(ids)))
@@ -81,7 +81,7 @@ def strict_json(event: EmittedEvent) -> dict[str, Any]:
     return parsed
 
 
-@given(stage_values())
+@given(asset_values())
 def test_event_is_strict_json_and_complete(
     values: tuple[TraceSample, FittedModel, Any, ClusterLabels],
 ) -> None:
@@ -102,7 +102,7 @@ def test_event_is_strict_json_and_complete(
             assert np.float32(trace["distance_to_centroid"]) == distances[row, label.cluster_id]
 
 
-@given(stage_values())
+@given(asset_values())
 def test_event_of_a_run_always_has_the_same_uuid(
     values: tuple[TraceSample, FittedModel, Any, ClusterLabels],
 ) -> None:
@@ -188,7 +188,7 @@ def test_clickhouse_reads_the_event_as_it_was_written(deploy: Any) -> None:
     rows = deploy([embedding_row("t", [1.0])]).clickhouse.connect()
 
     @settings(max_examples=40)
-    @given(stage_values())
+    @given(asset_values())
     def read_back(values: tuple[TraceSample, FittedModel, Any, ClusterLabels]) -> None:
         event = build_event(*values)
         written = strict_json(event)

@@ -269,8 +269,8 @@ def test_map_is_the_plane_of_the_principal_components(scale: float) -> None:
     rng = np.random.default_rng(0)
     rows = (rng.standard_normal((200, 30)) * np.geomspace(20, 1, 30) + 7) * scale
     plane = principal_plane(rows.astype(np.float32))
-    centred = rows - rows.mean(axis=0)
-    exact = np.linalg.svd(centred, full_matrices=False)
+    centered = rows - rows.mean(axis=0)
+    exact = np.linalg.svd(centered, full_matrices=False)
     expected = exact[0][:, :2] * exact[1][:2]
     for axis in range(2):
         assert abs(np.corrcoef(plane[:, axis], expected[:, axis])[0, 1]) > 0.99

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks
 from trace_clustering_dagster.clusters.kmeans.workers import worker_pool
 
 # Rounding leaves an error of about eps * (|x|^2 + |y|^2) in a float32 squared distance. Below
@@ -35,9 +35,9 @@ def euclidean_distances(embeddings: NDArray[Any], centroids: NDArray[Any]) -> ND
     distances = np.empty((len(embeddings), len(centroids)), np.float32)
     if distances.size == 0:
         return distances
-    centre = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
-    rows = CentredRows(embeddings, centre, np.float32)
-    columns = CentredRows(centroids, centre, np.float32).block(0, len(centroids))
+    center = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+    rows = CenteredRows(embeddings, center, np.float32)
+    columns = CenteredRows(centroids, center, np.float32).block(0, len(centroids))
     column_norms = squared_norms(columns)
 
     def fill(span: tuple[int, int]) -> None:

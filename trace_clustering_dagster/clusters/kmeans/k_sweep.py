@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trace_clustering_dagster.clusters.kmeans.distances import squared_norms
 from trace_clustering_dagster.clusters.kmeans.lloyd import Partition, lloyd
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks, useful_centre
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks, useful_center
 from trace_clustering_dagster.clusters.kmeans.scores import (
     KRange,
     KScore,
@@ -126,7 +126,7 @@ def _sweep(
 
     search_rows = _random_rows(n, max(_SEARCH_ROWS, 4 * max_k), rng)
     basis_rows = search_rows[_random_rows(len(search_rows), _BASIS_ROWS, rng)]
-    rows = CentredRows(embeddings, useful_centre(embeddings[basis_rows]), dtype)
+    rows = CenteredRows(embeddings, useful_center(embeddings[basis_rows]), dtype)
     sample = rows.take(basis_rows)
     _check_norms(squared_norms(sample), embeddings, dtype, smallest=0)
     n_directions = _DIRECTIONS if max_k <= 10 else _DIRECTIONS_MANY_K
@@ -149,14 +149,14 @@ def _sweep(
     scores = silhouettes(rows, sketch, assignments, rng, pool)
     return KSweep(
         {
-            k: _k_score(partition, scores[k], inertia[k], rows.centre)
+            k: _k_score(partition, scores[k], inertia[k], rows.center)
             for k, partition in partitions.items()
         }
     )
 
 
 def _k_score(
-    partition: Partition, silhouette: Silhouette, inertia: float, centre: NDArray[np.float32]
+    partition: Partition, silhouette: Silhouette, inertia: float, center: NDArray[np.float32]
 ) -> KScore:
     order = canonical_order(partition.assignments, partition.k)
     return KScore(
@@ -164,7 +164,7 @@ def _k_score(
         silhouette_se=silhouette.standard_error,
         inertia=inertia,
         assignments=renumber(partition.assignments, order),
-        centroids=(partition.centroids[order] + centre).astype(np.float32),
+        centroids=(partition.centroids[order] + center).astype(np.float32),
         silhouette_samples=silhouette.samples,
     )
 
@@ -199,7 +199,7 @@ def _check_norms(
     dtype: type[np.floating[Any]],
     smallest: float = _FLOAT32_NORMS[0],
 ) -> None:
-    """Look for trouble where it is cheapest to see: in the squared norms of the centred rows."""
+    """Look for trouble where it is cheapest to see: in the squared norms of the centered rows."""
     largest = _FLOAT32_NORMS[1]
     if dtype is np.float32 and not smallest <= norms.max() <= largest:
         check_finite(embeddings)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trace_clustering_dagster.clusters.kmeans.distances import squared_norms
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks
 
 # Rows in a block: with few columns more of them, or the calls would cost more than the work.
 _BLOCK_ROWS, _BLOCK_VALUES = 512, 2**18
@@ -50,7 +50,7 @@ class Partition:
 
 
 def lloyd(
-    rows: CentredRows,
+    rows: CenteredRows,
     norms: NDArray[Any],
     starts: Mapping[int, NDArray[Any]],
     *,
@@ -105,7 +105,7 @@ class _BoundedRun:
     """The state of one k in `lloyd`."""
 
     def __init__(
-        self, rows: CentredRows, norms: NDArray[Any], centroids: NDArray[Any], block_rows: int
+        self, rows: CenteredRows, norms: NDArray[Any], centroids: NDArray[Any], block_rows: int
     ) -> None:
         self.rows, self.norms, self.block_rows = rows, norms, block_rows
         self.k = len(centroids)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, useful_centre
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, useful_center
 from trace_clustering_dagster.clusters.kmeans.sketch import build_sketch
 from trace_clustering_dagster.clusters.kmeans.workers import worker_pool
 
@@ -26,8 +26,8 @@ def principal_plane(embeddings: NDArray[Any]) -> NDArray[np.float64]:
     fits = smallest < max(embeddings.max(), -embeddings.min()) < largest
     plane = np.zeros((len(embeddings), 2))
     with worker_pool() as pool:  # one BLAS thread each: the same bits for any number of them
-        centre = useful_centre(embeddings[chosen])
-        rows = CentredRows(embeddings, centre, np.float32 if fits else np.float64)
+        center = useful_center(embeddings[chosen])
+        rows = CenteredRows(embeddings, center, np.float32 if fits else np.float64)
         sketch = build_sketch(rows, rows.take(np.sort(chosen)), _DIRECTIONS, rng, pool)
         coordinates = sketch.coordinates.astype(np.float64)
         coordinates -= coordinates.mean(axis=0)

@@ -15,7 +15,7 @@ from trace_clustering_dagster.clusters.kmeans.distances import (
 from trace_clustering_dagster.clusters.kmeans.hartigan import Run, hartigan_runs
 from trace_clustering_dagster.clusters.kmeans.lloyd import Partition, lloyd
 from trace_clustering_dagster.clusters.kmeans.outliers import outlying_rows
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks
 from trace_clustering_dagster.clusters.kmeans.seeding import greedy_k_means_plus_plus
 
 # Chosen for speed among variants that were equally good beside the best of ten scikit-learn runs.
@@ -104,7 +104,7 @@ def search_sampled(
     others like it too: a few that no sample shows may be most of the inertia.
     """
     dtype = points.dtype.type
-    rows = CentredRows(points, np.zeros(points.shape[1], np.float32), dtype)
+    rows = CenteredRows(points, np.zeros(points.shape[1], np.float32), dtype)
     norms = squared_norms(points)
     weights = np.zeros(len(points), dtype)
     weights[sample] = 1

@@ -17,7 +17,7 @@ from trace_clustering_dagster.clusters.kmeans.distances import (
     refine_close_pairs,
     squared_distances,
 )
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks
 from trace_clustering_dagster.clusters.kmeans.sketch import Sketch
 
 Span = tuple[int, int]
@@ -54,7 +54,7 @@ class Silhouette(NamedTuple):
 
 
 def silhouettes(
-    rows: CentredRows,
+    rows: CenteredRows,
     sketch: Sketch,
     assignments: Assignments,
     rng: np.random.Generator,
@@ -72,7 +72,7 @@ def silhouettes(
 
 
 def exact_samples(
-    rows: CentredRows, norms: NDArray[Any], assignments: Assignments, pool: Executor
+    rows: CenteredRows, norms: NDArray[Any], assignments: Assignments, pool: Executor
 ) -> Samples:
     """The silhouette of every row for each k of `assignments`. norms: (n,), |x|^2."""
 
@@ -85,7 +85,7 @@ def exact_samples(
 
 
 def estimate(
-    rows: CentredRows,
+    rows: CenteredRows,
     sketch: Sketch,
     assignments: Assignments,
     rng: np.random.Generator,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from trace_clustering_dagster.clusters.kmeans.distances import resolved, squared_norms
 from trace_clustering_dagster.clusters.kmeans.outliers import outlying_rows
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks
 
 # Extra directions carried while the basis is found; 5 to 10 suffice (Halko et al., section 1.3).
 _OVERSAMPLING = 8
@@ -23,7 +23,7 @@ _OUTLYING_ROWS, _EXTENSIONS = 512, 3
 
 @dataclass(frozen=True)
 class Sketch:
-    """Centred rows x (n, d) seen through an orthonormal basis.
+    """Centered rows x (n, d) seen through an orthonormal basis.
 
     basis: (d, r). coordinates: (n, r), x @ basis. norms: (n,), |x|^2 in all d dimensions.
 
@@ -37,7 +37,7 @@ class Sketch:
     norms: NDArray[Any]
 
 
-def sketch_rows(rows: CentredRows, basis: NDArray[Any], pool: Executor) -> Sketch:
+def sketch_rows(rows: CenteredRows, basis: NDArray[Any], pool: Executor) -> Sketch:
     """Project every row on `basis` (d, r), in one pass over the rows."""
     coordinates = np.empty((rows.n, basis.shape[1]), rows.dtype)
     norms = np.empty(rows.n, rows.dtype)
@@ -54,7 +54,7 @@ def sketch_rows(rows: CentredRows, basis: NDArray[Any], pool: Executor) -> Sketc
 
 
 def build_sketch(
-    rows: CentredRows,
+    rows: CenteredRows,
     sample: NDArray[Any],
     n_directions: int,
     rng: np.random.Generator,

@@ -34,8 +34,8 @@ def anisotropic(seed: int, n: int = 500, d: int = 96) -> Floats:
     assignments = rng.choice(6, n, p=rng.dirichlet(np.full(6, 4.0)))
     spectrum = np.arange(1, d + 1) ** -0.7
     stretch = np.stack([rng.permutation(spectrum) for _ in range(6)])
-    centres = rng.standard_normal((6, d)) * spectrum + 0.5 / np.sqrt(d)
-    return _on_sphere(centres[assignments] + rng.standard_normal((n, d)) * stretch[assignments])
+    centers = rng.standard_normal((6, d)) * spectrum + 0.5 / np.sqrt(d)
+    return _on_sphere(centers[assignments] + rng.standard_normal((n, d)) * stretch[assignments])
 
 
 def many_clusters(seed: int, n: int = 500, d: int = 64) -> Floats:
@@ -105,9 +105,9 @@ def _vectors(warehouse: Path) -> Floats:
 
 def _groups(seed: int, n: int, d: int, *, n_groups: int, spread: float) -> Floats:
     rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((n_groups, d)) / np.sqrt(d)
+    centers = rng.standard_normal((n_groups, d)) / np.sqrt(d)
     assignments = rng.choice(n_groups, n, p=rng.dirichlet(np.full(n_groups, 4.0)))
-    return _on_sphere(centres[assignments] + spread * rng.standard_normal((n, d)) / np.sqrt(d))
+    return _on_sphere(centers[assignments] + spread * rng.standard_normal((n, d)) / np.sqrt(d))
 
 
 def _on_sphere(rows: NDArray[np.float64]) -> Floats:

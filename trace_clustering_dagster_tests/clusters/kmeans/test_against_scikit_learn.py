@@ -10,7 +10,7 @@ from sklearn.metrics import silhouette_samples, silhouette_score
 from trace_clustering_dagster.clusters.kmeans import silhouette
 from trace_clustering_dagster.clusters.kmeans.k_sweep import KSweep, sweep_k
 from trace_clustering_dagster.clusters.kmeans.reference import sweep_k_scikit_learn
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows
 from trace_clustering_dagster.clusters.kmeans.sketch import principal_basis, sketch_rows
 from trace_clustering_dagster.clusters.kmeans.workers import worker_pool
 from trace_clustering_dagster_tests.clusters.kmeans.datasets import (
@@ -90,7 +90,7 @@ def test_exact_samples_are_those_of_scikit_learn_over_many_blocks() -> None:
     assignments = {k: rng.integers(0, k, 1300).astype(np.int32) for k in (2, 7)}
     assignments[2][:] = 0
     assignments[2][5] = 1  # alone in its cluster
-    rows = CentredRows(embeddings, embeddings.mean(axis=0), np.float32)
+    rows = CenteredRows(embeddings, embeddings.mean(axis=0), np.float32)
     norms = (rows.block(0, 1300) ** 2).sum(axis=1)
     with worker_pool() as pool:
         samples = silhouette.exact_samples(rows, norms, assignments, pool)
@@ -191,7 +191,7 @@ def test_inertia_of_repeated_rows_with_odd_ones_among_them(n: int, options: Any)
 def test_sketch_of_low_rank_data_is_exact() -> None:
     rng = np.random.default_rng(0)
     embeddings = (rng.standard_normal((300, 5)) @ rng.standard_normal((5, 40))).astype(np.float32)
-    rows = CentredRows(embeddings, np.zeros(40, np.float32), np.float32)
+    rows = CenteredRows(embeddings, np.zeros(40, np.float32), np.float32)
     basis = principal_basis(embeddings, 64, rng)
     with worker_pool() as pool:
         sketch = sketch_rows(rows, basis, pool)

@@ -19,7 +19,7 @@ def test_inertia_is_that_of_a_partition_into_the_clusters(
     seed: int, k: int, max_iter: int, equal_starts: bool, heaviest: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    points = rng.integers(0, 4, (30, 2)).astype(np.float32) + 50  # many duplicates, off centre
+    points = rng.integers(0, 4, (30, 2)).astype(np.float32) + 50  # many duplicates, off center
     weights = rng.integers(1, heaviest + 1, 30).astype(np.float32) / 2
     starts = [points[rng.integers(0, 30, k)] for _ in range(3)]
     if equal_starts:

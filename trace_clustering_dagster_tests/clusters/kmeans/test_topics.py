@@ -5,12 +5,12 @@ from numpy.typing import NDArray
 
 from trace_clustering_dagster.clusters.kmeans.topics import follow_topics
 
-CENTRES = 4 * np.eye(5, 32, dtype=np.float32)
+CENTERS = 4 * np.eye(5, 32, dtype=np.float32)
 
 
 def day(*topics: int, seed: int = 0, noise: float = 0.05) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
-    moved = CENTRES[list(topics)] + noise * rng.standard_normal((len(topics), 32))
+    moved = CENTERS[list(topics)] + noise * rng.standard_normal((len(topics), 32))
     return moved.astype(np.float32)
 
 
