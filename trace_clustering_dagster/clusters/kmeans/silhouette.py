@@ -23,30 +23,30 @@ from trace_clustering_dagster.clusters.kmeans.sketch import Sketch
 Span = tuple[int, int]
 Assignments = Mapping[int, NDArray[np.int32]]  # for each k
 Samples = dict[int, NDArray[np.float64]]  # for each k, the silhouettes of some rows
-# From (start, stop) of some rows and of some columns to the distances between them.
+# Maps (start, stop) of some rows and of some columns to the distances between them.
 DistanceBlock = Callable[[Span, Span], NDArray[Any]]
 
 _EXACT_BLOCK = 1024
 _SKETCH_BLOCK = 512
 _COLUMN_BLOCK = 512
 
-# Above this many rows, estimates: all pairs in the sketch while that is cheap, then samples.
+# Above this many rows silhouettes are estimates: from all pairs in the sketch, then from samples.
 _EXACT_ROWS = 4_096
 _ALL_PAIRS_ROWS = 32_768
-# Rows whose exact distances correct the sketch's.
+# Rows whose exact distances correct those of the sketch.
 _CORRECTION_ROWS = 128
-# Samples: columns stand for all the rows in the mean distances; rows are added, _SAMPLE_STEP at a
-# time, until the best k leads the second by this many standard errors of their difference.
+# Sampled columns stand for all rows in the mean distances. Sampled rows are added, _SAMPLE_STEP at
+# a time, until the best k leads the second by _CLEAR_LEAD standard errors of their difference.
 _SAMPLE_COLUMNS = 131_072
 _SAMPLE_STEP = 2_048
 _SAMPLE_ROWS = 16_384
 _CLEAR_LEAD = 4.0
-_FEW_MEMBERS = 8  # of every cluster at least, among the columns
+_FEW_MEMBERS = 8  # minimum number of members of each cluster among the columns
 
 
 class Silhouette(NamedTuple):
-    """Mean silhouette over all rows, its standard error (0.0: exact), and those of the rows:
-    float32 (n,), NaN for rows that were not looked at."""
+    """Mean silhouette over all rows, its standard error (0.0: exact), and the silhouettes of the
+    rows: float32 (n,), NaN for rows that were not sampled."""
 
     mean: float
     standard_error: float
@@ -60,8 +60,8 @@ def silhouettes(
     rng: np.random.Generator,
     pool: Executor,
 ) -> dict[int, Silhouette]:
-    """Silhouettes of `assignments` (k to int32 (n,), no empty cluster): exact up to 4,096 rows, of
-    every row up to 32,768."""
+    """Silhouettes for `assignments` (k to int32 (n,), no empty cluster): exact up to 4,096 rows,
+    for every row up to 32,768."""
     if rows.n > _EXACT_ROWS:
         return estimate(rows, sketch, assignments, rng, pool)
     samples = exact_samples(rows, sketch.norms, assignments, pool)
@@ -91,12 +91,12 @@ def estimate(
     rng: np.random.Generator,
     pool: Executor,
 ) -> dict[int, Silhouette]:
-    """Estimates of the mean silhouettes, with their standard errors.
+    """Estimate the mean silhouettes and their standard errors.
 
-    The sketch's distances give silhouettes off by less than a thousandth, by nearly the same for
-    every row. The mean of (exact - sketch) over a few random rows takes that bias away; its
-    variance is part of the standard error. So is the sampling of rows; that of columns is not,
-    being much smaller.
+    Distances in the sketch bias the silhouettes by less than a thousandth, nearly equally for
+    every row. The mean of (exact - sketch) over a few random rows removes that bias. The standard
+    error includes the variance of this correction and the sampling of rows, but not the sampling
+    of columns, which adds much less.
     """
     order = _random_order(rows.n, assignments, rng)
     assignments = {k: assignments_of_k[order] for k, assignments_of_k in assignments.items()}
@@ -130,8 +130,9 @@ def estimate(
 def _random_order(n: int, assignments: Assignments, rng: np.random.Generator) -> NDArray[np.int64]:
     """The rows in random order, at most _SAMPLE_COLUMNS of them.
 
-    The first few are a random sample of rows, the first _ALL_PAIRS_ROWS and all of them a sample
-    of columns; in these, every cluster has a few members, so that distances to it have a mean.
+    The first few serve as a random sample of rows. The first _ALL_PAIRS_ROWS, and all of them,
+    serve as samples of columns that hold a few members of every cluster, so that every cluster has
+    a mean distance.
     """
     order = rng.permutation(n)[:_SAMPLE_COLUMNS]
     if n <= _ALL_PAIRS_ROWS:
@@ -145,7 +146,7 @@ def _random_order(n: int, assignments: Assignments, rng: np.random.Generator) ->
             for cluster in np.flatnonzero(sizes < _FEW_MEMBERS)
         ]
     added = np.setdiff1d(np.concatenate(rare), seen)
-    # They go last among the columns of the correction, far behind any sampled row.
+    # They are the last columns of the correction, far behind all sampled rows.
     others = order[~np.isin(order, added)]
     place = _ALL_PAIRS_ROWS - len(added)
     return np.concatenate([others[:place], added, others[place:]])[:_SAMPLE_COLUMNS]
@@ -154,7 +155,7 @@ def _random_order(n: int, assignments: Assignments, rng: np.random.Generator) ->
 def _corrected(
     samples: Samples, correction: Samples, order: NDArray[np.int64], n: int
 ) -> dict[int, Silhouette]:
-    """Silhouettes from `samples`, those of the first rows in `order`."""
+    """Silhouettes from `samples`, which belong to the first rows in `order`."""
     corrected = {}
     for k, values in samples.items():
         of_rows = np.full(n, np.nan, np.float32)
@@ -167,15 +168,15 @@ def _corrected(
 def _corrected_mean(
     sample: NDArray[np.float64], correction: NDArray[np.float64], n: int
 ) -> tuple[float, float]:
-    """mean(sample) + mean(correction), from random rows of n drawn without replacement, and the
-    standard error."""
+    """mean(sample) + mean(correction) and its standard error, for rows drawn at random from n
+    without replacement."""
     unseen = 1 - len(sample) / n
     variance = sample.var(ddof=1) / len(sample) * unseen + correction.var(ddof=1) / len(correction)
     return float(sample.mean() + correction.mean()), float(np.sqrt(variance))
 
 
 def _winner_is_clear(samples: Samples, correction: Samples, n: int) -> bool:
-    """Whether the best k leads the second beyond the noise of their difference, row by row."""
+    """Whether the best k leads the second beyond the noise of their paired difference."""
     means = {k: samples[k].mean() + correction[k].mean() for k in samples}
     ranked = sorted(means, key=lambda k: -means[k])
     if len(ranked) < 2:
@@ -195,9 +196,9 @@ def _exact_distances(
     some: Span,
     others: Span,
 ) -> NDArray[Any]:
-    """Distances of the rows a, at positions `some`, to b, at `others`."""
+    """Distances from the rows a, at positions `some`, to the rows b, at positions `others`."""
     squared = squared_distances(a, a_norms, b, b_norms)
-    _set_own(squared, some, others, np.inf)  # not a close pair: nothing to refine
+    _set_own(squared, some, others, np.inf)  # a row and itself are no pair to refine
     refine_close_pairs(squared, a, a_norms, b, b_norms)
     _set_own(squared, some, others, 0.0)
     np.sqrt(squared, out=squared)
@@ -222,7 +223,7 @@ def _sketch_distances(coordinates: NDArray[Any], norms: NDArray[Any]) -> Distanc
 
 
 def _set_own(block: NDArray[Any], some: Span, others: Span, value: float) -> None:
-    """Set the entries where row and column are the same position."""
+    """Set the entries for the distance of a row to itself."""
     own = np.arange(max(some[0], others[0]), min(some[1], others[1]))
     block[own - some[0], own - others[0]] = value
 
@@ -240,7 +241,7 @@ def _sums_over_all_pairs(
 ) -> NDArray[np.float64]:
     """Sum of the distances from every row to every cluster of every k: (n, sum of k).
 
-    A block of distances serves its rows and, transposed, its columns: half of the n^2 are computed.
+    A block of distances also serves its columns, transposed, so half of the n^2 are computed.
     """
     spans = blocks(n, block_size)
     pairs = [(some, others) for i, some in enumerate(spans) for others in spans[i:]]
@@ -266,7 +267,7 @@ def _sums_over_all_pairs(
 def _row_samples(
     some: Span, n_columns: int, distances: DistanceBlock, assignments: Assignments, pool: Executor
 ) -> Samples:
-    """Silhouettes of the rows in `some`, with the first n_columns rows standing for all."""
+    """Silhouettes of the rows in `some`, with the first n_columns rows representing all rows."""
     first = some[0]
     row_spans = [(first + i, first + j) for i, j in blocks(some[1] - first, _SKETCH_BLOCK)]
 
@@ -283,7 +284,8 @@ def _row_samples(
 def _samples(
     sums: NDArray[np.float64], assignments: Assignments, some: Span, n_columns: int
 ) -> Samples:
-    """Silhouettes of the rows in `some` from their sums of distances to the first n_columns rows.
+    """Silhouettes of the rows in `some`, from the sums of their distances to the first n_columns
+    rows.
 
     A row alone in its cluster has silhouette 0, and so has one with a = b = 0, as in scikit-learn.
     """

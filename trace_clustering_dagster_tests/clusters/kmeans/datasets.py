@@ -1,4 +1,4 @@
-"""Small data sets of the kinds that a sweep meets, for comparison with scikit-learn."""
+"""Small data sets of typical kinds, for comparison with scikit-learn."""
 
 import datetime
 import functools
@@ -24,7 +24,7 @@ def well_separated(seed: int, n: int = 500, d: int = 64) -> Floats:
 
 
 def overlapping(seed: int, n: int = 500, d: int = 64) -> Floats:
-    """Five groups that run into each other."""
+    """Five groups that overlap."""
     return _groups(seed, n, d, n_groups=5, spread=1.5)
 
 
@@ -39,7 +39,7 @@ def anisotropic(seed: int, n: int = 500, d: int = 96) -> Floats:
 
 
 def many_clusters(seed: int, n: int = 500, d: int = 64) -> Floats:
-    """Twenty-five groups: more than the k under test can name."""
+    """Twenty-five groups: more than any k under test."""
     return _groups(seed, n, d, n_groups=25, spread=0.5)
 
 
@@ -79,7 +79,7 @@ SYNTHETIC: dict[str, Callable[..., Floats]] = {
 
 
 def of_texts(folder: str, seed: int, n: int) -> Floats:
-    """n rows of the demo's embeddings, or of real ones; skips the test where there are none."""
+    """n rows of the demo's embeddings or of real ones; skips the test if there are none."""
     path = SHARED_DATA / folder
     if folder != "demo" and not path.is_dir():
         pytest.skip(f"no real embeddings in {path}: README.md says what they are")

@@ -44,14 +44,14 @@ def test_inertia_is_not_above_the_best_of_ten_runs(
         assert fast.scores[k].inertia <= score.inertia * 1.0005, f"k = {k}"
 
 
-def test_chosen_k_is_the_reference_s_where_that_is_clear(
+def test_chosen_k_is_that_of_the_reference_where_it_is_clear(
     compared: tuple[Floats, KSweep, KSweep],
 ) -> None:
     _, fast, reference = compared
     best, second = sorted((_silhouette(reference, k) for k in reference.scores), reverse=True)[:2]
     if best - second < 0.005 or fast.best_k == reference.best_k:
         return
-    # The other choice must rest on a better solution for one of both, which ten runs did not find.
+    # A different choice must rest on a better solution for one of the two k than ten runs found.
     assert any(
         fast.scores[k].inertia < reference.scores[k].inertia * (1 - 1e-4)
         for k in (fast.best_k, reference.best_k)
@@ -151,7 +151,7 @@ def test_inertia_on_more_rows_than_are_searched() -> None:
 
 
 def assert_no_worse(embeddings: Floats, max_k: int) -> None:
-    """The inertia of each k is within 0.5 % of the best of ten runs, and no engine took over."""
+    """The inertia of each k is within 0.5 % of the best of ten runs, without the fallback."""
     fast = sweep_k(embeddings, 2, max_k)
     assert fast.fallback == ""
     rows = embeddings.astype(np.float64)

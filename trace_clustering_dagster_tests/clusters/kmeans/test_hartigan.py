@@ -1,4 +1,4 @@
-"""Batched runs report what their centroids stand for, ties and empty clusters included."""
+"""Batched runs report consistent centroids, sizes and inertia, even for ties and empty clusters."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -58,7 +58,7 @@ def test_each_start_keeps_its_place() -> None:
             for start in starts
         ]
     assert [run.k for run in runs] == [3, 5, 3, 2, 3]
-    # Not bit by bit: with some BLAS kernels, rounding depends on the place in a batch.
+    # Not bit for bit: with some BLAS kernels, rounding depends on the place in a batch.
     for run, same in zip(runs, alone, strict=True):
         np.testing.assert_allclose(run.centroids, same.centroids, atol=1e-5)
         assert run.inertia == pytest.approx(same.inertia, rel=1e-5)

@@ -33,7 +33,7 @@ def matrices(values: st.SearchStrategy[float]) -> st.SearchStrategy[NDArray[np.f
 
 
 def assert_valid(embeddings: NDArray[Any], sweep: KSweep) -> None:
-    """What holds for every sweep of every input, which the fast engine made by itself."""
+    """What holds for every sweep by the fast engine, whatever the input."""
     assert sweep.fallback == ""
     rows = np.asarray(embeddings, np.float64)
     scale = np.abs(rows).max() + 1e-300
@@ -142,7 +142,7 @@ def test_large_common_offset_keeps_the_clusters() -> None:
     assert set(assignments[30:]) == {1}
 
 
-def test_near_duplicates_are_told_apart() -> None:
+def test_near_duplicates_are_separated() -> None:
     """Two groups 1e-6 wide, each in two halves 1e-5 apart: far below float32's d^2."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((80, 8)) * 1e-6
@@ -249,7 +249,7 @@ def test_k_may_reach_the_number_of_rows_less_one() -> None:
     assert_valid(embeddings, sweep)
 
 
-def test_ties_go_to_the_smallest_k_and_nothing_is_best_of_nothing() -> None:
+def test_ties_go_to_the_smallest_k_and_no_scores_give_zero() -> None:
     assignments = np.zeros(3, np.int32)
     centroids = np.zeros((1, 2), np.float32)
     scores = {
@@ -303,7 +303,7 @@ def without_a_number(*arguments: Any, **options: Any) -> dict[int, Partition]:
     return partitions
 
 
-# No input is known that breaks the fast engine: so a part of it is broken here.
+# No input is known to break the fast engine, so these tests break a part of it.
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
@@ -324,7 +324,7 @@ def test_scikit_learn_takes_over_where_the_fast_engine_fails(
     assert_same_bits(sweep, expected)
 
 
-def test_only_failures_of_the_arithmetic_are_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_arithmetic_failures_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 

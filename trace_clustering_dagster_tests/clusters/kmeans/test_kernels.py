@@ -1,4 +1,4 @@
-"""Another BLAS kernel, as on another kind of processor, finds the same clusters."""
+"""Another BLAS kernel, as on another processor, finds the same clusters."""
 
 import json
 
