@@ -1,6 +1,6 @@
 """The eight assets of the clusters, from trace ids to the emitted event.
 
-Each takes its inputs, makes one call, and returns its value with what a person wants to see of it.
+Each takes its inputs, makes one call, and returns its value with the metadata that people see.
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def trace_ids(
 ) -> dg.MaterializeResult[TraceSample]:
     """The sampled trace ids of the team's window, and what was left out and why.
 
-    The sample is the `max_samples` eligible traces with the smallest seeded hash of their id, so
+    The sample is the `max_samples` eligible traces whose ids have the smallest seeded hashes, so
     it is the same each time. Registers the team as a partition.
     """
     from trace_clustering_dagster.clusters.metadata import sample_metadata
@@ -79,7 +79,7 @@ def trace_ids(
     if forgets_its_runs(context.instance):
         context.log.warning(
             "Dagster forgets this run when the command ends, and would run its day again: set "
-            "DAGSTER_HOME to a folder, with a copy of dagster.yaml, to keep what has run"
+            "DAGSTER_HOME to a folder with a copy of dagster.yaml to keep a record of runs"
         )
     day, team_id = day_and_team(context.partition_key)
     sample = sample_traces(clickhouse.connect(log_comment(context)), team_id, day, params)
@@ -109,8 +109,8 @@ def embeddings(
 ) -> dg.MaterializeResult[TraceEmbeddings]:
     """One embedding vector for each sampled trace, as one float32 matrix.
 
-    A trace with several embeddings is taken in its most detailed rendering, the newest of those.
-    Vectors that are not finite or are all zeros are left out and counted.
+    Of a trace's embeddings, the newest of the most detailed rendering is used. Vectors that are not
+    finite or are all zeros are left out and counted.
     """
     from trace_clustering_dagster.clusters.metadata import embeddings_metadata
     from trace_clustering_dagster.traces.queries import fetch_embeddings
@@ -138,7 +138,7 @@ def k_sweep_scores(
 ) -> dg.MaterializeResult[KSweepScores]:
     """A k-means fit for each number of clusters, scored by its silhouette.
 
-    Without scores when there are fewer valid traces than `min_traces`: then nothing is clustered,
+    With fewer valid traces than `min_traces` there are no scores. Then nothing is clustered,
     labeled or emitted, and `emitted_event` says why.
     """
     from trace_clustering_dagster.clusters.kmeans.k_sweep import KSweep, sweep_k
@@ -198,7 +198,7 @@ def distance_matrix(
 ) -> dg.MaterializeResult[DistanceMatrix]:
     """Euclidean distance of every trace to every centroid, traces x clusters.
 
-    Shown for each cluster: how far its traces are from their own centroid and from the next one.
+    The metadata shows how far each cluster's traces are from their own centroid and the next one.
     """
     from trace_clustering_dagster.clusters.kmeans.distances import euclidean_distances
     from trace_clustering_dagster.clusters.metadata import distances_metadata
@@ -260,8 +260,8 @@ def labels(
 ) -> dg.MaterializeResult[ClusterLabels]:
     """A title and a description for each cluster, from its representatives' summaries.
 
-    A language model writes them if one is configured; if it fails, or there is none, the run goes
-    on with other labels, and each says where it came from.
+    A language model writes them if one is configured. Without one, or if it fails, the run goes on
+    with other labels. Each label names its source.
     """
     from trace_clustering_dagster.clusters.evidence import gather_evidence
     from trace_clustering_dagster.clusters.labels import label_clusters
@@ -307,8 +307,8 @@ def emitted_event(
 ) -> dg.MaterializeResult[EmittedEvent]:
     """The `$ai_trace_clusters` event, a row in ClickHouse's events table.
 
-    Its uuid is derived from the team and the window's end, so emitting again replaces it. A run
-    that explores emits an event of its own beside it.
+    Its uuid is derived from the team and the window's end, so that emitting again replaces it. A
+    run that explores emits a separate event.
     """
     from trace_clustering_dagster.clusters.event import build_event, skipped_event
     from trace_clustering_dagster.clusters.metadata import event_metadata

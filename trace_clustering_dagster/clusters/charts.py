@@ -1,4 +1,4 @@
-"""Small charts as SVG: numbers only, on a ground of their own, so that they read in any theme."""
+"""Small SVG charts: numbers only, on a background of their own, so that they suit any theme."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from trace_clustering_dagster.clusters.kmeans.k_sweep import KSweep
 
 _WIDTH, _HEIGHT = 340, 210  # of one panel
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 34, 40  # what surrounds its plot
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 34, 40  # the margins of its plot
 _MOST_TICKS = 10
 _INK, _FAINT, _LINE, _CHOSEN = "#1f2933", "#cbd2d9", "#3e7cb1", "#c2410c"
 
@@ -51,21 +51,21 @@ def _panel(title: str, values: Mapping[int, float], chosen: int, form: str) -> s
     ]
     for k in _ticks(ks, chosen):
         marked = f' fill="{_CHOSEN}" font-weight="bold"' if k == chosen else ""
-        told = f"k = {k}" if k == chosen else k
+        text = f"k = {k}" if k == chosen else k
         parts.append(
-            f'<text x="{x[k]:.1f}" y="{bottom + 18}" text-anchor="middle"{marked}>{told}</text>'
+            f'<text x="{x[k]:.1f}" y="{bottom + 18}" text-anchor="middle"{marked}>{text}</text>'
         )
     return "".join(parts)
 
 
 def _between(value: float, source: tuple[float, float], target: tuple[float, float]) -> float:
-    """Map linearly; to the middle if the source is one point."""
+    """Map linearly from source to target; to the middle if the source is one point."""
     low, high = source
     share = (value - low) / (high - low) if high > low else 0.5
     return target[0] + share * (target[1] - target[0])
 
 
 def _ticks(ks: Sequence[int], chosen: int) -> list[int]:
-    """The chosen k, and others that leave room for it and one another."""
+    """The chosen k, and others with enough space between all of them."""
     step = -(-len(ks) // _MOST_TICKS)
     return [k for k in ks if k == chosen or (k % step == 0 and abs(k - chosen) >= step)]

@@ -1,9 +1,9 @@
-"""Asset checks: what a person should look at, and what to do about it. They warn and block nothing.
+"""Asset checks: what a person should look at, and what to do about it. They warn and never block.
 
-Each is evaluated by its asset as it runs: a check of its own would load every partition.
+Each asset evaluates its checks as it runs: a check of its own would load every partition.
 
-The UI renders descriptions as Markdown. Text that others wrote - of traces, of a language model, of
-whoever writes the embeddings - goes into the metadata, which it shows as text.
+The UI renders descriptions as Markdown. Untrusted text - of traces, of a language model, of
+whatever writes the embeddings - goes into the metadata, which the UI shows as text.
 """
 
 from collections import Counter
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from trace_clustering_dagster.clusters.quality import RoundTrip
 
 SAMPLE_CHECKS = {
-    "enough_traces": "The window has min_traces traces with an embedding: with fewer, nothing is "
-    "clustered or emitted.",
+    "enough_traces": "The window has at least min_traces traces with an embedding. With fewer, "
+    "nothing is clustered or emitted.",
 }
 EMBEDDINGS_CHECKS = {
     "vectors_valid": "Every sampled trace has a vector that is finite and not all zeros.",
 }
 FIT_CHECKS = {
-    "every_trace_in_one_cluster": "Every clustered trace is in exactly one cluster, and is one of "
-    "the sample.",
+    "every_trace_in_one_cluster": "Every clustered trace is in the sample, and in exactly one "
+    "cluster.",
     "structure_worth_showing": "The silhouette is above what vectors without clusters reach.",
-    "no_cluster_holds_nearly_everything": "The largest cluster leaves some traces to the others.",
+    "no_cluster_holds_nearly_everything": "The largest cluster does not hold nearly all traces.",
 }
 LABEL_CHECKS = {
-    "labels_complete": "Every cluster has the label that was asked for.",
-    "labels_distinct": "No two titles are the same, or nearly so.",
-    "labels_match_traces": "Traces that were not used for the labels are most like their own "
+    "labels_complete": "Every cluster has a label from the requested source.",
+    "labels_distinct": "No two titles are equal or nearly equal.",
+    "labels_match_traces": "Traces that no label is made from are most similar to their own "
     "cluster's label.",
-    "labels_not_commanded": "No label repeats what a trace that was recognised demands of its "
-    "reader.",
+    "labels_not_commanded": "The language model followed no prompt injection that was found in a "
+    "trace.",
 }
 EVENT_CHECKS = {
-    "event_valid": "The event's JSON has the documented fields, and no reader refuses its size.",
+    "event_valid": "The event's JSON has the documented fields, and a size that readers accept.",
 }
 # Random vectors that vary in each direction as real embeddings do (384-d, 2,000 of them) have 0.02
 # to 0.045; real traces have 0.08 to 0.15, and 0.04 where k is a tenth of the number of topics. 30
@@ -53,11 +53,11 @@ EVENT_CHECKS = {
 SILHOUETTE_FLOOR = 0.05
 # The largest share among real traces is 0.64, with the smallest k.
 LARGEST_SHARE = 0.9
-# Bytes: what Kafka takes by default, and so what comes before and after it.
+# Bytes: the default limit of Kafka, and so of the services around it.
 LARGE_EVENT = 1_000_000
-# Of the held-out traces, when a warning is due. With offline labels 54 to 91 % of real traces land.
+# Share of held-out traces. With offline labels, 54 to 91 % of real traces land.
 ROUND_TRIP_FLOOR = 0.5
-# Held-out traces from which on none that lands is no accident.
+# Held-out traces of a cluster: when so many are tried and none lands, it is no coincidence.
 ENOUGH_TRACES = 5
 
 
@@ -89,14 +89,14 @@ def check_vectors(sample: TraceSample, embeddings: TraceEmbeddings) -> dg.AssetC
         "model_name": dg.MetadataValue.text(sample.model_name),
     }
     if not sample.trace_ids:
-        return _passed(name, "there is no vector to look at", metadata)
+        return _passed(name, "no vectors to check", metadata)
     if not left_out:
         return _passed(name, f"{len(embeddings)} vectors", metadata)
     return _warning(
         name,
         f"of {len(sample.trace_ids)} vectors{describe_left_out(embeddings.left_out)}. "
-        "Look at what writes the embeddings of the model named below; when it is mended, "
-        "materialize the partition again",
+        "Fix what writes the embeddings of the model named below, then materialize the partition "
+        "again",
         metadata,
     )
 
@@ -104,7 +104,7 @@ def check_vectors(sample: TraceSample, embeddings: TraceEmbeddings) -> dg.AssetC
 def check_fit(sample: TraceSample, fit: FittedModel) -> list[dg.AssetCheckResult]:
     """The results of ``FIT_CHECKS``."""
     if fit.skipped:
-        return [_passed(name, "there is nothing to look at: skipped", {}) for name in FIT_CHECKS]
+        return [_passed(name, "nothing to check: skipped", {}) for name in FIT_CHECKS]
     return [_one_cluster_each(sample, fit), _structure(fit), _largest_share(fit)]
 
 
@@ -116,13 +116,13 @@ def _one_cluster_each(sample: TraceSample, fit: FittedModel) -> dg.AssetCheckRes
     if repeated or unknown:
         return _warning(
             name,
-            f"{repeated} traces are in two clusters and {unknown} are none of the sample: a stored "
-            "file was changed. Materialise the whole partition again",
+            f"{repeated} traces are in two clusters and {unknown} are not in the sample: a stored "
+            "file was changed. Materialize the whole partition again",
             metadata,
         )
     without = len(sample.trace_ids) - len(fit.trace_ids)
-    told = f"{without} sampled traces have no valid vector: see embeddings" if without else ""
-    return _passed(name, told, metadata)
+    note = f"{without} sampled traces have no valid vector: see embeddings" if without else ""
+    return _passed(name, note, metadata)
 
 
 def _structure(fit: FittedModel) -> dg.AssetCheckResult:
@@ -130,14 +130,14 @@ def _structure(fit: FittedModel) -> dg.AssetCheckResult:
     if fit.silhouette is None:
         return _passed(name, "one cluster has no silhouette", {})
     metadata = {"silhouette": fit.silhouette, "floor": SILHOUETTE_FLOOR}
-    told = f"silhouette {fit.silhouette:.3f}"
+    found = f"silhouette {fit.silhouette:.3f}"
     if fit.silhouette >= SILHOUETTE_FLOOR:
-        return _passed(name, told, metadata)
+        return _passed(name, found, metadata)
     return _warning(
         name,
-        f"{told}: vectors without any clusters reach {SILHOUETTE_FLOOR} as well. Read the traces "
-        "of a cluster before trusting it; if the silhouette still rises at max_k (see the picture "
-        "of k_sweep_scores), raise max_k",
+        f"{found}: vectors without clusters reach {SILHOUETTE_FLOOR} too. Read some traces of a "
+        "cluster before you trust it. If the silhouette still rises at max_k (see the picture of "
+        "k_sweep_scores), raise max_k",
         metadata,
     )
 
@@ -146,13 +146,13 @@ def _largest_share(fit: FittedModel) -> dg.AssetCheckResult:
     name = "no_cluster_holds_nearly_everything"
     largest, traces = int(fit.sizes.max()), len(fit.trace_ids)
     metadata = {"largest_share": largest / traces}
-    told = f"cluster {int(fit.sizes.argmax())} holds {largest} of {traces} traces"
+    found = f"cluster {int(fit.sizes.argmax())} holds {largest} of {traces} traces"
     if largest <= LARGEST_SHARE * traces:
-        return _passed(name, told, metadata)
+        return _passed(name, found, metadata)
     return _warning(
         name,
-        f"{told}: the traces, or their summaries, are nearly all alike, and the other clusters are "
-        "outliers. Read some of its traces; a larger max_k may divide them",
+        f"{found}: nearly all traces, or their summaries, are alike, and the other clusters are "
+        "outliers. Read some of its traces; a larger max_k may split it",
         metadata,
     )
 
@@ -165,45 +165,44 @@ def check_labels(
         _complete(labels),
         _distinct(labels),
         _match_traces(labels, matched),
-        _not_commanded(labels),
+        _no_injection_followed(labels),
     ]
 
 
 def _complete(labels: ClusterLabels) -> dg.AssetCheckResult:
-    lacking = [
+    incomplete = [
         label
         for label in labels.clusters
         if label.source == "fallback" or (labels.model and label.source != "model")
     ]
     sources = Counter(label.source for label in labels.clusters)
     metadata = {f"labels_{source}": sources[source] for source in ("model", "offline", "fallback")}
-    if not lacking:
+    if not incomplete:
         reasons = {label.reason for label in labels.clusters} | {labels.note}
         return _passed("labels_complete", "; ".join(sorted(reasons - {""})), metadata)
     by_reason: dict[str, list[int]] = {}
-    for label in lacking:
+    for label in incomplete:
         by_reason.setdefault(label.reason, []).append(label.cluster_id)
-    told = "; ".join(
+    reasons_given = "; ".join(
         f"{'clusters' if len(ids) > 1 else 'cluster'} {', '.join(map(str, ids))}: {reason}"
         for reason, ids in by_reason.items()
     )
-    remedy = "When that is mended, materialize labels and emitted_event of this partition again"
-    return _warning("labels_complete", f"{told}. {remedy}", metadata)
+    remedy = "Fix this, then materialize labels and emitted_event of this partition again"
+    return _warning("labels_complete", f"{reasons_given}. {remedy}", metadata)
 
 
 def _distinct(labels: ClusterLabels) -> dg.AssetCheckResult:
-
     from trace_clustering_dagster.clusters.quality import similar_titles
 
     pairs = similar_titles(labels.clusters)
     metadata = {"similar_pairs": len(pairs)}
     if not pairs:
         return _passed("labels_distinct", "", metadata)
-    told = ", ".join(f"{a.cluster_id} and {b.cluster_id}" for a, b in pairs)
+    similar = ", ".join(f"{a.cluster_id} and {b.cluster_id}" for a, b in pairs)
     return _warning(
         "labels_distinct",
-        f"the titles of clusters {told} could be mistaken for one another: the clusters may be one "
-        "topic, which a smaller max_k would not split",
+        f"the titles of clusters {similar} are easily confused: the clusters may be one topic, "
+        "which a smaller max_k would not split",
         metadata,
     )
 
@@ -212,7 +211,7 @@ def _match_traces(labels: ClusterLabels, matched: Mapping[int, "RoundTrip"]) -> 
     name = "labels_match_traces"
     landed, traces = (sum(getattr(m, f) for m in matched.values()) for f in ("landed", "traces"))
     if not traces:
-        return _passed(name, "there is nothing to match", {"traces": 0})
+        return _passed(name, "nothing to match", {"traces": 0})
     metadata = {"share": landed / traces, "landed": landed, "traces": traces}
     lost = [
         str(cluster_id)
@@ -222,36 +221,36 @@ def _match_traces(labels: ClusterLabels, matched: Mapping[int, "RoundTrip"]) -> 
     if lost:
         return _warning(
             name,
-            f"no held-out trace is most like the label, or the title, of cluster {', '.join(lost)}:"
-            " read it beside the cluster's traces before trusting it",
+            f"no held-out trace is most similar to the label, or the title, of cluster "
+            f"{', '.join(lost)}: compare it with the cluster's traces before you trust it",
             metadata,
         )
     if landed / traces < ROUND_TRIP_FLOOR:
         return _warning(
             name,
-            f"only {landed} of {traces} held-out traces are most like their own cluster's label: "
-            "the labels are vague, or the clusters overlap (compare the silhouette)",
+            f"only {landed} of {traces} held-out traces are most similar to their own cluster's "
+            "label: the labels are vague, or the clusters overlap (see the silhouette)",
             metadata,
         )
     return _passed(name, f"{landed} of {traces} held-out traces", metadata)
 
 
-def _not_commanded(labels: ClusterLabels) -> dg.AssetCheckResult:
+def _no_injection_followed(labels: ClusterLabels) -> dg.AssetCheckResult:
     name = "labels_not_commanded"
     metadata = {"withheld_traces": labels.withheld_traces}
-    told = (
-        f"{labels.withheld_traces} traces near the centers try to instruct their reader; they were "
-        "withheld from the labels"
+    note = (
+        f"{labels.withheld_traces} traces near the centroids hold a prompt injection; no label was "
+        "made from them"
         if labels.withheld_traces
         else ""
     )
     if not labels.commanded:
-        return _passed(name, told, metadata)
+        return _passed(name, note, metadata)
     return _warning(
         name,
-        f"the language model obeyed a trace of cluster "
-        f"{', '.join(map(str, labels.commanded))}; its answer was not used. Look at the cluster's "
-        "traces: someone tries to steer what is reported",
+        f"the language model followed a prompt injection in cluster "
+        f"{', '.join(map(str, labels.commanded))}; its answer was not used. Read the cluster's "
+        "traces: someone is trying to manipulate the labels",
         metadata,
     )
 
@@ -264,19 +263,19 @@ def check_event(event: EmittedEvent) -> dg.AssetCheckResult:
 
     name = "event_valid"
     if event.skipped:
-        return _passed(name, "there is nothing to look at: no event", {})
+        return _passed(name, "nothing to check: no event", {})
     size = len(event.properties.encode())
     metadata = {"event_bytes": size}
     try:
         TraceClusters.model_validate_json(event.properties)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
-        return _warning(name, f"{wrong}. Its readers would misread it: report this", metadata)
+        return _warning(name, f"{wrong}. Readers would misread it: report this bug", metadata)
     if size > LARGE_EVENT:
         return _warning(
             name,
             f"the event has {size} bytes of JSON: its readers may refuse more than a megabyte. "
-            "A smaller max_samples or max_k makes it smaller",
+            "Lower max_samples or max_k",
             metadata,
         )
     return _passed(name, f"{size} bytes of JSON", metadata)

@@ -1,4 +1,4 @@
-"""How the clusters of a team moved over days, from the events that were emitted."""
+"""Compare a team's clusters over several days, from the emitted events."""
 
 import datetime
 import re
@@ -15,15 +15,15 @@ def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Sizes of each topic on each day, as plain JSON values.
 
     Args:
-        events: Properties of a team's events, the newest window first. Of several for one day,
-            the first counts.
+        events: Properties of a team's events, the newest window first. Of several events for one
+            day, the first counts.
 
     Returns:
-        ``days``, the oldest first, ``left_out``, the days that were clustered in another way than
-        the newest, with what differs there (see `differences`), and ``topics``. A topic has a
-        ``title``, the newest of its clusters that is more than a number; ``clusters`` by day, with
-        the share of the day's sampled traces; and ``change``: "new" if the first day lacks it,
-        "gone" if the last does, otherwise the difference of the two shares.
+        ``team_id``; ``days``, the oldest first; ``left_out``, the days that were clustered with
+        other parameters than the newest, with what differs (see `differences`); and ``topics``. A
+        topic has a ``title``, the newest that is more than a number; ``clusters`` by day, with
+        their share of the day's sampled traces; and ``change``: "new" if the first day lacks the
+        topic, "gone" if the last day does, otherwise the difference of the two shares.
     """
     by_day: dict[str, Mapping[str, Any]] = {}
     for event in events:
@@ -64,9 +64,9 @@ def compare_days(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def differences(newest: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of an event that differ from those of the newest, and the length of its
-    window in days if that does.
+    window in days if that differs.
 
-    Of events that carry no parameters (version 0.1), only the windows are compared.
+    Events without parameters (version 0.1) are compared by window only.
     """
     params, expected = (e.get("$ai_clustering_params") or {} for e in (event, newest))
     different = {
@@ -79,8 +79,8 @@ def differences(newest: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str
 
 
 def _without_newer_names(value: Any) -> Any:
-    """A sample records the newer names of PostHog's layout only where a row has them: the day on
-    which the first of them appears is clustered in no other way."""
+    """A sample records the newer names of PostHog's layout only where a row has them: their first
+    appearance does not make a day's clustering different."""
     if isinstance(value, list):
         value = [name for name in value if name not in NEWER_NAMES]
         return value[0] if len(value) == 1 else value
@@ -93,7 +93,7 @@ def _window_days(event: Mapping[str, Any]) -> float:
 
 
 def _time(text: str) -> datetime.datetime:
-    # fromisoformat reads a trailing Z only from Python 3.11 on
+    # before Python 3.11, fromisoformat does not parse a trailing Z
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 

@@ -1,4 +1,4 @@
-"""The ``$ai_trace_clusters`` event: build its payload from the stages' values and validate it."""
+"""The ``$ai_trace_clusters`` event: build its payload from the assets' values and validate it."""
 
 import datetime
 import json
@@ -26,10 +26,10 @@ from trace_clustering_dagster.traces.values import TraceSample
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# What the event says of the algorithm that made it: PostHog's, k-means chosen by its silhouette.
-# Readers may filter on it: raise it when they have to tell another algorithm apart.
+# Version of the algorithm: PostHog's k-means with k chosen by silhouette. Readers may filter on it:
+# raise it when they have to distinguish another algorithm.
 CLUSTERING_VERSION = "v1"
-# Any fixed namespace will do; it must never change, or emitting again would duplicate.
+# An arbitrary namespace. It must never change: emitting again would create duplicates.
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "trace_clustering_dagster/$ai_clustering_run_id")
 
 
@@ -46,7 +46,7 @@ class ClusterTrace(_Strict):
 
 
 class Cluster(_Strict):
-    """A cluster, its members sorted by their distance to the centroid."""
+    """A cluster; its members are sorted by distance to the centroid."""
 
     cluster_id: int = Field(ge=0)
     size: int = Field(ge=1)
@@ -67,7 +67,7 @@ class Cluster(_Strict):
 
 
 def _utc_time(text: str) -> str:
-    """RFC 3339 with ``Z``, of a year that has others around it."""
+    """Check that the text is RFC 3339 with ``Z``, in a year from 1970 to 2199."""
     time = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
     _require(text.endswith("Z") and 1970 <= time.year < 2200, "the time is UTC, with Z")
     return text
@@ -90,9 +90,9 @@ class TraceClusters(_Strict):
     optimal_k: int = Field(alias="$ai_optimal_k", ge=1)
     silhouette_score: float | None = Field(alias="$ai_silhouette_score", ge=-1, le=1)
     inertia: float = Field(alias="$ai_inertia", ge=0)
-    # the name of the graph that emitted it; one without a name says nothing
+    # the name of the graph that emitted it; missing if the graph has no name
     clustering_instance: str = Field(alias="$ai_clustering_instance", default="")
-    # events of version 0.1 have none
+    # missing in events of version 0.1
     clustering_params: dict[str, JsonValue] = Field(alias="$ai_clustering_params", default={})
     clusters: list[Cluster] = Field(alias="$ai_clusters")
 
@@ -107,7 +107,7 @@ class TraceClusters(_Strict):
 
 
 def run_id(sample: TraceSample, exploration: str = "") -> str:
-    """Such as ``team_7_2026-02-01T00:00:00Z``: the team and the window's end; of a run that
+    """The team and the window's end, such as ``team_7_2026-02-01T00:00:00Z``; for a run that
     explores, ``team_7_2026-02-01T00:00:00Z_explore_0123456789ab``."""
     own = f"team_{sample.team_id}_{utc(sample.window_end)}"
     return f"{own}_explore_{exploration}" if exploration else own
@@ -121,18 +121,18 @@ def build_event(
     exploration: str = "",
     instance: str = "",
 ) -> EmittedEvent:
-    """Build the event of a run, validated.
+    """Build and validate the event of a run.
 
     Args:
         sample: Window and counts.
         fit: With at least one cluster.
         distances: (n, k), rows as in ``fit``.
-        labels: One label a cluster.
-        exploration: What names the parameters of a run that explores.
+        labels: One label per cluster.
+        exploration: The name of the exploration; "" for the partition's own run.
         instance: The name of the graph; "" for none.
 
     Raises:
-        ValueError: the values contradict each other (pydantic names the field and the value).
+        ValueError: The values contradict each other (pydantic names the field and the value).
     """
     ranked = nearest_members(distances, fit.assignments, len(fit.trace_ids))
     clusters = []
@@ -179,11 +179,12 @@ def build_event(
 
 
 def parse_event(properties: str, team_id: int) -> Mapping[str, Any]:
-    """Parse the properties of a stored event. Whoever may write to the table may have written it.
+    """Parse the properties of a stored event. Anyone with write access to the table may have
+    written it.
 
     Raises:
-        ValueError: this program did not write it for this team. The message may repeat a name that
-            the event gives to a property, control characters included.
+        ValueError: This program did not write it for this team. The message may repeat a property
+            name from the event, control characters included.
     """
     problem = ""
     try:
@@ -203,7 +204,7 @@ def parse_event(properties: str, team_id: int) -> Mapping[str, Any]:
 
 
 def skipped_event(sample: TraceSample, reason: str, exploration: str = "") -> EmittedEvent:
-    """The outcome of a run that has nothing to emit."""
+    """The outcome of a run without an event."""
     return _event(sample, exploration, skipped=reason)
 
 
@@ -222,8 +223,8 @@ def _event(
 
 
 def _short_floats(values: NDArray[np.float32]) -> list[float]:
-    """Python floats that print as the shortest decimal that is the same float32: half the bytes of
-    their double-precision expansion."""
+    """Python floats that print as the shortest decimal of the same float32: half the bytes of the
+    double-precision expansion."""
     return [float(str(value)) for value in values]
 
 

@@ -1,5 +1,4 @@
-"""Which traces speak for a cluster: those that its label is made from, and those kept aside to see
-whether the label fits."""
+"""Choose the traces from which each cluster's label is made, and held-out traces to test it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from trace_clustering_dagster.clusters.values import FittedModel, Representative
 from trace_clustering_dagster.titles.groups import Group, Summary
 from trace_clustering_dagster.traces.values import TraceSummary
 
-# Near non-members shown beside each cluster; the next as many are kept aside.
+# Near non-members shown for contrast with each cluster; the next as many are held out.
 CONTRAST = 3
 MEMBERS = 20
 HELD_OUT = 10
@@ -20,17 +19,15 @@ HELD_OUT = 10
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a cluster, from the summaries of some of its traces.
+    """A cluster's size and the summaries of some traces. Traces without a summary are missing.
 
     Attributes:
-        size: Traces in the cluster.
+        size: Number of traces in the cluster.
         nearest: Its representatives, nearest to the centroid first.
         contrast: The nearest traces that belong to other clusters.
-        members: Further members, some at every distance from the centroid.
-        held_out: Members that no label is made from: some at every distance, and those that other
-            clusters nearly have.
-
-    Traces without a summary are missing.
+        members: Further members, at all distances from the centroid.
+        held_out: Members from which no label is made: some at all distances, and those near other
+            clusters.
     """
 
     cluster_id: int
@@ -41,7 +38,7 @@ class Evidence:
     held_out: tuple[TraceSummary, ...] = ()
 
     def as_group(self) -> Group:
-        """What a title is made from."""
+        """The evidence without held-out traces, from which a title is made."""
         nearest, contrast, members = (
             tuple(map(as_summary, traces)) for traces in (self.nearest, self.contrast, self.members)
         )
@@ -59,15 +56,15 @@ def gather_evidence(
     representatives: Representatives,
     fetch: Callable[[Sequence[str]], Mapping[str, TraceSummary]],
 ) -> list[Evidence]:
-    """Choose the traces of every cluster and fetch their summaries, all at once.
+    """Choose the traces of every cluster and fetch all their summaries at once.
 
     Args:
         distances: (n, k), rows as in ``fit``.
-        representatives: Of the clusters of ``fit``.
-        fetch: Summaries by trace id; a trace without one is missing.
+        representatives: Those of the clusters of ``fit``.
+        fetch: Returns summaries by trace id; traces without one are missing.
 
     Returns:
-        One item a cluster, ordered by cluster id.
+        One item per cluster, ordered by cluster id.
     """
     shown = {t.trace_id for t in representatives.traces}
     others = [
@@ -105,6 +102,6 @@ def gather_evidence(
 
 
 def _spread(trace_ids: Sequence[str], count: int) -> list[str]:
-    """At most ``count`` of them, evenly spaced."""
+    """At most ``count`` of the trace ids, evenly spaced."""
     rows = np.linspace(0, len(trace_ids) - 1, min(count, len(trace_ids))).astype(int)
     return [trace_ids[row] for row in rows]

@@ -1,4 +1,4 @@
-"""Label every cluster, from what is known of it, as a run's parameters say."""
+"""Label every cluster from its evidence, as a run's parameters say."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -31,9 +31,9 @@ def label_clusters(
     """One label for each cluster.
 
     Args:
-        evidence: One item a cluster, ordered by cluster id.
+        evidence: One item per cluster, ordered by cluster id.
         params: ``labeler``, ``label_model``, ``fallback`` and the budgets.
-        cache: Where the model's answers are kept.
+        cache: Stores the model's answers.
     """
     configured = is_configured()
     wanted = params.labeler == "openai" or (params.labeler == "auto" and configured)

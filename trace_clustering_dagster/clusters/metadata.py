@@ -1,4 +1,4 @@
-"""What people see of a stage in the Dagster UI: numbers and tables, as metadata.
+"""Metadata: the numbers and tables that people see of an asset in the Dagster UI.
 
 Text from traces is untrusted; tables show it as text, never as Markdown.
 """
@@ -32,7 +32,7 @@ HIDDEN = "hidden: emit_examples is false"
 
 
 def sample_metadata(sample: TraceSample) -> dict[str, Any]:
-    """Window, counts, and what was left out and why."""
+    """The window, counts, and what was left out and why."""
     return {
         **window_metadata(sample),
         "total": sample.total,
@@ -51,7 +51,7 @@ def window_metadata(sample: TraceSample) -> dict[str, Any]:
 
 
 def embeddings_metadata(sample: TraceSample, embeddings: TraceEmbeddings) -> dict[str, Any]:
-    """Shape, norms, and what was left out and why."""
+    """The shape, norms, and what was left out and why."""
     norms = np.linalg.norm(embeddings.matrix, axis=1)
     metadata: dict[str, Any] = {
         "traces": len(embeddings),
@@ -70,7 +70,7 @@ def embeddings_metadata(sample: TraceSample, embeddings: TraceEmbeddings) -> dic
 
 
 def k_sweep_metadata(scores: KSweepScores) -> dict[str, Any]:
-    """The table of scores and its picture, and the choice."""
+    """The scores as a table and a picture, and the chosen k."""
     best = scores.sweep.best_k
     table = [
         {
@@ -105,7 +105,7 @@ def k_sweep_metadata(scores: KSweepScores) -> dict[str, Any]:
 
 
 def fit_metadata(sample: TraceSample, fit: FittedModel) -> dict[str, Any]:
-    """The choice, the sizes and silhouettes, and every parameter that led to it."""
+    """The chosen k, the sizes and silhouettes, and all parameters that led to it."""
     silhouettes = ["none" if np.isnan(s) else f"{s:.4f}" for s in fit.cluster_silhouettes]
     return {
         **_skipped(fit.skipped),
@@ -130,8 +130,8 @@ def fit_metadata(sample: TraceSample, fit: FittedModel) -> dict[str, Any]:
 
 
 def distances_metadata(fit: FittedModel, distances: NDArray[np.float32]) -> dict[str, Any]:
-    """How tight and how separate each cluster is: the distances of its traces to their own
-    centroid and to the next one, mean and far (near) tenth.
+    """How tight and how separate each cluster is: the distances from its traces to their own
+    centroid (mean, 90th percentile) and to the next one (mean, 10th percentile).
     """
     metadata: dict[str, Any] = {"traces": len(distances), "clusters": distances.shape[1]}
     each = np.arange(len(fit.assignments))
@@ -176,7 +176,7 @@ def labels_metadata(
     matched: Mapping[int, RoundTrip],
     params: "ClusteringParams",
 ) -> dict[str, Any]:
-    """The titles with size, share, source and how they fit, and what the language model cost."""
+    """The titles with size, share, source and quality, and what the language model cost."""
     total = sum(cluster.size for cluster in evidence)
     rows = []
     for label, cluster in zip(labels.clusters, evidence, strict=True):
@@ -235,8 +235,8 @@ def labels_metadata(
 def event_metadata(
     sample: TraceSample, fit: FittedModel, event: EmittedEvent, table: str, report: dg.AssetKey
 ) -> dict[str, Any]:
-    """The run id, the counts, and the query that reads the event back from ``table``; beside it,
-    the asset ``report``."""
+    """The run id, the counts, a link to the asset ``report``, and the query that reads the event
+    back from ``table``."""
     metadata: dict[str, Any] = {
         **_skipped(event.skipped),
         "clustering_run_id": event.run_id,
@@ -285,7 +285,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def _picture(text: str, svg: str) -> Any:
-    # the UI shows no inline SVG, and of an image no script runs
+    # the UI shows no inline SVG, and scripts in an image do not run
     data = base64.b64encode(svg.encode()).decode()
     return dg.MetadataValue.md(f"![{text}](data:image/svg+xml;base64,{data})")
 

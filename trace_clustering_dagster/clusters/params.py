@@ -1,4 +1,4 @@
-"""How the traces are clustered, and how the clusters are labeled."""
+"""The parameters of clustering and of labeling."""
 
 from typing import Literal
 
@@ -9,9 +9,9 @@ from trace_clustering_dagster.base.params import DECIDES
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.traces.params import TraceParams
 
-# The sums of a sweep take memory with n * max_k^2 / 2: 0.3 GB for 2,000 traces at this bound.
+# The memory of a sweep grows with n * max_k^2 / 2: 0.3 GB for 2,000 traces at this bound.
 MAX_K = 200
-# US dollars for a million prompt and completion tokens (OpenAI's price list).
+# US dollars per million prompt and completion tokens (OpenAI's price list).
 GPT_4O_MINI_PRICES = (0.15, 0.60)
 
 
@@ -49,11 +49,11 @@ class ClusteringParams(TraceParams):
         default=7,
         ge=1,
         le=100,
-        description="Traces nearest to each centroid that the labels are made from.",
+        description="Number of traces nearest to each centroid from which the labels are made.",
     )
     labeler: Literal["auto", "openai", "offline"] = Field(
         default="auto",
-        description="Who labels the clusters. openai: a language model. offline: the traces' own "
+        description="What the labels come from. openai: a language model. offline: the traces' own "
         "words. auto: a language model if OPENAI_API_KEY or OPENAI_BASE_URL is set.",
     )
     label_model: str = Field(
@@ -62,56 +62,56 @@ class ClusteringParams(TraceParams):
     fallback: Literal["numbered", "offline"] = Field(
         default="numbered",
         description="Label of a cluster that the language model failed to label. numbered: "
-        "Cluster N. offline: as labeler offline would have it.",
+        "Cluster N. offline: the same as with labeler offline.",
     )
     label_timeout_seconds: float = Field(
         default=120.0,
         ge=0,
-        # a run is ended after 30 minutes
+        # a run is terminated after 30 minutes
         le=1800,
         allow_inf_nan=False,
         description="Time for all requests to the language model, with retries.",
     )
     max_prompt_tokens: int = Field(
         default=24_000,
-        # instructions and one trace of the greatest length
+        # the instructions and one trace of maximum length
         ge=2_000,
         le=10_000_000,
-        description="Estimated tokens of one request. Clusters that do not fit are labeled in "
-        "several.",
+        description="Maximum tokens of one request, estimated. Clusters that do not fit go into "
+        "further requests.",
     )
     max_label_tokens: int = Field(
         default=200_000,
         ge=0,
         le=1_000_000_000,
-        description="Tokens that one run may spend on labels.",
+        description="Maximum tokens that one run may spend on labels.",
     )
     prompt_token_price: float | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="US dollars for a million prompt tokens, to estimate the cost. Unset: "
-        "gpt-4o-mini's; of other models no cost is estimated.",
+        description="US dollars per million prompt tokens, to estimate the cost. If unset, the "
+        "price of gpt-4o-mini is used for it, and no cost is estimated for other models.",
     )
     completion_token_price: float | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="US dollars for a million completion tokens.",
+        description="US dollars per million completion tokens.",
     )
 
     @classmethod
     def of(
         cls, settings: Settings, *, named: str = "TRACE_CLUSTERING_PARAMS"
     ) -> "ClusteringParams":
-        """The deployment's own parameters: the defaults of every run.
+        """The deployment's parameters: the defaults of every run.
 
         Args:
-            settings: With the parameters that differ from the package's.
-            named: What a message calls them.
+            settings: Holds the parameters that differ from the package's defaults.
+            named: The name of the parameters in error messages.
 
         Raises:
-            ValueError: one line that says what is wrong with them.
+            ValueError: The parameters are not usable. The message is one line.
         """
         try:
             params = cls.of_deployment(settings.params)
@@ -137,7 +137,7 @@ class ClusteringParams(TraceParams):
         return self
 
     def token_prices(self) -> tuple[float, float] | None:
-        """US dollars for a million prompt tokens and completion tokens; None if not known."""
+        """US dollars per million prompt tokens and completion tokens; None if unknown."""
         if self.prompt_token_price is not None and self.completion_token_price is not None:
             return self.prompt_token_price, self.completion_token_price
         return GPT_4O_MINI_PRICES if self.label_model == "gpt-4o-mini" else None

@@ -1,4 +1,4 @@
-"""How good the labels are, without a second model to ask."""
+"""Measure the quality of the labels without a second model."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from trace_clustering_dagster.titles.text import nearly_equal, similarities
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """Of ``traces`` that no label was made from, ``landed`` are most like their own cluster's
-    label, and ``landed_by_title`` are so by the titles alone."""
+    """Of ``traces`` held-out traces, ``landed`` are most similar to their own cluster's label, and
+    ``landed_by_title`` to its title."""
 
     landed: int
     landed_by_title: int
@@ -22,13 +22,13 @@ class RoundTrip:
 def round_trip(
     labels: Sequence[ClusterLabel], evidence: Sequence[Evidence]
 ) -> dict[int, RoundTrip]:
-    """Match each cluster's held-out traces to the labels by the similarity of their texts.
+    """Match each cluster's held-out traces to the labels by text similarity.
 
-    A trace that is like no label lands nowhere. Labels that only number a cluster are left out, and
-    a label alone is no choice: then there is nothing to match.
+    A trace that is similar to no label lands nowhere. Labels that only number a cluster are left
+    out. Fewer than two labels leave nothing to match.
 
     Returns:
-        By cluster id; chance alone would let one of k land.
+        By cluster id; one in k lands by chance.
     """
     columns = [label for label in labels if label.source != "fallback"]
     if len(columns) < 2:
@@ -45,7 +45,7 @@ def round_trip(
 
 
 def _landed(own: Sequence[int], scores: Sequence[Sequence[float]]) -> Counter[int]:
-    """How many rows have their largest score, above 0, in the column that is their own."""
+    """The number of rows, by own column, whose largest score is above 0 and in that column."""
     return Counter(
         column
         for column, row in zip(own, scores, strict=True)
@@ -54,7 +54,7 @@ def _landed(own: Sequence[int], scores: Sequence[Sequence[float]]) -> Counter[in
 
 
 def similar_titles(labels: Sequence[ClusterLabel]) -> list[tuple[ClusterLabel, ClusterLabel]]:
-    """Pairs of labels whose titles are equal or nearly so."""
+    """Pairs of labels whose titles are equal or nearly equal."""
     return [
         (a, b)
         for i, a in enumerate(labels)

@@ -1,4 +1,4 @@
-"""What is asked of the emitted clusters, the ``$ai_trace_clusters`` events."""
+"""Queries on the emitted clusters, the ``$ai_trace_clusters`` events."""
 
 import datetime
 import json
@@ -17,12 +17,12 @@ from trace_clustering_dagster.traces import queries as traces
 
 SQL = Statements(__file__, traces.SQL)
 CLUSTERS_EVENT = "$ai_trace_clusters"
-# In an event's properties: what names the instance that wrote it; missing if it has no name.
+# The property with the name of the instance that wrote the event; missing if it has no name.
 INSTANCE_PROPERTY = "$ai_clustering_instance"
 
 
 def tables(warehouse: Warehouse) -> list[Table]:
-    """The table that is written."""
+    """The table that this room writes."""
     return [
         Table(
             warehouse.output_database,
@@ -36,7 +36,7 @@ def tables(warehouse: Warehouse) -> list[Table]:
 
 
 def read_clusters(warehouse: Warehouse) -> str:
-    """The query that reads the latest clusters of a team, for people."""
+    """A query for people: the latest clusters of a team."""
     return fill_in(
         SQL["latest_clusters"],
         output_database=warehouse.output_database,
@@ -45,10 +45,10 @@ def read_clusters(warehouse: Warehouse) -> str:
 
 
 def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:
-    """Write the event; one of the same run id is replaced, even if the clock was set back since.
+    """Write the event. It replaces one with the same run id, even if the clock was set back since.
 
     Raises:
-        dagster.Failure: another instance wrote the one that is there.
+        dagster.Failure: Another instance wrote the stored event.
     """
     now = datetime.datetime.now(datetime.timezone.utc)
     ((rows, latest, other),) = clickhouse.rows(
@@ -83,7 +83,7 @@ def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:
 
 
 def _instance(name: str) -> str:
-    # whoever may write to the table may have written it
+    # untrusted: anyone with write access to the table may have written it
     return f"the instance {name[:100]!r}" if name else "an instance without a name"
 
 
@@ -98,9 +98,11 @@ def read_events(
 ) -> list[str]:
     """Properties, as JSON text, of a team's emitted events, the newest window first.
 
-    Only those whose window ends within ``between``, both ends included; of these, only the one
-    that has the uuid, if one is given. With an ``exploration``, those of runs that explored with
-    the parameters that it names; without, those of the partitions' own runs.
+    Args:
+        between: Only events whose window ends between these times, both included.
+        limit: Maximum number of events.
+        uuid: Only the event with this uuid, if given.
+        exploration: The name of the exploration; "" for the events of the partitions' own runs.
     """
     rows = clickhouse.rows(
         SQL["cluster_events"],
@@ -117,13 +119,13 @@ def read_events(
 
 
 def count_own_events(clickhouse: Connection, team_id: int) -> int:
-    """Rows of the team's events that this program wrote, explorations and rows that were replaced
-    but not merged yet included."""
+    """Number of rows of the team's events that this program wrote, including explorations and rows
+    that were replaced but not merged yet."""
     return sum(count for _, count in clickhouse.rows(SQL["own_events"], _own_events(team_id)))
 
 
 def delete_own_events(clickhouse: Connection, team_id: int) -> None:
-    """Remove the rows that ``count_own_events`` counts; returns when they are gone."""
+    """Delete the rows that ``count_own_events`` counts; return when they are gone."""
     clickhouse.delete_events(SQL["own_events_filter"].strip(), _own_events(team_id))
 
 
@@ -133,5 +135,5 @@ def _own_events(team_id: int) -> dict[str, Any]:
 
 
 def events_columns(clickhouse: Connection) -> dict[str, str]:
-    """The types of the events table's columns that are read or written, by name."""
+    """Types of the columns of the events table that are read or written, by name."""
     return {row[0]: row[1] for row in clickhouse.rows(SQL["events_columns"], {})}

@@ -1,4 +1,4 @@
-"""How the values of the clusters become files, and the event a row."""
+"""Store the clusters' values as files, and the event as a row."""
 
 import dataclasses
 import io
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class KSweepScoresIOManager(TeamDayIOManager):
-    """Parquet: one row a k, with its scores, its sizes and its fit."""
+    """Parquet: one row per k, with its scores, sizes and fit."""
 
     extension = ".parquet"
 
@@ -84,7 +84,7 @@ class KSweepScoresIOManager(TeamDayIOManager):
 
 
 class FittedModelIOManager(TeamDayIOManager):
-    """``.npz`` with the arrays; everything else as JSON in ``rest``."""
+    """``.npz``: the arrays, and everything else as JSON in ``rest``."""
 
     extension = ".npz"
     # names in the file, by field
@@ -105,7 +105,7 @@ class FittedModelIOManager(TeamDayIOManager):
     def read(self, path: "UPath") -> FittedModel:
         import numpy as np
 
-        # numpy.load would advise to unpickle what is no .npz
+        # numpy.load would suggest unpickling a file that is not .npz
         with np.lib.npyio.NpzFile(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             rest = json.loads(stored["rest"].tobytes())
             arrays: dict[str, Any] = {field: stored[name] for field, name in self.arrays.items()}
@@ -113,7 +113,7 @@ class FittedModelIOManager(TeamDayIOManager):
 
 
 class DistanceMatrixIOManager(TeamDayIOManager):
-    """``.npy``: traces x clusters; the model's digest after it."""
+    """``.npy``: traces x clusters, followed by the fit's digest."""
 
     extension = ".npy"
 
@@ -127,7 +127,7 @@ class DistanceMatrixIOManager(TeamDayIOManager):
 
 
 class RepresentativesIOManager(TeamDayIOManager):
-    """Parquet: one row a representative."""
+    """Parquet: one row per representative."""
 
     extension = ".parquet"
 
@@ -152,7 +152,7 @@ class RepresentativesIOManager(TeamDayIOManager):
 
 
 class LabelsIOManager(TeamDayIOManager):
-    """JSON, indented, for people to read."""
+    """Indented JSON, for people to read."""
 
     extension = ".json"
 
@@ -166,23 +166,23 @@ class LabelsIOManager(TeamDayIOManager):
 
 
 class EmittedEventIOManager(TeamDayIOManager):
-    """The event is a row in ClickHouse; a JSON file, the receipt, says which, or why there is none.
+    """A row in ClickHouse, and a JSON file, the receipt, which names the row or says why there is
+    none.
 
-    The row comes first: a receipt never speaks of an event that is not there. Writing again
-    replaces both.
+    The row is written first, so that no receipt names a missing row. Writing again replaces both.
     """
 
     extension = ".json"
     resources: ClassVar[frozenset[str]] = frozenset({"clickhouse"})
 
     def __init__(self, *args: Any, clickhouse: Warehouse, **options: Any) -> None:
-        """Like the others, with the warehouse that has the event."""
+        """As in the base class, with the warehouse of the event."""
         super().__init__(*args, **options)
         self._clickhouse = clickhouse
 
     @end_when_interrupted()
     def dump_to_path(self, context: dg.OutputContext, obj: EmittedEvent, path: "UPath") -> None:
-        """Insert the event, if there is one, then write the receipt."""
+        """Insert the event, if there is one, and then write the receipt."""
         from trace_clustering_dagster.clusters.queries import insert_event
 
         if obj.properties:

@@ -1,4 +1,4 @@
-"""The values of the clusters of one day."""
+"""Values that describe the clusters of one day."""
 
 import datetime
 import functools
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class KSweepScores:
-    """The fit and the scores of every k (the value of ``k_sweep_scores``).
+    """The fit and the scores for every k (the value of ``k_sweep_scores``).
 
     Attributes:
-        trace_ids: The traces that were clustered; row i of every fit is trace i.
-        sweep: Scores by k; without scores when clustering is skipped.
-        parameters: The parameters of the sweep. Where scikit-learn had to take over from the fast
-            engine, `fallback` is why.
-        sample_digest: Of the sample that was clustered.
+        trace_ids: The clustered traces; row i of every fit is trace i.
+        sweep: Scores by k; empty if clustering is skipped.
+        parameters: The parameters of the sweep. If scikit-learn took over from the fast engine,
+            `engine_failure` says why.
+        sample_digest: Digest of the clustered sample.
         skipped: Why clustering is skipped; "" if it is not.
     """
 
@@ -38,25 +38,25 @@ class KSweepScores:
 
     @property
     def made_from(self) -> Mapping[str, str]:
-        """Digests of what it was made from, by asset."""
+        """Digests of the values that it was made from, by asset."""
         return {"trace_ids": self.sample_digest}
 
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """The winning fit (the value of ``fitted_model``); with no centroid when clustering is skipped.
+    """The best fit (the value of ``fitted_model``); without centroids if clustering is skipped.
 
     Attributes:
         trace_ids: Sorted; ``assignments[i]`` is the cluster of trace i.
-        assignments: int32 (n,), values 0..k-1, every cluster has a member.
+        assignments: int32 (n,), values 0..k-1; every cluster has a member.
         centroids: float32 (k, d).
-        silhouette_samples: float32 (n,), the silhouette of each trace; NaN for those that were not
-            sampled for it, and for one cluster.
-        silhouette: Mean silhouette, None for one cluster.
+        silhouette_samples: float32 (n,), the silhouette of each trace; NaN for traces that were not
+            sampled, and for all traces if k = 1.
+        silhouette: Mean silhouette; None if k = 1.
         silhouette_se: Standard error of the silhouette; 0.0 if it is exact.
-        inertia: Sum of squared Euclidean distances to the own centroid.
-        parameters: Those of the sample and of the sweep.
-        sample_digest: Of the sample that was clustered.
+        inertia: Sum of squared Euclidean distances from the traces to their own centroids.
+        parameters: The parameters of the sample and of the sweep.
+        sample_digest: Digest of the clustered sample.
         skipped: Why clustering is skipped; "" if it is not.
     """
 
@@ -73,7 +73,7 @@ class FittedModel:
 
     @classmethod
     def best_of(cls, sample: TraceSample, scores: KSweepScores) -> "FittedModel":
-        """The fit of the best k; a model without clusters if clustering is skipped."""
+        """The fit for the best k; without clusters if clustering is skipped."""
         import numpy as np
 
         parameters = {**sample.parameters, **scores.parameters}
@@ -108,8 +108,8 @@ class FittedModel:
         import numpy as np
 
         k = len(self.centroids)
-        require(len(self.assignments) == len(self.trace_ids), "one assignment a trace")
-        require(len(self.silhouette_samples) == len(self.trace_ids), "one silhouette a trace")
+        require(len(self.assignments) == len(self.trace_ids), "one assignment per trace")
+        require(len(self.silhouette_samples) == len(self.trace_ids), "one silhouette per trace")
         require(
             bool(np.array_equal(np.unique(self.assignments), np.arange(k))),
             "every cluster has a member, and every assignment a centroid",
@@ -129,14 +129,14 @@ class FittedModel:
 
     @property
     def sizes(self) -> "NDArray[np.int64]":
-        """int64 (k,): traces in each cluster."""
+        """int64 (k,): number of traces in each cluster."""
         import numpy as np
 
         return np.bincount(self.assignments, minlength=self.k).astype(np.int64)
 
     @property
     def cluster_silhouettes(self) -> "NDArray[np.float64]":
-        """float64 (k,): mean silhouette of each cluster's traces; NaN where none was sampled."""
+        """float64 (k,): mean silhouette of each cluster; NaN where no trace was sampled."""
         import numpy as np
 
         sampled = ~np.isnan(self.silhouette_samples)
@@ -149,17 +149,17 @@ class FittedModel:
 
     @property
     def made_from(self) -> Mapping[str, str]:
-        """Digests of what it was made from, by asset."""
+        """Digests of the values that it was made from, by asset."""
         return {"trace_ids": self.sample_digest}
 
 
 @dataclass(frozen=True, eq=False)
 class DistanceMatrix:
-    """How far each trace is from each centroid (the value of ``distance_matrix``).
+    """Distances from traces to centroids (the value of ``distance_matrix``).
 
     Attributes:
-        distances: float32 (n, k), Euclidean; rows and columns as in the model.
-        model_digest: Of the model.
+        distances: float32 (n, k), Euclidean; rows and columns as in the fit.
+        model_digest: Digest of the fit.
     """
 
     distances: "NDArray[np.float32]"
@@ -167,13 +167,13 @@ class DistanceMatrix:
 
     @property
     def made_from(self) -> Mapping[str, str]:
-        """Digests of what it was made from, by asset."""
+        """Digests of the values that it was made from, by asset."""
         return {"fitted_model": self.model_digest}
 
 
 @dataclass(frozen=True)
 class Representative:
-    """A trace that stands for its cluster; ``rank`` 0 is nearest to the centroid."""
+    """A trace that represents its cluster; ``rank`` 0 is nearest to the centroid."""
 
     cluster_id: int
     rank: int
@@ -185,7 +185,7 @@ class Representative:
 class Representatives:
     """The representatives of all clusters, by cluster and rank (the value of ``representatives``).
 
-    ``model_digest`` is that of the model whose clusters they are.
+    ``model_digest`` is the digest of the fit.
     """
 
     traces: tuple[Representative, ...]
@@ -200,18 +200,18 @@ class Representatives:
 
     @property
     def made_from(self) -> Mapping[str, str]:
-        """Digests of what it was made from, by asset."""
+        """Digests of the values that it was made from, by asset."""
         return {"fitted_model": self.model_digest}
 
 
 @dataclass(frozen=True)
 class ClusterLabel:
-    """A cluster's title and description, and where they came from.
+    """A cluster's title and description, and their source.
 
     Attributes:
-        source: "model" if a language model wrote it, "offline" if it was made from the traces' own
-            words, "fallback" if it only numbers the cluster.
-        reason: Why it is no model's label; "" for one.
+        source: "model" if a language model wrote them, "offline" if they are made from the traces'
+            own words, "fallback" if they only number the cluster.
+        reason: Why no language model wrote them; "" if one did.
     """
 
     cluster_id: int
@@ -226,15 +226,15 @@ class ClusterLabels:
     """The labels of all clusters, ordered by cluster id (the value of ``labels``).
 
     Attributes:
-        model: The language model that was to label them, "" if none was.
+        model: The requested language model; "" if none was requested.
         requests: HTTP requests to its server in this run.
-        cached_answers: Answers that were kept from earlier runs.
-        prompt_tokens, completion_tokens: Of this run, as the model's server counted them.
-        withheld_traces: Traces near the centers that no label is made from, because they instruct
-            their reader.
-        commanded: Clusters for which the model once answered with what a trace demands.
-        note: What else went wrong when the model was asked, "" if nothing did.
-        model_digest: Of the fitted model whose clusters they are.
+        cached_answers: Answers reused from earlier runs.
+        prompt_tokens, completion_tokens: Tokens of this run, as the model's server counted them.
+        withheld_traces: Number of traces near the centroids that hold a prompt injection, so that
+            no label is made from them.
+        commanded: Clusters for which an answer of the model followed a prompt injection.
+        note: Any other problem with the model; "" if there was none.
+        model_digest: Digest of the fit.
     """
 
     clusters: tuple[ClusterLabel, ...] = ()
@@ -249,22 +249,22 @@ class ClusterLabels:
     model_digest: str = ""
 
     def describe(self) -> str:
-        """How many labels came from where, and why, in one line. Of reasons that differ in their
-        numbers alone, such as other clusters' ids, one is given."""
+        """One line with the number of labels by source and reason. Of reasons that differ only in
+        their numbers, such as other clusters' ids, it gives one."""
         groups: dict[tuple[str, str], list[str]] = {}
         for label in self.clusters:
             kind = (label.source, re.sub(r"\d+", "", label.reason))
             groups.setdefault(kind, []).append(label.reason)
-        told = []
+        parts = []
         for (source, _), reasons in groups.items():
             such_as = "such as: " if len(set(reasons)) > 1 else ""
             why = f" ({such_as}{reasons[0]})" if reasons[0] else ""
-            told.append(f"{len(reasons)} {source}{why}")
-        return f"{len(self.clusters)} labels: {', '.join(told) or 'nothing to label'}"
+            parts.append(f"{len(reasons)} {source}{why}")
+        return f"{len(self.clusters)} labels: {', '.join(parts) or 'nothing to label'}"
 
     @property
     def made_from(self) -> Mapping[str, str]:
-        """Digests of what it was made from, by asset."""
+        """Digests of the values that it was made from, by asset."""
         return {"fitted_model": self.model_digest}
 
 
@@ -273,10 +273,12 @@ class EmittedEvent:
     """The outcome of a run (the value of ``emitted_event``).
 
     Attributes:
-        run_id: Such as ``team_7_2026-02-01T00:00:00Z``, or, of a run that explores,
+        run_id: Such as ``team_7_2026-02-01T00:00:00Z``, or, for a run that explores,
             ``team_7_2026-02-01T00:00:00Z_explore_0123456789ab``.
-        uuid: The event's uuid, derived from the run id: emitting again replaces.
-        team_id, timestamp: Of the event; the timestamp is the window's end.
+        uuid: The event's uuid. It is derived from the run id, so that emitting again replaces the
+            event.
+        team_id: The team.
+        timestamp: The end of the window.
         properties: The event's properties as strict JSON; "" if nothing was emitted.
         skipped: Why nothing was emitted; "" if an event was.
     """
@@ -293,11 +295,11 @@ class EmittedEvent:
 
     @property
     def distinct_id(self) -> str:
-        """Of the row; that of a run that explores is another, so that readers can tell."""
+        """The row's distinct id. Runs that explore have their own, so that readers can filter."""
         return distinct_id(self.team_id, self.run_id.partition("_explore_")[2])
 
 
 def distinct_id(team_id: int, exploration: str = "") -> str:
-    """The distinct id of a team's events, or of those that a run made which explores."""
+    """The distinct id of a team's events, or of the events of an exploration."""
     own = f"trace_clustering_{team_id}"
     return f"{own}_explore_{exploration}" if exploration else own

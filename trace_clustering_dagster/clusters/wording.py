@@ -1,6 +1,6 @@
-"""What a language model is told of clusters of traces, to title them.
+"""The prompts for titles of clusters of traces.
 
-Its answers are kept by what it was asked: a changed byte has every day's clusters asked for again.
+Answers are cached by request: with a changed byte, the clusters of every day are paid for again.
 """
 
 from trace_clustering_dagster.titles.groups import Wording

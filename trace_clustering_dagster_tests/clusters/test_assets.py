@@ -1,4 +1,4 @@
-"""The stages together, on small warehouses whose right answer is known."""
+"""All assets together, on small warehouses whose correct clusters are known."""
 
 import datetime
 import json
@@ -236,7 +236,7 @@ def test_parameters_reach_every_asset_and_are_recorded(deploy: Any) -> None:
     assert len(result.output_for_node("representatives").traces) == 9
 
 
-def test_explicit_window_overrides_the_partitions(deploy: Any) -> None:
+def test_explicit_window_overrides_that_of_the_partition(deploy: Any) -> None:
     rows = [
         embedding_row(f"t{i}", vector, timestamp=NOON - i * HOUR)
         for i, vector in enumerate(separated_vectors(size=40))
@@ -266,7 +266,7 @@ def test_both_engines_find_the_same_clusters(deploy: Any) -> None:
     assert clusters[0] == clusters[1]
 
 
-def test_estimated_silhouettes_say_so(deploy: Any) -> None:
+def test_estimated_silhouettes_have_a_standard_error(deploy: Any) -> None:
     rng = np.random.default_rng(0)
     rows = [embedding_row(f"t{i:04}", v) for i, v in enumerate(rng.standard_normal((5000, 128)))]
     result = deploy(rows).run(max_samples=0)
@@ -302,7 +302,7 @@ def test_no_more_clusters_than_distinct_vectors(deploy: Any) -> None:
     assert [cluster["size"] for cluster in event["$ai_clusters"]] == [15, 15]
 
 
-def test_the_one_trace_that_differs_from_two_thousand_is_a_cluster(deploy: Any) -> None:
+def test_one_trace_that_differs_from_two_thousand_is_a_cluster(deploy: Any) -> None:
     rows = [embedding_row(f"t{i:04}", [1.0, 0.0, 0.0]) for i in range(2000)]
     rows[1234] = embedding_row("t1234", [0.0, 1.0, 0.0])
     deployment = deploy(rows)
@@ -312,7 +312,7 @@ def test_the_one_trace_that_differs_from_two_thousand_is_a_cluster(deploy: Any) 
     assert odd["trace_ids"] == ["t1234"]
 
 
-def test_what_is_lowered_of_the_k_range_is_said(deploy: Any) -> None:
+def test_lowered_k_range_is_reported(deploy: Any) -> None:
     deployment = deploy(separated_rows(groups=3))
     result = deployment.run(min_k=70, max_k=80)
     assert metadata(result, "k_sweep_scores")["k_range"] == (
@@ -322,31 +322,29 @@ def test_what_is_lowered_of_the_k_range_is_said(deploy: Any) -> None:
     assert "k_range" not in metadata(deployment.run(min_k=3, max_k=6), "k_sweep_scores")
 
 
-def test_scikit_learn_takes_over_from_the_fast_engine_and_it_is_said(
-    deploy: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fallback_to_scikit_learn_is_reported(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise np.linalg.LinAlgError("Eigenvalues did not converge")
 
     deployment = deploy(separated_rows(groups=3))
-    # No vectors are known that break the fast engine: so a part of it is broken here.
+    # No vectors are known to break the fast engine, so this test breaks a part of it.
     monkeypatch.setattr(k_sweep, "lloyd", fail)
     result = deployment.run()
     assert result.success
     assert deployment.event()["$ai_optimal_k"] == 3
     reason = "LinAlgError: Eigenvalues did not converge"
-    said = metadata(result, "k_sweep_scores")
+    recorded = metadata(result, "k_sweep_scores")
     assert (
-        said["engine_failure"]
+        recorded["engine_failure"]
         == f"scikit-learn made these scores, the fast engine failed: {reason}"
     )
-    # stored, and so in all that follows
+    # it is stored, so the assets downstream have it too
     stored = deployment.run(select="fitted_model").output_for_node("fitted_model")
     assert stored.parameters["engine_failure"] == reason
     assert stored.parameters["engine"] == "fast"
 
 
-def test_late_traces_do_not_get_into_a_stored_sample(deploy: Any) -> None:
+def test_late_traces_do_not_enter_a_stored_sample(deploy: Any) -> None:
     rows = separated_rows()
     deployment = deploy(rows[:50])
     deployment.run()
@@ -402,7 +400,7 @@ def test_skipped_run_says_that_an_earlier_event_remains(deploy: Any) -> None:
     assert deployment.event()["$ai_optimal_k"] == 3
 
 
-def test_text_of_others_is_never_rendered_as_markdown(deploy: Any) -> None:
+def test_untrusted_text_is_never_rendered_as_markdown(deploy: Any) -> None:
     hostile = "<img src=x onerror=alert(1)> [link](javascript:alert(1)) ![x](https://example.com)"
     rows = [
         row | {"model_name": hostile, "document_id": hostile + row["document_id"]}

@@ -1,4 +1,4 @@
-"""What each check says of a good team-day, of one to look at, and of one that was skipped."""
+"""What each check reports for a good team-day, for a suspicious one, and for a skipped one."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ ASSET_CHECKS = {
 
 
 def warnings_of(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """What each failed check of a stage says; those of the labels have tests of their own."""
+    """Descriptions of the failed checks, by name, without those of labels (see test_labels)."""
     evaluations = result.get_asset_check_evaluations()
     assert all(e.severity == dg.AssetCheckSeverity.WARN for e in evaluations if not e.passed)
     assert {e.check_name for e in evaluations} >= ASSET_CHECKS
@@ -51,13 +51,13 @@ def test_good_day_passes_every_check_of_its_partition(deploy: Any) -> None:
     assert {e.partition for e in result.get_asset_check_evaluations()} == {f"{DAY}|1"}
 
 
-def test_each_check_says_what_it_is_for() -> None:
+def test_each_check_has_a_description_and_none_blocks() -> None:
     specs = [spec for asset in STAGES for spec in asset.check_specs]
     assert {spec.name for spec in specs} >= ASSET_CHECKS
     assert all(spec.description and not spec.blocking for spec in specs)
 
 
-def test_too_few_traces_warn_once_and_other_checks_have_nothing_to_look_at(deploy: Any) -> None:
+def test_too_few_traces_warn_once_and_leave_nothing_to_check(deploy: Any) -> None:
     table = [*rows_of(separated_vectors()[:12]), embedding_row("empty", [])]
     result = deploy(table).run()
     warned = warnings_of(result)
@@ -66,23 +66,23 @@ def test_too_few_traces_warn_once_and_other_checks_have_nothing_to_look_at(deplo
         assert part in warned["enough_traces"]
     described = {e.check_name: e.description for e in result.get_asset_check_evaluations()}
     for name in ASSET_CHECKS - {"enough_traces", "vectors_valid"}:
-        assert "nothing to look at" in (described[name] or "")
+        assert "nothing to check" in (described[name] or "")
 
 
-def test_team_without_traces_has_no_vector_to_look_at(deploy: Any) -> None:
+def test_team_without_traces_has_no_vectors_to_check(deploy: Any) -> None:
     result = deploy(separated_rows(team_id=2)).run()
     assert list(warnings_of(result)) == ["enough_traces"]
     described = {e.check_name: e.description for e in result.get_asset_check_evaluations()}
-    assert described["vectors_valid"] == "there is no vector to look at"
+    assert described["vectors_valid"] == "no vectors to check"
 
 
-def test_sample_smaller_than_the_minimum_is_told_apart_from_too_few_traces(deploy: Any) -> None:
+def test_sample_smaller_than_the_minimum_has_its_own_remedy(deploy: Any) -> None:
     warned = warnings_of(deploy(separated_rows()).run(max_samples=10))
     assert "60 traces" in warned["enough_traces"]
     assert "raise max_samples" in warned["enough_traces"]
 
 
-def test_invalid_vectors_are_warned_of_with_their_counts(deploy: Any) -> None:
+def test_invalid_vectors_are_reported_with_their_counts(deploy: Any) -> None:
     invalid = [
         *(embedding_row(f"nan-{i}", [float("nan")] * 16) for i in range(3)),
         embedding_row("zeros", [0.0] * 16),
@@ -94,7 +94,7 @@ def test_invalid_vectors_are_warned_of_with_their_counts(deploy: Any) -> None:
 
 
 @pytest.mark.parametrize("draw", ["standard_normal", "random"])
-def test_vectors_without_structure_are_warned_of(deploy: Any, draw: str) -> None:
+def test_vectors_without_structure_are_reported(deploy: Any, draw: str) -> None:
     vectors = getattr(np.random.default_rng(1), draw)((300, 64))
     warned = warnings_of(deploy(rows_of(vectors)).run())
     assert list(warned) == ["structure_worth_showing"]
@@ -111,7 +111,7 @@ def test_teams_of_an_application_are_worth_showing(shared_copy: Any) -> None:
         assert warnings_of(deployment.run(f"2026-11-14|{team}")) == {}
 
 
-def test_cluster_that_holds_nearly_everything_is_warned_of(deploy: Any) -> None:
+def test_cluster_that_holds_nearly_everything_is_reported(deploy: Any) -> None:
     vectors = 0.01 * np.random.default_rng(0).standard_normal((200, 16)) + 1
     vectors[:4] += 100 * np.eye(16)[[0, 0, 1, 1]]
     warned = warnings_of(deploy(rows_of(vectors)).run())
@@ -119,12 +119,12 @@ def test_cluster_that_holds_nearly_everything_is_warned_of(deploy: Any) -> None:
     assert "cluster 0 holds 196 of 200 traces" in warned["no_cluster_holds_nearly_everything"]
 
 
-def test_equal_traces_are_one_cluster_which_holds_everything(deploy: Any) -> None:
+def test_equal_traces_are_one_cluster_that_holds_everything(deploy: Any) -> None:
     warned = warnings_of(deploy(rows_of(np.ones((30, 16)))).run())
     assert list(warned) == ["no_cluster_holds_nearly_everything"]
 
 
-def test_trace_in_two_clusters_is_warned_of(deploy: Any) -> None:
+def test_trace_in_two_clusters_is_reported(deploy: Any) -> None:
     deployment = deploy(separated_rows())
     deployment.run()
     file = deployment.storage / "k_sweep_scores" / DAY / "1.parquet"
@@ -138,18 +138,18 @@ def test_trace_in_two_clusters_is_warned_of(deploy: Any) -> None:
         e for e in result.get_asset_check_evaluations() if e.check_name.startswith("every_trace")
     )
     assert not evaluation.passed
-    assert "1 traces are in two clusters and 1 are none of the sample" in evaluation.description
-    assert "Materialise the whole partition again" in evaluation.description
+    assert "1 traces are in two clusters and 1 are not in the sample" in evaluation.description
+    assert "Materialize the whole partition again" in evaluation.description
 
 
-def test_large_event_is_warned_of(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_event_is_reported(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "LARGE_EVENT", 1_000)
     warned = warnings_of(deploy(separated_rows()).run())
     assert list(warned) == ["event_valid"]
     assert "max_samples or max_k" in warned["event_valid"]
 
 
-def test_event_that_readers_would_misread_is_warned_of(deploy: Any) -> None:
+def test_event_that_readers_would_misread_is_reported(deploy: Any) -> None:
     from dataclasses import replace
 
     event = deploy(separated_rows()).run().output_for_node("emitted_event")

@@ -1,4 +1,4 @@
-"""The event's payload, for any values that the stages can hand over."""
+"""The event's payload, for any values that the assets can pass to it."""
 
 import datetime
 import json
@@ -29,7 +29,7 @@ WINDOW_END = datetime.datetime(2026, 2, 1, tzinfo=datetime.timezone.utc)
 
 @st.composite
 def asset_values(draw: st.DrawFn) -> tuple[TraceSample, FittedModel, Any, ClusterLabels]:
-    """A sample, a fit, its distances and its labels that belong together."""
+    """A sample, and a fit, distances and labels made from it."""
     ids = tuple(sorted(draw(st.lists(text, min_size=1, max_size=12, unique=True))))
     k = draw(st.integers(1, len(ids)))
     assigned = list(range(k)) + draw(
@@ -75,7 +75,7 @@ def finite_numbers(value: Any) -> bool:
 
 def strict_json(event: EmittedEvent) -> dict[str, Any]:
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     parsed: dict[str, Any] = json.loads(event.properties, parse_constant=refuse)
     return parsed
@@ -160,7 +160,7 @@ def valid_properties() -> dict[str, Any]:
         (("$ai_clusters", 0, "traces", 0, "unknown"), 0),
     ],
 )
-def test_contradictory_events_are_refused(path: tuple[Any, ...], value: Any) -> None:
+def test_contradictory_events_are_rejected(path: tuple[Any, ...], value: Any) -> None:
     properties = valid_properties()
     TraceClusters.model_validate(properties)
     inner: Any = properties
@@ -184,7 +184,7 @@ def test_stored_event_is_parsed_for_its_own_team_only() -> None:
 
 
 def test_clickhouse_reads_the_event_as_it_was_written(deploy: Any) -> None:
-    """Its JSON functions, as whoever reads the clusters uses them, on any event."""
+    """ClickHouse's JSON functions, which readers of the clusters use, parse any event."""
     rows = deploy([embedding_row("t", [1.0])]).clickhouse.connect()
 
     @settings(max_examples=40)

@@ -1,4 +1,4 @@
-"""Texts and keys that nobody means well with, through the whole graph and every way in."""
+"""Hostile texts and keys, through the whole graph and every entry point."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ TEXTS = [
     "﷽" * 300,
     "x" * 1_000_000,
 ]
-# what a property may be instead of a text or a list of texts
+# values of a property in place of a text or a list of texts
 BOMBS = [
     "[" * 5_000 + "]" * 5_000,
     '{"text":' * 500 + "1" + "}" * 500,
@@ -60,7 +60,7 @@ BOMBS = [
 
 
 def hostile_events(trace_ids: list[str]) -> list[dict[str, Any]]:
-    """Summaries whose texts are hostile, and some whose properties are no texts at all."""
+    """Summaries with hostile texts, and some whose properties are not texts."""
     rows = []
     for i, trace_id in enumerate(trace_ids):
         text = TEXTS[i % len(TEXTS)]
@@ -76,7 +76,7 @@ def hostile_events(trace_ids: list[str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("home", ["deploy", "deploy_server"])
-def test_hostile_texts_go_through_the_whole_graph(
+def test_hostile_texts_pass_through_the_whole_graph(
     home: str,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -105,8 +105,8 @@ def test_hostile_texts_go_through_the_whole_graph(
     assert [tag for tag, _ in page.tags].count("script") == 2
 
     for asset in STAGES:
-        (told,) = result.asset_materializations_for_node(asset.key.to_user_string())
-        assert len(repr(told.metadata)) < 200_000
+        (materialization,) = result.asset_materializations_for_node(asset.key.to_user_string())
+        assert len(repr(materialization.metadata)) < 200_000
     evaluations = {e.check_name: e for e in result.get_asset_check_evaluations()}
     assert not evaluations["vectors_valid"].passed
     model_name = evaluations["vectors_valid"].metadata["model_name"]
@@ -135,7 +135,7 @@ FOREIGN = "found an event $ai_trace_clusters that this program did not write"
         '{"\\u001b[31m\\n": 1}',
     ],
 )
-def test_events_of_others_are_told_in_one_line(
+def test_events_of_other_writers_are_reported_in_one_line(
     properties: str, deploy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = summary_row("t", event=CLUSTERS, distinct_id=OWN) | {"properties": properties}
@@ -159,7 +159,7 @@ def test_events_of_others_are_told_in_one_line(
         {"$ai_team_id": 2},
     ],
 )
-def test_forged_event_shows_nothing_of_another_team_and_is_told_in_one_line(
+def test_forged_event_shows_nothing_of_another_team_and_is_reported_in_one_line(
     change: dict[str, Any], deploy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = separated_rows()
@@ -179,9 +179,7 @@ def test_forged_event_shows_nothing_of_another_team_and_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("home", ["deploy", "deploy_server"])
-def test_of_texts_without_end_no_more_is_fetched_than_anybody_reads(
-    home: str, request: pytest.FixtureRequest
-) -> None:
+def test_fetched_texts_are_bounded(home: str, request: pytest.FixtureRequest) -> None:
     endless = "語x" * 500_000
     summary = summary_row(
         "long",
@@ -199,7 +197,7 @@ def test_of_texts_without_end_no_more_is_fetched_than_anybody_reads(
     assert fetched.interesting_notes == (endless[:MAX_CHARACTERS],)
 
 
-def test_bytes_that_are_no_text_are_no_summary(
+def test_summaries_that_are_not_valid_utf_8_are_skipped(
     deploy_server: Any, clickhouse_server: Server
 ) -> None:
     rows = separated_rows()
@@ -219,7 +217,7 @@ def test_bytes_that_are_no_text_are_no_summary(
         assert cluster["title"].startswith("Title of ")
 
 
-def test_model_whose_name_is_no_text_is_not_chosen(
+def test_models_whose_name_is_not_valid_utf_8_are_skipped(
     deploy_server: Any, clickhouse_server: Server
 ) -> None:
     deployment = deploy_server(separated_rows())
@@ -239,7 +237,7 @@ def test_model_whose_name_is_no_text_is_not_chosen(
 NO_TEAMS = ["0", "-1", "1.5", "01", "1e3", " 1", "１", str(10**30), "1|2", "", "1\n", "../1", "+1"]
 
 
-def test_keys_that_are_no_teams_are_refused_by_graphql(tmp_path: Path) -> None:
+def test_invalid_team_keys_are_rejected_by_graphql(tmp_path: Path) -> None:
     home = DaemonHome(tmp_path / "home", {})
     with graphql(home) as query:
         for key in NO_TEAMS:
@@ -249,10 +247,10 @@ def test_keys_that_are_no_teams_are_refused_by_graphql(tmp_path: Path) -> None:
     assert not home.instance.get_runs_count()
 
 
-def test_team_ids_that_are_no_partitions_are_not_discovered(
+def test_team_ids_that_cannot_be_partitions_are_not_discovered(
     deploy_server: Any, clickhouse_server: Server
 ) -> None:
-    """A table may have wider ids than ``schema.py`` says: one of them must not stop the tick."""
+    """A table may have a wider type of id than expected: such an id must not fail the tick."""
     deployment = deploy_server(separated_rows())
     database = deployment.clickhouse.url.rsplit("/", 1)[1]
     clickhouse_server.client(database=database).command(

@@ -1,4 +1,4 @@
-"""The asset ``labels``: who is asked, what is recorded, which labels are warned of."""
+"""The asset ``labels``: who writes the labels, what is recorded, which labels are reported."""
 
 from typing import Any
 
@@ -64,24 +64,26 @@ def test_cost_of_unknown_models_is_not_estimated(
     assert "estimated_cost_usd" not in metadata(deployment.run(label_model="llama"), "labels")
 
 
-def test_examples_are_kept_out_of_the_metadata(deployment: Any) -> None:
+def test_examples_can_be_kept_out_of_the_metadata(deployment: Any) -> None:
     with_examples = repr(metadata(deployment.run(), "labels"))
     assert "Refund for a cancelled flight" in with_examples
     result = deployment.run(emit_examples=False)
     for materialization in result.all_events:
         if materialization.is_step_materialization:
             assert "cancelled flight" not in repr(materialization)
-    # the label itself is what it was
+    # the label itself does not change
     assert any("cancelled flight" in title for title in titles_of(result))
 
 
-def test_labeler_decides_who_is_asked(deployment: Any, model_server: ModelServer) -> None:
+def test_labeler_decides_whether_a_model_is_asked(
+    deployment: Any, model_server: ModelServer
+) -> None:
     assert sources_of(deployment.run(labeler="offline")) == ["offline"] * 3
     assert model_server.requests == []
     assert sources_of(deployment.run(labeler="openai")) == ["model"] * 3
 
 
-def test_model_that_is_wanted_but_not_configured_is_warned_of(deployment: Any) -> None:
+def test_model_that_is_requested_but_not_configured_is_reported(deployment: Any) -> None:
     result = deployment.run(labeler="openai")
     assert titles_of(result) == NUMBERED
     complete = check(result, "labels_complete")
@@ -110,7 +112,7 @@ def test_too_few_traces_leave_nothing_to_label(deploy: Any, model_server: ModelS
     assert model_server.requests == []
 
 
-def test_label_that_has_nothing_to_do_with_its_traces_is_warned_of(
+def test_label_unrelated_to_its_traces_is_reported(
     deployment: Any, model_server: ModelServer
 ) -> None:
     model_server.answer = always(title="Zebra crossings", description="Quiet volcanoes.")
@@ -119,15 +121,15 @@ def test_label_that_has_nothing_to_do_with_its_traces_is_warned_of(
     assert "cluster 1" in (matched.description or "")
 
 
-def test_title_that_has_nothing_to_do_with_its_traces_is_warned_of(
+def test_title_unrelated_to_its_traces_is_reported(
     deployment: Any, model_server: ModelServer
 ) -> None:
-    # as a model would answer that obeys in a way that no list of phrases has
+    # as if a model followed a prompt injection that no pattern detects
     model_server.answer = always(title="Zebra crossings everywhere")
     assert failed_checks(deployment.run()) == ["labels_match_traces"]
 
 
-def test_swapped_labels_are_warned_of(deployment: Any, model_server: ModelServer) -> None:
+def test_swapped_labels_are_reported(deployment: Any, model_server: ModelServer) -> None:
     def answer(request: dict[str, Any]) -> tuple[int, Any]:
         labels = [good_label(cluster) for cluster in asked(request)["clusters"]]
         ids = [label["cluster_id"] for label in labels]

@@ -1,4 +1,4 @@
-"""What a person finds in the UI for a team-day: the numbers, tables and the picture."""
+"""The metadata of a team-day in the UI: numbers, tables and the picture."""
 
 import base64
 import itertools
@@ -35,7 +35,7 @@ def table(result: dg.ExecuteInProcessResult, asset: str, key: str) -> Sequence[M
 
 
 def picture(result: dg.ExecuteInProcessResult) -> tuple[str, ET.Element]:
-    """The alternative text of the picture of the sweep, and the picture."""
+    """The alternative text of the sweep's picture, and the picture."""
     match = re.fullmatch(
         r"!\[(.+)\]\(data:image/svg\+xml;base64,(.+)\)",
         metadata(result, "k_sweep_scores")["picture"],
@@ -71,7 +71,7 @@ def test_numbers_over_time_are_plain_numbers(deployment: Deployment) -> None:
             assert isinstance(shown[number], int | float), (name, number)
 
 
-def test_picture_marks_the_chosen_k_among_those_tried(deployment: Deployment) -> None:
+def test_picture_marks_the_chosen_k(deployment: Deployment) -> None:
     text, svg = picture(deployment.run(min_k=2, max_k=5))
     assert text == "Silhouette and inertia over k; chosen: k = 3"
     words = [element.text for element in svg.iter(f"{SVG}text")]
@@ -93,14 +93,14 @@ def test_picture_of_one_k_and_of_many(deployment: Deployment, min_k: int, max_k:
         assert all(b - a >= 19 for a, b in itertools.pairwise(places)), "none covers another"
 
 
-def test_there_is_no_picture_where_nothing_was_scored(deploy: Any) -> None:
+def test_there_is_no_picture_without_scores(deploy: Any) -> None:
     few = deploy(separated_rows(size=2)).run()
     equal = deploy([embedding_row(f"t{i:02}", [1.0, 2.0]) for i in range(30)]).run()
     for result in (few, equal):
         assert "picture" not in metadata(result, "k_sweep_scores")
 
 
-def test_distances_tell_a_tight_cluster_from_a_loose_one(deploy: Any) -> None:
+def test_distances_distinguish_a_tight_cluster_from_a_loose_one(deploy: Any) -> None:
     vectors = separated_vectors(size=30)
     centers = 4 * np.eye(16)[np.arange(90) % 3]
     vectors[::3] += 5 * (vectors - centers)[::3]
@@ -128,7 +128,7 @@ def test_distances_tell_a_tight_cluster_from_a_loose_one(deploy: Any) -> None:
     assert min(range(3), key=lambda cluster: tightness[cluster]) == loose
 
 
-def test_titles_of_representatives_are_with_the_labels(deployment: Deployment) -> None:
+def test_titles_of_representatives_are_shown_with_the_labels(deployment: Deployment) -> None:
     result = deployment.run()
     nearest = table(result, "representatives", "nearest_traces")
     titles = table(result, "labels", "examples")
@@ -136,7 +136,7 @@ def test_titles_of_representatives_are_with_the_labels(deployment: Deployment) -
     assert titles[0]["nearest_trace"] == f"Title of {titles[0]['trace_id']}"
 
 
-def test_reasons_that_differ_in_numbers_alone_are_told_once() -> None:
+def test_reasons_that_differ_only_in_numbers_are_given_once() -> None:
     same = "its title is the same as cluster {}'s, or nearly so"
     labels = [
         ClusterLabel(0, "Refunds of flights", "About refunds.", "model"),
@@ -149,7 +149,7 @@ def test_reasons_that_differ_in_numbers_alone_are_told_once() -> None:
     )
 
 
-def test_titles_are_redacted_or_hidden_as_asked(deploy: Any) -> None:
+def test_titles_are_redacted_or_hidden_as_configured(deploy: Any) -> None:
     rows = separated_rows()
     title = {"$ai_summary_title": "Mail from jane.roe@example.com about a refund"}
     deployment = deploy(rows, [summary_row(row["document_id"], title) for row in rows])

@@ -1,4 +1,4 @@
-"""Why a team-day has no clusters, or none with a title of its own, as the UI shows it."""
+"""The UI says why a team-day has no clusters, or no titles."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -85,7 +85,7 @@ def test_event_says_why_there_is_none(deploy: Any, table: Rows, reasons: Sequenc
     for reason in (*reasons, WINDOW, "fewer than min_traces=20"):
         assert reason in skipped
     assert skipped.count("left out") == len(reasons) - 1, "and no other reason"
-    # every stage of the skipped run is green, so the partition is done
+    # every asset of the skipped run is materialized, so the partition is done
     materialized = {e.asset_key for e in result.get_asset_materialization_events()}
     assert materialized == {asset.key for asset in STAGES}
 
@@ -108,10 +108,10 @@ def test_labels_say_which_clusters_lack_summaries(deploy: Any) -> None:
     table = separated_rows()
     summaries = [summary_row(row["document_id"]) for i, row in enumerate(table) if i % 3 == 0]
     result = deploy(table, summaries).run()
-    lacking = [row["cluster_id"] for row in label_table(result) if row["source"] == "fallback"]
-    assert len(lacking) == 2
+    numbered = [row["cluster_id"] for row in label_table(result) if row["source"] == "fallback"]
+    assert len(numbered) == 2
     (check,) = (
         e for e in result.get_asset_check_evaluations() if e.check_name == "labels_complete"
     )
-    told = f"clusters {lacking[0]}, {lacking[1]}: none of its representatives has a summary"
-    assert told in (check.description or "")
+    reason = f"clusters {numbered[0]}, {numbered[1]}: none of its representatives has a summary"
+    assert reason in (check.description or "")

@@ -1,4 +1,4 @@
-"""Parameters: what is refused, and how the window follows from a day."""
+"""Parameters: which values are rejected, and which window a day has."""
 
 import datetime
 import re
@@ -124,7 +124,7 @@ def test_explicit_window_is_the_same_instants_in_utc(
         ({"model_name": "m"}, True),
     ],
 )
-def test_a_run_explores_if_it_clusters_other_traces_or_in_another_way(
+def test_run_explores_if_other_traces_or_parameters_change_the_clusters(
     overrides: dict[str, Any], explores: bool
 ) -> None:
     deployment, day = ClusteringParams(), datetime.date(2026, 1, 31)
@@ -137,7 +137,7 @@ def test_a_run_explores_if_it_clusters_other_traces_or_in_another_way(
         ), "the same parameters have the same name on every day"
 
 
-def test_other_parameters_have_other_names() -> None:
+def test_different_parameters_give_different_explorations() -> None:
     deployment, day = ClusteringParams(), datetime.date(2026, 1, 31)
     names = {ClusteringParams(max_k=k).explores(deployment, day) for k in range(7, 30)}
     assert len(names) == 23

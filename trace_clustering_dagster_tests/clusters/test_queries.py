@@ -1,4 +1,4 @@
-"""What the queries of the emitted clusters promise, of both engines."""
+"""Queries on the emitted clusters, on both engines."""
 
 import datetime
 import json
@@ -59,7 +59,7 @@ def test_emitting_again_leaves_one_event(make_deployment: Any) -> None:
     assert deployment.event() == first
 
 
-def test_event_of_another_with_the_same_time_is_not_read_back(make_deployment: Any) -> None:
+def test_event_of_another_writer_with_the_same_time_is_not_read_back(make_deployment: Any) -> None:
     end = datetime.datetime(2026, 2, 1, tzinfo=datetime.timezone.utc)
     other = summary_row("t", timestamp=end) | {"event": "$ai_trace_clusters", "properties": "{}"}
     deployment = make_deployment(separated_rows(), [other])
@@ -70,7 +70,7 @@ def test_event_of_another_with_the_same_time_is_not_read_back(make_deployment: A
 
 
 def of_instance(event: EmittedEvent, name: str) -> EmittedEvent:
-    """The event, as an instance of that name writes it."""
+    """The event as an instance with that name writes it."""
     properties = json.loads(event.properties) | {"$ai_clustering_instance": name}
     return replace(event, properties=json.dumps(properties))
 
@@ -105,7 +105,7 @@ def test_event_of_another_instance_is_not_replaced(make_deployment: Any) -> None
 
 
 def test_instance_of_the_newest_row_counts(deploy_server: Any) -> None:
-    """Of rows that are not merged yet, any may come first."""
+    """Rows that are not merged yet come in any order."""
     deployment = deploy_server(separated_rows())
     connection = deployment.clickhouse.connect()
     event = of_instance(deployment.run().output_for_node("emitted_event"), "ours")
@@ -121,7 +121,7 @@ def test_instance_of_the_newest_row_counts(deploy_server: Any) -> None:
         insert_event(connection, of_instance(event, "theirs"))
 
 
-def test_outputs_of_two_instances_hold_an_event_each(make_deployment: Any) -> None:
+def test_outputs_of_two_instances_hold_one_event_each(make_deployment: Any) -> None:
     deployment = make_deployment(separated_rows())
     event = deployment.run().output_for_node("emitted_event")
     apart = deployment.clickhouse.model_copy(update={"output_prefix": "ours_"})

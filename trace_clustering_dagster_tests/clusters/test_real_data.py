@@ -1,4 +1,4 @@
-"""Agent traces, clean and dirty, made up and real, through the command that the README shows."""
+"""Agent traces, clean and dirty, synthetic and real, with the command from the README."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def deployment_on(warehouse: Path) -> Deployment:
 
 
 def newest_vectors(rows: pd.DataFrame) -> pd.Series:
-    """By trace: the vector of its most detailed rendering, the newest of those."""
+    """The newest vector of the most detailed rendering, by trace."""
     detailed = rows.assign(detailed=rows.rendering == "llma_trace_detailed")
     return detailed.sort_values(["detailed", "inserted_at"]).groupby("document_id").embedding.last()
 
@@ -81,7 +81,7 @@ def test_team_with_too_few_traces(shared_copy: Any) -> None:
     assert deployment.events(3) == []
 
 
-def test_dirty_team_has_one_vector_a_trace_and_bad_ones_left_out(shared_copy: Any) -> None:
+def test_dirty_team_has_one_vector_per_trace_and_no_invalid_ones(shared_copy: Any) -> None:
     warehouse = shared_copy("agent_traces_dirty")
     deployment = deployment_on(warehouse)
     result = deployment.run("2026-11-14|4", lookback_days=14, max_samples=0)

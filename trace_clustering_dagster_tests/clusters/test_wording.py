@@ -1,5 +1,5 @@
-"""What the model is asked for clusters, to read by eye. Answers are kept by what was asked: a
-changed byte is paid for again."""
+"""The prompts for clusters, as text to read. Answers are cached by request: a changed byte is paid
+for again."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def golden(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def test_prompt_is_as_it_was_read() -> None:
+def test_prompt_does_not_change() -> None:
     groups = [cluster.as_group() for cluster in EVIDENCE]
     messages = title_messages(
         groups, CLUSTERS, 200, problems={1: "the title is empty"}, taken=["Taken"]
@@ -62,14 +62,14 @@ def test_prompt_is_as_it_was_read() -> None:
     assert text_of(messages) == golden("golden_prompt.txt")
 
 
-def test_revision_is_as_it_was_read() -> None:
+def test_revision_does_not_change() -> None:
     groups = [cluster.as_group() for cluster in EVIDENCE]
     titles = {i: Title(i, f"Title of cluster {i}", "Text.", "model") for i in (0, 1)}
     messages = revision_messages(groups, CLUSTERS, titles)
     assert text_of(messages) == golden("golden_revision.txt")
 
 
-def test_request_is_as_it_was_sent(deployment: Any, model_server: ModelServer) -> None:
+def test_request_does_not_change(deployment: Any, model_server: ModelServer) -> None:
     deployment.run()
     (request,) = model_server.requests
     sent = json.dumps(request.pop("response_format"), indent=2)

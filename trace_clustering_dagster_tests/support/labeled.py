@@ -1,4 +1,4 @@
-"""Traces whose topics can be told apart, and runs that label them."""
+"""Traces with distinct topics, and runs that label them."""
 
 import shutil
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 def topic_summary(row: dict[str, Any], number: int, **properties: Any) -> dict[str, Any]:
-    """A summary of the topic of the row's group, numbered so that titles differ."""
+    """A summary with the topic of the row's group, numbered so that titles differ."""
     title, bullet = TOPICS[number % len(TOPICS)]
     return summary_row(
         row["document_id"],
@@ -61,7 +61,7 @@ def topic_summary(row: dict[str, Any], number: int, **properties: Any) -> dict[s
 
 @dataclass
 class StoredDeployment(Deployment):
-    """All stages before ``labels`` are stored: a run labels, unless another selection is given."""
+    """All assets before ``labels`` are stored: a run labels, unless another selection is given."""
 
     def run(
         self, partition: str = f"{DAY}|1", *, select: str | None = "labels", **kwargs: Any
@@ -71,7 +71,7 @@ class StoredDeployment(Deployment):
 
 @pytest.fixture(scope="session")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    """Three groups of twenty traces, a topic each, and all that was made from them."""
+    """Three groups of twenty traces, each with a topic, and the values of all assets."""
     folder = tmp_path_factory.mktemp("topics")
     rows = separated_rows()
     write_warehouse(folder / "warehouse", rows, [topic_summary(r, i) for i, r in enumerate(rows)])
@@ -83,6 +83,6 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 
 @pytest.fixture
 def deployment(stored: Deployment, tmp_path: Path) -> StoredDeployment:
-    """A deployment of its own with what is stored."""
+    """A separate deployment with the stored values."""
     shutil.copytree(stored.storage, tmp_path / "assets")
     return StoredDeployment(stored.clickhouse, tmp_path / "assets")

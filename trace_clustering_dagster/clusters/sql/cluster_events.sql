@@ -1,5 +1,5 @@
--- Emitted clusterings of a team, the newest window first; of a row that was replaced but not
--- merged yet, the successor. With a uuid, only the event that has it.
+-- Emitted events of a team, the newest window first. Of rows that are not merged yet, the newest.
+-- With a uuid, only the event with this uuid.
 SELECT properties
 FROM {output_database:Identifier}.{output_events_table:Identifier}
 WHERE

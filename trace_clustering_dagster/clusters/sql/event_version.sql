@@ -1,5 +1,5 @@
--- The rows of an emitted event; their newest version in whole seconds since 1970; and the instance
--- that wrote it, '' for one without a name.
+-- Number of rows of an emitted event, their newest version in whole seconds since 1970, and the
+-- instance that wrote that version ('' for one without a name).
 SELECT
     count(),
     ifNull(toUnixTimestamp(max(_timestamp)), 0),

@@ -1,5 +1,5 @@
--- The events of a team that this program wrote, and their rows: a row that was replaced counts until
--- it is merged.
+-- The events of a team that this program wrote, and their numbers of rows. A replaced row counts
+-- until it is merged.
 SELECT
     toString(uuid) AS event_uuid,
     count() AS event_rows
