@@ -1,1 +1,1 @@
-"""The report of a team and a day: one HTML file for those who do not run pipelines."""
+"""The report of a team and day: one HTML file for people who do not run pipelines."""

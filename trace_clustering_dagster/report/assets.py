@@ -1,4 +1,4 @@
-"""The report, of everything that a team's day has."""
+"""The asset ``report``, made from all values of a team and day."""
 
 import functools
 
@@ -38,9 +38,9 @@ def report(
     clickhouse: Warehouse,
     exploration: str,
 ) -> dg.MaterializeResult[str]:
-    """One HTML page for those who read the clusters: `trace-clustering report` opens it.
+    """One HTML page for readers of the clusters: `trace-clustering report --open` opens it.
 
-    Also of a team without clusters: then it says why.
+    For a team without clusters, the page says why there are none.
     """
     from trace_clustering_dagster.report.build import build_report, shown_trace_ids
     from trace_clustering_dagster.traces.queries import fetch_summaries
@@ -67,5 +67,5 @@ def report(
         show_text=params.emit_examples,
         exploration=exploration,
     )
-    context.log.info(f"a page of {len(page) / 1e6:.1f} million characters, {len(summaries)} titles")
+    context.log.info(f"page of {len(page) / 1e6:.1f} million characters, {len(summaries)} titles")
     return dg.MaterializeResult(value=page)

@@ -1,4 +1,4 @@
-"""Build the report from the stages' values: everything in one HTML file that asks for nothing."""
+"""Build the report from the assets' values: one self-contained HTML file."""
 
 import base64
 import functools
@@ -19,24 +19,22 @@ from trace_clustering_dagster.clusters.values import ClusterLabels, FittedModel,
 from trace_clustering_dagster.report import charts
 from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample, TraceSummary
 
-# Of more traces, so many are drawn: a browser can.
+# Maximum number of traces that are drawn: browsers handle as many.
 DRAWN_TRACES = 4096
 SHOWN_REPRESENTATIVES = 10
-# Characters, of three bytes on average at most: with these, 2,000 traces take less than 2 MB,
-# whatever their language and whatever has to be escaped.
+# Characters, of at most three bytes each on average. Within these limits, 2,000 traces take less
+# than 2 MB in any language, escapes included.
 MAX_TITLE, MAX_ID, MAX_TEXT = 120, 64, 200
 COLORS, SHAPES = 8, 8
-# A browser shows them as nothing, or not as text; UTF-8 has no surrogates.
+# Control characters, which browsers do not show as text, and surrogates, which UTF-8 lacks.
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-# What could end a script element, or make it go on behind its end.
+# Text that could end a script element early, or hide its end.
 _MARKUP = re.compile("<(?=/|!--|script)", re.IGNORECASE)
 
 
 def drawn_rows(fit: FittedModel) -> NDArray[np.intp]:
-    """The rows of the traces that the report draws: all, or, of too many, evenly spaced ones among
-    those that have a silhouette."""
+    """The rows of the traces that the report draws: if k > 1, those with a silhouette; if there are
+    too many, evenly spaced ones."""
     rows = np.arange(len(fit.trace_ids))
     if fit.k > 1:
         rows = rows[~np.isnan(fit.silhouette_samples)]
@@ -46,7 +44,7 @@ def drawn_rows(fit: FittedModel) -> NDArray[np.intp]:
 def shown_trace_ids(
     fit: FittedModel, representatives: Representatives
 ) -> tuple[set[str], set[str]]:
-    """The traces whose summaries the report shows, and the others, whose titles it shows."""
+    """The traces whose summaries the report shows, and those of which it only shows the titles."""
     described = {
         trace.trace_id
         for nearest in representatives.by_cluster().values()
@@ -73,11 +71,11 @@ def build_report(
         sample, embeddings, fit, representatives, labels: Of one run; embeddings, fit and
             distances have the same rows.
         distances: (n, k), to the centroids.
-        summaries: By trace id, those of `shown_trace_ids`, redacted if they are to be; missing
-            ones are shown by their ids.
-        show_text: Whether text of traces may be shown; without, titles made from it are not either.
-        exploration: What names the parameters of a run that explores: the page says that it is
-            none of the partition's own.
+        summaries: By trace id, for `shown_trace_ids`, redacted if required. Traces without one are
+            shown by id.
+        show_text: Whether to show text of traces, and titles made from it.
+        exploration: The name of the exploration, which the page shows; "" for the partition's own
+            run.
     """
     page: dict[str, Any] = {
         "sample": sample,
@@ -116,7 +114,7 @@ def _clusters(
     summaries: Mapping[str, TraceSummary],
     show_text: bool,
 ) -> dict[str, Any]:
-    """What the page shows of the clusters and their traces."""
+    """The template's variables for the clusters and their traces."""
     rows = drawn_rows(fit)
     assigned = fit.assignments[rows]
     sizes = fit.sizes.tolist()
@@ -181,7 +179,7 @@ def _clusters(
 
 
 def _shown(summary: TraceSummary) -> TraceSummary:
-    """The summary as long as anybody reads it."""
+    """The summary with its texts truncated."""
     return TraceSummary(
         summary.trace_id,
         _cut(summary.title, MAX_TITLE),
@@ -192,7 +190,7 @@ def _shown(summary: TraceSummary) -> TraceSummary:
 
 
 def _left_out(sample: TraceSample, embeddings: TraceEmbeddings) -> dict[str, int]:
-    """Traces of the window that are in no cluster, counted by reason."""
+    """Counts of traces in the window that are in no cluster, by reason."""
     beyond = sample.total - len(sample.trace_ids)
     sampling = {f"beyond the sample of {len(sample.trace_ids):,}": beyond} if beyond else {}
     return {**sampling, **sample.left_out, **embeddings.left_out}
@@ -209,11 +207,11 @@ def _cut(text: str, length: int) -> str:
 
 
 def _embedded(data: Any) -> Any:
-    """JSON for a script element. ``<`` is escaped where it has to be: it takes six bytes then."""
+    """JSON for a script element. ``<`` is escaped only where necessary, as that takes 6 bytes."""
     import markupsafe
 
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return markupsafe.Markup(_MARKUP.sub(r"\\u003c", text))  # noqa: S704 - nothing ends it
+    return markupsafe.Markup(_MARKUP.sub(r"\\u003c", text))  # noqa: S704 - it cannot end the element
 
 
 @functools.cache
@@ -234,10 +232,10 @@ def _template() -> Any:
 def _asset(name: str) -> Any:
     import markupsafe
 
-    # a part of this package, no text of others
+    # a file of this package, not untrusted text
     return markupsafe.Markup(Path(__file__).with_name(name).read_text("utf-8"))  # noqa: S704
 
 
 def _hash(text: str) -> str:
-    """As the content security policy wants it, of the text between the tags."""
+    """The hash of the text between the tags, as the content security policy expects it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""The geometry of the report's pictures, in units of their SVG view boxes."""
+"""The geometry of the report's charts, in units of their SVG view boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ SILHOUETTE_WIDTH, SILHOUETTE_HEIGHT, SILHOUETTE_GAP = 640, 400, 12
 
 @dataclass(frozen=True)
 class Map:
-    """Traces as points: ``points`` (n, 2), and where each cluster's number stands."""
+    """Traces as ``points`` (n, 2), and the positions of the clusters' ``numbers`` (k, 2)."""
 
     points: NDArray[np.float64]
     numbers: NDArray[np.float64]
@@ -22,9 +22,9 @@ class Map:
 
 
 def trace_map(plane: NDArray[np.float64], assignments: NDArray[np.int32], k: int) -> Map:
-    """Fit the plane (n, 2) into a view box, both axes in the same scale.
+    """Scale the plane (n, 2) to a view box, with the same scale on both axes.
 
-    A cluster's number stands at the median of its traces; of a cluster without any, nowhere (NaN).
+    A cluster's number stands at the median of its traces; NaN for a cluster without traces.
     """
     low, high = plane.min(axis=0), plane.max(axis=0)
     extent = np.where(high > low, high - low, 1.0)
@@ -41,7 +41,7 @@ def trace_map(plane: NDArray[np.float64], assignments: NDArray[np.int32], k: int
 
 
 def nice_ticks(low: float, high: float, at_most: int) -> list[float]:
-    """At most so many round numbers from ``low`` to ``high``, evenly spaced."""
+    """At most ``at_most`` round numbers from ``low`` to ``high``, evenly spaced."""
     span = max(high - low, 1e-9)
     magnitude = 10.0 ** np.floor(np.log10(span / at_most))
     step = next(m for m in (1, 2, 2.5, 5, 10, 20) if span / (m * magnitude) <= at_most - 1)
@@ -52,8 +52,8 @@ def nice_ticks(low: float, high: float, at_most: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far a cluster's traces are from its center (``own``, the path of a filled histogram) and
-    from the next one (``next``, a line), with the medians; nothing of a next one for k = 1."""
+    """Histograms of the distances from a cluster's traces to its own centroid (``own``, a filled
+    path) and to the next one (``next``, a line; empty if k = 1), with the medians."""
 
     own: str
     next: str
@@ -66,11 +66,11 @@ class Spread:
 def spreads(
     distances: NDArray[np.float32], assignments: NDArray[np.int32]
 ) -> tuple[list[Spread], list[tuple[float, float]]]:
-    """The spread of each cluster, and the ticks (x, distance) of the axis that they share.
+    """The spread of each cluster, and the ticks (x, distance) of their shared axis.
 
     Args:
-        distances: (n, k) to the centroids.
-        assignments: (n,), 0..k-1, none empty.
+        distances: (n, k), to the centroids.
+        assignments: (n,), values 0..k-1; every cluster has a member.
     """
     k = distances.shape[1]
     own = distances[np.arange(len(assignments)), assignments].astype(np.float64)
@@ -115,7 +115,7 @@ def _steps(heights: NDArray[np.float64]) -> str:
 
 @dataclass(frozen=True)
 class SilhouetteBand:
-    """A cluster's silhouettes, the highest first: the path of a filled area from ``top`` on."""
+    """A cluster's silhouettes, the highest first, as the path of a filled area below ``top``."""
 
     cluster_id: int
     path: str
@@ -127,7 +127,7 @@ class SilhouetteBand:
 
 @dataclass(frozen=True)
 class SilhouettePlot:
-    """A band for each cluster, over an axis of silhouettes."""
+    """One band per cluster, over an axis of silhouettes."""
 
     bands: Sequence[SilhouetteBand]
     ticks: Sequence[tuple[float, float]]
@@ -143,7 +143,7 @@ def silhouette_plot(
     mean: float,
     order: Sequence[int],
 ) -> SilhouettePlot:
-    """The plot of the traces' silhouettes (n,), clusters from top to bottom in ``order``."""
+    """The plot of the traces' silhouettes (n,), with clusters from top to bottom in ``order``."""
     low = min(0.0, float(silhouettes.min()))
     high = max(float(silhouettes.max()), mean, low + 0.05)
     left = 40  # for the clusters' numbers

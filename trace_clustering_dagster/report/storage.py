@@ -1,4 +1,4 @@
-"""How the report becomes a file."""
+"""Store the report as a file."""
 
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 
 class ReportIOManager(TeamDayIOManager):
-    """One HTML page, for a browser."""
+    """One HTML page."""
 
     extension = ".html"
 
     def get_metadata(self, context: dg.OutputContext, obj: str) -> dict[str, dg.MetadataValue]:
-        """The file's size, and what opens it: no browser follows a link of the UI to a file."""
+        """The file's size, and a command that opens it: browsers do not follow the UI's links to
+        files."""
         day, team_id = day_and_team(context.asset_partition_key)
         size: dict[str, dg.MetadataValue] = {"size_bytes": dg.MetadataValue.int(len(obj.encode()))}
         if not is_local(self._base_path):
@@ -34,5 +35,5 @@ class ReportIOManager(TeamDayIOManager):
     def read(self, path: "UPath") -> str:
         page = path.read_text("utf-8")
         if not page.endswith("</html>"):
-            raise ValueError("the page has no end")
+            raise ValueError("the page is incomplete: </html> is missing")
         return page

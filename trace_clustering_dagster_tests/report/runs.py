@@ -1,4 +1,4 @@
-"""Values of the stages as a run would pass them to the report, made without one."""
+"""Values of the assets as a run passes them to the report, made without a run."""
 
 import datetime
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The asset and the command, on runs of the whole graph."""
+"""The asset and the command of the report, on runs of the whole graph."""
 
 import datetime
 import os
@@ -59,7 +59,7 @@ def test_run_stores_a_page_with_every_title(deployment: Deployment) -> None:
 
 
 def test_only_what_is_shown_is_fetched(deploy_server: Any, clickhouse_server: Server) -> None:
-    """All texts of the 3 x 7 representatives, of the other traces no more than the title."""
+    """All texts of the 3 x 7 representatives, and only the titles of the other traces."""
     text, titles = "😀" * 1_000, 60 * 4_000
     long = {
         "$ai_summary_title": text,
@@ -96,7 +96,7 @@ def test_parameters_say_what_is_shown(deployment: Deployment) -> None:
     assert "Refund" not in page.read_text("utf-8")
 
 
-def test_run_without_clusters_has_a_report_too(deploy: Any) -> None:
+def test_run_without_clusters_has_a_report(deploy: Any) -> None:
     deployment = deploy(separated_rows(size=4))
     deployment.run()
     page = (deployment.storage / "report" / DAY / "1.html").read_text("utf-8")
@@ -111,10 +111,10 @@ def test_job_ends_with_the_report() -> None:
     assert dg.AssetKey("emitted_event") in graph.get(dg.AssetKey("report")).parent_keys
 
 
-def test_failed_report_is_left_to_a_person(
+def test_failed_report_is_not_retried_by_the_coordinator(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event is there: the coordinator requests no run for a report alone."""
+    """The event was emitted: the coordinator requests no run for a report alone."""
     with dg.instance_for_test() as instance, receiver() as (url, posted):
         deployment.instance = instance
         deployment.run()
@@ -150,7 +150,7 @@ def put(storage: Path, *names: str) -> None:
         path.write_text("<html>")
 
 
-def test_command_prints_the_latest_or_the_wanted_report(tmp_path: Path) -> None:
+def test_command_prints_the_latest_or_the_requested_report(tmp_path: Path) -> None:
     put(tmp_path, "2026-01-30/1.html", "2026-01-31/1.html", "2026-02-01/2.html")
     folder = tmp_path / "report"
     latest = command(tmp_path, "--team", "1")
@@ -159,7 +159,7 @@ def test_command_prints_the_latest_or_the_wanted_report(tmp_path: Path) -> None:
     assert wanted.output == f"{folder / '2026-01-30/1.html'}\n"
 
 
-def test_command_says_what_makes_a_report_that_is_missing(tmp_path: Path) -> None:
+def test_command_says_how_to_make_a_missing_report(tmp_path: Path) -> None:
     put(tmp_path, "2026-01-30/1.html")
     none = command(tmp_path, "--team", "7")
     yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)

@@ -1,4 +1,4 @@
-"""The report in a browser, as its reader uses it."""
+"""The report in a browser, as readers use it."""
 
 import base64
 import re
@@ -22,7 +22,7 @@ HOSTILE = (
     "<img src='https://example.com/x.png' onerror=\"document.title='hacked'\">"
     "</script><style>*{display:none}</style>"
 )
-# Colours as the browser computes them; transparent ones are those of what lies behind.
+# Colors as the browser computes them; behind a transparent color counts the one below.
 CONTRASTS = """
 const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
 const rgba = (color) => {
@@ -110,7 +110,7 @@ def press(browser: Chrome, *keys: str) -> None:
     ActionChains(browser, duration=0).send_keys(*keys).perform()
 
 
-def test_it_opens_from_disk_and_asks_for_nothing(browser: Chrome, path: Path) -> None:
+def test_it_opens_from_disk_and_makes_no_requests(browser: Chrome, path: Path) -> None:
     open_page(browser, path)
     assert browser.title.startswith("Trace clusters of team 1")
     hover(browser, "use[data-trace='4']")
@@ -134,7 +134,7 @@ def test_hover_shows_the_title_and_a_click_pins_it(browser: Chrome, path: Path) 
     assert not visible(browser, "#tip")
     hover(browser, "use[data-trace='4']")
     title = element(browser, "#tip bdi").text
-    # marks of one cluster may lie closer together than the pointer can tell
+    # marks of one cluster may be too close together for the pointer
     assert title.startswith("Refund trace-")
     number = int(title[-6:])
     assert number % 9 == 4
@@ -143,14 +143,14 @@ def test_hover_shows_the_title_and_a_click_pins_it(browser: Chrome, path: Path) 
     assert f"trace-{number:06}" in element(browser, "#pinned code").text
     hover(browser, "h1")
     assert not visible(browser, "#tip")
-    assert element(browser, "#pinned h4").text == title, "it stays when the pointer is gone"
+    assert element(browser, "#pinned h4").text == title, "it stays when the pointer leaves"
     assert visible(browser, "#pin")
     assert not visible(browser, "#ring")
     element(browser, "#pinned button").click()
     assert not visible(browser, "#pinned")
 
 
-def test_legend_takes_a_cluster_off_the_map_and_back(browser: Chrome, path: Path) -> None:
+def test_legend_hides_and_shows_a_cluster_on_the_map(browser: Chrome, path: Path) -> None:
     open_page(browser, path)
     assert len(visible(browser, "use[data-trace]")) == 54
     button = element(browser, ".legend button[data-cluster='2']")
@@ -163,7 +163,7 @@ def test_legend_takes_a_cluster_off_the_map_and_back(browser: Chrome, path: Path
     assert len(visible(browser, "use[data-trace]")) == 54
 
 
-def test_search_marks_and_lists_what_it_finds(browser: Chrome, path: Path) -> None:
+def test_search_marks_and_lists_the_hits(browser: Chrome, path: Path) -> None:
     open_page(browser, path)
     field = element(browser, "#search")
     field.send_keys("REFUND trace-00001")
@@ -200,7 +200,7 @@ def test_map_can_be_read_with_the_keyboard_alone(browser: Chrome, path: Path) ->
     assert not visible(browser, "#pinned")
 
 
-def test_everything_that_can_be_used_has_a_name(browser: Chrome, path: Path) -> None:
+def test_every_control_has_a_name(browser: Chrome, path: Path) -> None:
     open_page(browser, path)
     nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     roles = [node.get("role", {}).get("value") for node in nodes if not node["ignored"]]
@@ -229,7 +229,7 @@ def test_theme_toggle(browser: Chrome, path: Path) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_contrast_is_sufficient(browser: Chrome, path: Path, theme: str) -> None:
-    """WCAG 2.2 AA: 4.5 for text (large text too), 3 for what a picture is read by."""
+    """WCAG 2.2 AA: 4.5 for text (large text too), 3 for graphics that carry information."""
     open_page(browser, path, theme=theme)
     hover(browser, "use[data-trace='4']")
     ActionChains(browser, duration=0).click().perform()
@@ -264,7 +264,7 @@ def test_markup_of_traces_and_labels_is_inert(browser: Chrome, tmp_path: Path) -
     assert complaints(browser) == []
 
 
-def test_policy_stops_a_script_that_got_in(browser: Chrome, tmp_path: Path) -> None:
+def test_policy_blocks_an_injected_script(browser: Chrome, tmp_path: Path) -> None:
     path = written(tmp_path, run_values())
     html = path.read_text()
     path.write_text(html.replace("<main>", "<main><script>document.title = 'hacked'</script>"))
@@ -273,7 +273,7 @@ def test_policy_stops_a_script_that_got_in(browser: Chrome, tmp_path: Path) -> N
     assert "Content Security Policy" in "".join(complaints(browser))
 
 
-def test_skipped_report_opens_too(browser: Chrome, tmp_path: Path) -> None:
+def test_report_of_a_skipped_run_opens(browser: Chrome, tmp_path: Path) -> None:
     open_page(browser, written(tmp_path, run_values(skipped="team 1 has 12 traces")))
     assert element(browser, ".reason").text == "team 1 has 12 traces."
     assert visible(browser, "#theme")
@@ -290,7 +290,7 @@ def test_it_fits_a_phone(browser: Chrome, path: Path) -> None:
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_print_is_what_is_unfolded_on_a_few_pages_without_controls(
+def test_print_has_a_few_pages_with_the_unfolded_parts_and_no_controls(
     browser: Chrome, path: Path
 ) -> None:
     open_page(browser, path)
@@ -298,7 +298,7 @@ def test_print_is_what_is_unfolded_on_a_few_pages_without_controls(
     printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
     assert 3 <= len(re.findall(rb"/Type */Page\b", printed)) <= 8
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    # the medium changes with the next frame
+    # the media type changes with the next frame
     WebDriverWait(browser, 120).until(lambda b: not visible(b, "#theme, #search"))
     assert len(visible(browser, "details pre")) == 1
     white = "return getComputedStyle(document.body).backgroundColor"

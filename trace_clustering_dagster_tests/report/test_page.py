@@ -1,4 +1,4 @@
-"""What the page holds, by an HTML parser: whatever traces and labels say stays text."""
+"""The page, read by an HTML parser: texts of traces and labels remain text."""
 
 import json
 import re
@@ -36,7 +36,7 @@ HOSTILE = [
 
 
 class Page(HTMLParser):
-    """The elements' tags and attributes, and the text by the element that it is in."""
+    """The elements' tags and attributes, and the texts by element."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -64,7 +64,7 @@ class Page(HTMLParser):
 
     @property
     def data(self) -> Any:
-        """What the script reads."""
+        """The data that the script reads."""
         (data,) = (text for text in self.texts["script"] if text.startswith("{"))
         return json.loads(data)
 
@@ -152,7 +152,7 @@ def test_cards_come_by_size() -> None:
     assert cards == ["cluster-2", "cluster-0", "cluster-1"]
 
 
-def test_one_file_that_asks_for_nothing() -> None:
+def test_page_is_self_contained() -> None:
     html = build_report(**run_values())
     page = Page(html)
     for tag, attributes in page.tags:
@@ -186,7 +186,7 @@ def test_two_thousand_traces_take_less_than_two_megabytes(letter: str) -> None:
     assert size < 2e6
 
 
-def test_more_traces_than_can_be_drawn_are_sampled_and_it_says_so() -> None:
+def test_too_many_traces_are_sampled_and_the_page_says_so() -> None:
     n = build.DRAWN_TRACES + 2
     values = run_values(groups=2, size=n // 2, dimension=4)
     described, titled = build.shown_trace_ids(values["fit"], values["representatives"])
@@ -198,7 +198,7 @@ def test_more_traces_than_can_be_drawn_are_sampled_and_it_says_so() -> None:
     assert "4,096 of 4,098 traces are drawn" in " ".join(page.texts["p"])
 
 
-def test_only_traces_whose_silhouette_is_known_are_drawn() -> None:
+def test_only_traces_with_a_silhouette_are_drawn() -> None:
     values = run_values()
     silhouettes = values["fit"].silhouette_samples.copy()
     silhouettes[values["fit"].assignments == 1] = np.nan
@@ -225,14 +225,14 @@ def test_skipped_run_says_why() -> None:
     assert (counts["traces"], counts["clustered"], counts["left out"]) == ("60", "0", "4")
 
 
-def test_one_cluster_has_neither_silhouettes_nor_a_next_one() -> None:
+def test_one_cluster_has_neither_silhouettes_nor_a_next_cluster() -> None:
     page = Page(build_report(**run_values(groups=1)))
     assert "Silhouettes" not in page.texts["h2"]
     assert page.data["traces"][0][3] is None
 
 
 @pytest.mark.parametrize("vectors", [np.ones((6, 4)), np.arange(6.0)[:, None] * [1, 2, 3]])
-def test_vectors_that_span_no_plane_are_drawn(vectors: Any) -> None:
+def test_vectors_that_do_not_span_a_plane_are_drawn(vectors: Any) -> None:
     values = run_values(groups=2, size=3, dimension=vectors.shape[1])
     embeddings = values["embeddings"]
     values["embeddings"] = type(embeddings)(
@@ -243,7 +243,7 @@ def test_vectors_that_span_no_plane_are_drawn(vectors: Any) -> None:
     assert len({(mark["x"], mark["y"]) for mark in marks}) == len(np.unique(vectors, axis=0))
 
 
-def test_text_of_traces_is_left_out_on_demand() -> None:
+def test_text_of_traces_can_be_hidden() -> None:
     values = run_values(
         summary=lambda i: TraceSummary(i, "Sesame", "Sesame", ("Sesame",)),
         label=lambda i: ClusterLabel(i, "Sesame", "Sesame", "offline" if i else "model"),
