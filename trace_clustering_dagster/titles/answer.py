@@ -1,4 +1,4 @@
-"""What the language model has to answer, and what of it can be used."""
+"""The answers expected from the language model, and which of them are usable."""
 
 import contextlib
 import re
@@ -36,8 +36,8 @@ class GroupTitles(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _take_what_is_usable(cls, answer: Any) -> Any:
-        """The schema forbids a bare list, other fields and items that lack some, but a model that
-        answers so has still answered."""
+        """Accept answers that break the schema but are usable: a bare list, additional fields, and
+        lists with some incomplete items."""
         groups = cls.model_fields["groups"]
         items = answer.get(groups.alias) if isinstance(answer, Mapping) else answer
         if not isinstance(items, list):
@@ -53,9 +53,9 @@ class GroupTitles(BaseModel):
 
 
 def answer_type(wording: Wording) -> AnswerType[GroupTitles]:
-    """The answer in the caller's words.
+    """The type of the answer, with field names in the caller's words.
 
-    The schema is sent with each request: the names and descriptions of its classes with it.
+    Each request sends the schema, including the names and docstrings of its classes.
     """
     names = {"group_id": f"{wording.group}_id", "groups": f"{wording.group}s"}
     named = {"alias_generator": lambda field: names.get(field, field)}
@@ -76,7 +76,7 @@ def answer_type(wording: Wording) -> AnswerType[GroupTitles]:
 
 
 def title_of(answer: GroupTitle) -> Title:
-    """The answer as a title, in one line and no longer than it is shown."""
+    """The answer as a title: one line, with a truncated description."""
     description = _clean(answer.description)
     if len(description) > MAX_DESCRIPTION_CHARACTERS:
         description = description[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"
@@ -84,7 +84,7 @@ def title_of(answer: GroupTitle) -> Title:
 
 
 def problem_of(title: Title, wording: Wording) -> str:
-    """Why the title cannot be used; "" if it can."""
+    """Why the title is unusable; "" if it is usable."""
     if not normalized(title.title):
         return "the title is empty"
     if re.fullmatch(rf"{wording.group} \d+", normalized(title.title)):
@@ -100,7 +100,7 @@ def problem_of(title: Title, wording: Wording) -> str:
 
 
 def imperfection_of(title: Title) -> str:
-    """What is wrong with a title that can be used if nothing better comes; "" if nothing is."""
+    """What is wrong with a title that is usable if there is no better one; "" if nothing is."""
     if _words(title.title) < MIN_WORDS and title.title.isascii():
         return f"the title has fewer than {MIN_WORDS} words"
     return ""
@@ -111,5 +111,5 @@ def _words(text: str) -> int:
 
 
 def _clean(text: str) -> str:
-    """One line, without control characters and marks that turn the direction of writing."""
+    """One line, without control characters and marks that change the writing direction."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())

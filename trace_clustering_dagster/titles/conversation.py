@@ -1,4 +1,4 @@
-"""What is said to the language model until every group has a title or a reason why not."""
+"""Ask the language model until every group has a title or a reason why it has none."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,20 +19,20 @@ from trace_clustering_dagster.titles.groups import Group, Title, Wording
 from trace_clustering_dagster.titles.prompt import batches, revision_messages, title_messages
 from trace_clustering_dagster.titles.text import nearly_equal
 
-# A title and two sentences take about 80 tokens; a server must not be able to spend without end.
+# A title and two sentences take about 80 tokens. The limit bounds what a server can spend.
 ANSWER_TOKENS, TOKENS_PER_GROUP = 1000, 200
 
 
 class Conversation:
-    """Asks for all groups at once, or in as few requests as fit the budget; of several, a last one
-    sees all titles. Then it asks once more for the groups whose titles are not as they should be,
-    and says why. What is merely imperfect is used if nothing better comes.
+    """Asks for the titles of all groups, in as few requests as the budget allows. If there are
+    several, a last request compares all titles. Groups whose titles have a problem are then asked
+    for once more, with the problem. Imperfect titles are used if there are no better ones.
 
     Attributes:
         titles: Usable titles by group id.
         problems: Why the other groups have none, by group id.
-        followed: Groups for which the model answered with what a member demands.
-        note: What else went wrong, "" if nothing did.
+        followed: Groups for which an answer followed a prompt injection.
+        note: Any other problem; "" if there was none.
     """
 
     def __init__(self, chat: ChatModel, groups: Sequence[Group], wording: Wording) -> None:
@@ -49,7 +49,7 @@ class Conversation:
         self._total = sum(group.size for group in groups)
 
     def ask_for_all(self) -> None:
-        """Fill the attributes. Never raises for what a server can do wrong."""
+        """Fill the attributes. Never raises for a failure of the server."""
         batches = self._batches(self._groups)
         try:
             for batch in batches:
@@ -60,7 +60,7 @@ class Conversation:
             for batch in self._batches(self.problems):
                 self._ask(batch)
         except ModelFailureError as failure:
-            # the client has retried: what cannot be reached now is not asked again in this run
+            # the client has already retried: this run does not ask again
             self.note = str(failure)
             for group_id in self._groups.keys() - self.titles.keys():
                 self.problems[group_id] = str(failure)
@@ -68,7 +68,7 @@ class Conversation:
             self.titles[group_id] = self._imperfect[group_id]
             del self.problems[group_id]
         self._set_duplicates_aside(lambda a, b: normalized(a) == normalized(b))
-        # a group without a title is to be asked for again
+        # do not keep answers that left a group without a title: the next run asks again
         for group_ids, reply in self._replies:
             if group_ids.isdisjoint(self.problems):
                 self._chat.keep(reply)
@@ -111,12 +111,12 @@ class Conversation:
 
     def _accept_titles(self, reply: Reply[GroupTitles], waiting: set[int]) -> None:
         for answer in reply.value.groups if reply.value else ():
-            if answer.group_id in waiting:  # the first answer for a group counts
+            if answer.group_id in waiting:  # the first answer for each group counts
                 waiting.remove(answer.group_id)
                 self._accept(answer)
 
     def _accept(self, answer: GroupTitle) -> None:
-        """Take the title if it is as it should be; one that is there already stays if not."""
+        """Use the title if it has no problem; otherwise keep an earlier one."""
         title = title_of(answer)
         problem = problem_of(title, self._wording)
         group = self._groups[title.group_id]
@@ -135,7 +135,7 @@ class Conversation:
             self.problems[title.group_id] = problem
 
     def _set_duplicates_aside(self, same: Callable[[str, str], bool]) -> None:
-        """Of groups with the same title, the largest keeps it."""
+        """Of groups with the same title, only the largest keeps it."""
         kept: list[Title] = []
         for title in sorted(self.titles.values(), key=lambda x: -self._groups[x.group_id].size):
             like = next((other for other in kept if same(other.title, title.title)), None)

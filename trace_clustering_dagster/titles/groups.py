@@ -1,4 +1,4 @@
-"""Groups of texts, what they are called, and the titles that they get."""
+"""Groups of texts, their wording, and their titles."""
 
 import functools
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from trace_clustering_dagster.llm.injection import has_injection
 
 @dataclass(frozen=True)
 class Wording:
-    """What the caller calls its groups, and what it tells the language model of them.
+    """The caller's words for its groups, and its instructions for the language model.
 
     Attributes:
-        group: Such as "cluster", with an "s" in the plural. The fields of requests and answers are
+        group: Such as "cluster"; the plural appends an "s". Fields of requests and answers are
             named after it: ``cluster_id``, ``clusters``, ``not_in_this_cluster``.
         member: Such as "trace", likewise: ``nearest_traces``, ``withheld_traces``.
-        instructions: How to title groups. ``{min_words}`` and ``{max_words}`` are put in.
-        revision: How to tell titles apart that could be mistaken for one another; likewise.
+        instructions: How to title groups. ``{min_words}`` and ``{max_words}`` are replaced.
+        revision: How to make titles that are easily confused distinct; likewise.
     """
 
     group: str
@@ -26,7 +26,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class Summary:
-    """What is known of a member of a group; what is not is empty."""
+    """The summary of a member of a group; missing fields are empty."""
 
     title: str = ""
     flow_diagram: str = ""
@@ -35,23 +35,23 @@ class Summary:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """All its texts."""
+        """All texts of the summary."""
         return (self.title, self.flow_diagram, *self.bullets, *self.interesting_notes)
 
     @functools.cached_property
     def has_injection(self) -> bool:
-        """Whether one of its texts gives orders to whoever reads it: no title is made from it."""
+        """Whether a text holds a prompt injection. No title is made from such a summary."""
         return has_injection(self.texts)
 
 
 @dataclass(frozen=True)
 class Group:
-    """What is known of a group, from the summaries of some of its members.
+    """A group's size, and the summaries of some of its members.
 
     Attributes:
-        size: Members of the group.
-        nearest: Those that stand for it, the most typical first.
-        contrast: Near ones that belong to other groups.
+        size: Number of members of the group.
+        nearest: Representatives, the most typical first.
+        contrast: Similar members of other groups.
         members: Further members.
     """
 
@@ -64,12 +64,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Title:
-    """A group's title and description, and where they came from.
+    """A group's title and description, and their source.
 
     Attributes:
-        source: "model" if a language model wrote it, "offline" if it was made from the members' own
-            words, "fallback" if it only numbers the group.
-        reason: Why it is not a model's; "" for one.
+        source: "model" if a language model wrote them, "offline" if they are made from the members'
+            own words, "fallback" if they only number the group.
+        reason: Why no language model wrote them; "" if one did.
     """
 
     group_id: int

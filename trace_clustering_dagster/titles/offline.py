@@ -1,4 +1,4 @@
-"""Titles without a language model, from the texts themselves."""
+"""Titles from the texts themselves, without a language model."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ WORDS = 6
 
 
 def numbered_title(group: Group, wording: Wording, reason: str) -> Title:
-    """The title of a group that nothing is known about."""
+    """The title of a group without usable texts: its number."""
     name = wording.group.capitalize()
     members = wording.member if group.size == 1 else f"{wording.member}s"
     description = f"{name} of {group.size} similar {members}"
@@ -27,16 +27,16 @@ def offline_titles(
 ) -> dict[int, Title]:
     """Titles made from the members' own words.
 
-    A group is called like its most typical member; the description has the words that set it apart.
-    A title that is taken, or that a larger group has, is passed over for the next member's.
+    A group takes the title of its most typical member whose title is neither taken nor used by a
+    larger group. The description lists the words that distinguish it from the other groups.
 
     Args:
-        groups: All groups, from which each is set apart.
-        reasons: The groups to title, and why no language model does.
-        taken: Titles of other groups.
+        groups: All groups, including those that are not titled here.
+        reasons: Why no language model titles a group, by id of the groups to title.
+        taken: Titles that are not available.
 
     Returns:
-        By group id.
+        Titles by group id.
     """
     words = characteristic_words(
         {
@@ -73,7 +73,7 @@ def offline_titles(
 
 
 def _shortened(title: str) -> str:
-    """The title, cut at the end of a sentence or of a word if it is too long."""
+    """The title, truncated after a sentence or a word if it is too long."""
     if len(title) <= MAX_TITLE_CHARACTERS:
         return title
     head = title[:MAX_TITLE_CHARACTERS]

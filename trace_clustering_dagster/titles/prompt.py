@@ -1,7 +1,7 @@
-"""What the language model is asked.
+"""The prompts for titles.
 
-Text of members is untrusted. It goes in as JSON, whose strings nothing inside them can end, and is
-declared to be data; members that try to instruct their reader are only counted.
+Text of members is untrusted. It goes in as JSON, so that no text can end its own string, and is
+declared to be data. Members that hold a prompt injection are only counted.
 """
 
 import dataclasses
@@ -15,18 +15,18 @@ from trace_clustering_dagster.llm.budget import Messages, estimated_tokens
 from trace_clustering_dagster.titles.answer import MAX_WORDS, MIN_WORDS
 from trace_clustering_dagster.titles.groups import Group, Summary, Title, Wording
 
-# Characters of a field and items of a list, so that no long text crowds out the others.
+# Characters per field and items per list, so that no long text crowds out the others.
 _TITLE, _FLOW_DIAGRAM, _ITEM = 200, 400, 200
 _BULLETS, _NOTES = 5, 3
 _TITLES_FOR_REVISION = 3
-# Of each group's title, which later requests list among those that are taken.
+# Tokens of a title: later requests list the titles that are taken.
 _TOKENS_OF_A_TITLE = 40
 # "[L12]", "(L3-L5)", "[L1, L7]"
 _LINE_REFERENCES = re.compile(r"\s?[\[(]L\d+(?:\s*[-–,]\s*L?\d+)*[\])]")
 
 
 def instructions(wording: Wording) -> str:
-    """The system message of a request for titles."""
+    """The system message of requests for titles."""
     group = wording.group
     return f"""\
 {_with_bounds(wording.instructions)}
@@ -39,7 +39,7 @@ with an earlier answer.
 
 
 def revision(wording: Wording) -> str:
-    """The system message of a request to tell titles apart."""
+    """The system message of requests to make similar titles distinct."""
     return f"{_with_bounds(wording.revision)}\n\n{_data_and_answer(wording)}"
 
 
@@ -60,12 +60,12 @@ Answer with JSON: {{"{group}s": [{{"{group}_id": 0, "title": "...", "description
 def batches(
     groups: Sequence[Group], wording: Wording, total: int, max_tokens: int
 ) -> list[list[Group]]:
-    """Split the groups, in order, into as few requests as fit ``max_tokens`` each.
+    """Split the groups, in order, into as few requests of at most ``max_tokens`` as possible.
 
-    A group that does not fit by itself is shown with less.
+    A group that does not fit into a request of its own is shown with less.
 
     Args:
-        total: Members of all groups.
+        total: Number of members of all groups.
     """
     fixed = estimated_tokens(title_messages([], wording, total)) + _TOKENS_OF_A_TITLE * len(groups)
 
@@ -89,7 +89,7 @@ def batches(
 
 def _with_less(group: Group) -> Group | None:
     """The group with one summary less, without its contrast, or with less of its only summary; None
-    when its title alone is left. Summaries that are withheld take no room and stay."""
+    if only the title is left. Summaries that are withheld take no room and stay."""
     nearest = list(group.nearest)
     rows = [row for row, summary in enumerate(nearest) if not summary.has_injection]
     if len(rows) > 1:
@@ -117,9 +117,9 @@ def title_messages(
     """Chat messages that ask for the titles of the groups.
 
     Args:
-        total: Members of all groups.
-        problems: What was wrong with an earlier answer, by group id.
-        taken: Titles that other groups have.
+        total: Number of members of all groups.
+        problems: The problem with an earlier answer, by group id.
+        taken: Titles of other groups.
     """
     shown = [
         _shown(group, wording, total)
@@ -133,7 +133,7 @@ def title_messages(
 def revision_messages(
     groups: Sequence[Group], wording: Wording, titles: Mapping[int, Title]
 ) -> Messages:
-    """Chat messages that ask to tell similar titles apart."""
+    """Chat messages that ask to make similar titles distinct."""
     shown = [
         {
             f"{wording.group}_id": group.id,

@@ -1,5 +1,5 @@
-"""Words of titles and summaries: what counts as the same title, and which words set a group
-apart."""
+"""Words of titles and summaries: which titles are nearly equal, and which words are characteristic
+of a group."""
 
 import math
 from collections import Counter
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trace_clustering_dagster.llm.text import normalized
 
-# English words that say nothing of a topic; other languages rely on the weighting alone.
+# English words that say nothing about a topic. Other languages rely on the weighting alone.
 _STOP_WORDS = """
     a about after again all also am an and any are as at be because been before being but by can
     could did didn do does doesn doing don done couldn for from get getting give given go got
@@ -20,12 +20,12 @@ _STOP_WORDS = """
     agent answer assistant step steps tool result results call calls
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
-# Letters that words of one stem share, and those in which they may differ: cancelled, canceled.
+# Minimum length of a common stem, and maximum length of the endings: cancelled, canceled.
 _STEM, _ENDING = 4, 3
 
 
 def nearly_equal(a: str, b: str) -> bool:
-    """Whether two titles are the same but for the endings of their words."""
+    """Whether two titles are equal except for the endings of their words."""
     words = [normalized(text).split() for text in (a, b)]
     return len(words[0]) == len(words[1]) and all(map(_same_stem, *words))
 
@@ -40,16 +40,19 @@ def _same_stem(a: str, b: str) -> bool:
 
 
 def characteristic_words(groups: Mapping[int, Sequence[str]], count: int) -> dict[int, list[str]]:
-    """The words that set each group apart, by class-based TF-IDF (Grootendorst 2022,
+    """The words that distinguish each group, by class-based TF-IDF (Grootendorst 2022,
     arXiv:2203.05794): ``tf * log(1 + A / f)``.
 
-    A text counts a word once, so that one long text cannot speak for its group: tf is the share
-    of a group's texts that have the word, f the sum of the shares over the groups, and A the
-    mean of a group's sums.
+    A word counts once per text, so that one long text cannot dominate its group: tf is the share
+    of the group's texts with the word, f the sum of these shares over all groups, and A the mean
+    over the groups of the sum of their shares.
 
     Args:
         groups: Texts by group id.
-        count: Words for each group, the most characteristic first.
+        count: Maximum number of words per group.
+
+    Returns:
+        Words by group id, the most characteristic first.
     """
     shares: dict[int, dict[str, float]] = {}
     for group_id, texts in groups.items():
@@ -62,7 +65,7 @@ def characteristic_words(groups: Mapping[int, Sequence[str]], count: int) -> dic
     words = {}
     for group_id, share in shares.items():
         elsewhere = max(len(shares) - 1, 1)
-        # a word of one text alone, or one that other groups have as often, sets nothing apart
+        # skip words of a single text, and words that are as frequent in other groups
         weights = {
             word: own * math.log1p(mean / total[word])
             for word, own in share.items()
@@ -70,7 +73,7 @@ def characteristic_words(groups: Mapping[int, Sequence[str]], count: int) -> dic
         }
         chosen: list[str] = []
         for word in sorted(weights, key=lambda word: (-weights[word], word)):
-            # "charge" says nothing new beside "charged"
+            # "charge" adds nothing to "charged"
             if not any(word.startswith(c) or c.startswith(word) for c in chosen):
                 chosen.append(word)
         words[group_id] = chosen[:count]
@@ -78,10 +81,10 @@ def characteristic_words(groups: Mapping[int, Sequence[str]], count: int) -> dic
 
 
 def similarities(queries: Sequence[str], documents: Sequence[str]) -> list[list[float]]:
-    """Cosine similarity, queries x documents, of TF-IDF vectors over the pieces of words.
+    """Cosine similarity, queries x documents, of TF-IDF vectors over character n-grams.
 
-    Pieces are the words' 3 to 5 letter substrings, so that "booking" is like "book", in any
-    language.
+    The n-grams are substrings of words, 3 to 5 characters long, so that "booking" is similar to
+    "book" in any language.
     """
     counts = [Counter(_pieces(text)) for text in (*queries, *documents)]
     frequency = Counter(piece for count in counts for piece in count)

@@ -1,7 +1,6 @@
-"""Title every group: by a language model where there is one, else from the texts.
+"""Title every group, with a language model if there is one, otherwise from the texts.
 
-Whatever the model does or fails to do, each group gets exactly one title, and each title says where
-it came from.
+Whatever the model answers, each group gets exactly one title, and each title names its source.
 """
 
 from collections.abc import Sequence
@@ -21,9 +20,9 @@ class Titles:
     """The titles of all groups.
 
     Attributes:
-        titles: One for each group, in their order.
-        followed: Ids of the groups for which the model once answered with what a member demands.
-        note: What else went wrong when the model was asked, "" if nothing did.
+        titles: One per group, in the order of the groups.
+        followed: Ids of the groups for which an answer of the model followed a prompt injection.
+        note: Any other problem with the model; "" if there was none.
     """
 
     titles: tuple[Title, ...]
@@ -42,10 +41,10 @@ def title_groups(
     """One title for each group.
 
     Args:
-        chat: None if no model is to be asked.
-        no_model: Why none is, in that case.
-        offline: Whether a group without a model's title gets one from its members' own words, or is
-            numbered.
+        chat: The model; None to ask none.
+        no_model: Why no model is asked, if ``chat`` is None.
+        offline: Whether groups without a title from the model get one from their members' own
+            words; otherwise they are numbered.
     """
     described, titles = [], {}
     for group in groups:

@@ -1,4 +1,4 @@
-"""What is said to the model until every cluster has a title, through the asset."""
+"""Requests to the model until every cluster has a title, through the asset."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ from trace_clustering_dagster_tests.support.model_server import (
         ({"description": ""}, "the description is empty"),
     ],
 )
-def test_unusable_label_is_asked_for_again_then_numbered(
+def test_unusable_label_is_requested_again_then_numbered(
     deployment: Any, model_server: ModelServer, changed: dict[str, Any], problem: str
 ) -> None:
     model_server.answer = always(**changed)
@@ -62,7 +62,9 @@ def test_unusable_label_is_asked_for_again_then_numbered(
     assert f"cluster 1: {problem}" in (complete.description or "")
 
 
-def test_second_answer_mends_the_first(deployment: Any, model_server: ModelServer) -> None:
+def test_second_answer_replaces_an_unusable_first(
+    deployment: Any, model_server: ModelServer
+) -> None:
     model_server.answer = lambda request: (
         always(title="")(request) if len(model_server.requests) == 1 else answer_well(request)
     )
@@ -72,7 +74,7 @@ def test_second_answer_mends_the_first(deployment: Any, model_server: ModelServe
     assert metadata(result, "labels")["prompt_tokens"] == 200
 
 
-def test_same_titles_are_told_apart(deployment: Any, model_server: ModelServer) -> None:
+def test_equal_titles_are_requested_again(deployment: Any, model_server: ModelServer) -> None:
     def answer(request: dict[str, Any]) -> tuple[int, Any]:
         titles = ("Travel questions of customers", "travel questions of customers!")
         return answers(
@@ -94,7 +96,7 @@ def test_same_titles_are_told_apart(deployment: Any, model_server: ModelServer) 
     assert sources_of(deployment.run()) == ["model"] * 3
 
 
-def test_short_title_is_used_if_nothing_better_comes(
+def test_short_title_is_used_if_there_is_no_better_one(
     deployment: Any, model_server: ModelServer
 ) -> None:
     model_server.answer = always(title="Short title")
@@ -104,7 +106,7 @@ def test_short_title_is_used_if_nothing_better_comes(
     assert "fewer than 3 words" in asked(model_server.requests[1])["clusters"][0]["problem"]
 
 
-def test_nearly_same_titles_are_used_and_warned_of_if_nothing_better_comes(
+def test_nearly_equal_titles_are_used_and_reported_if_there_are_no_better_ones(
     deployment: Any, model_server: ModelServer
 ) -> None:
     titles = {0: "Bookings cancelled by guests", 1: "Bookings canceled by guests"}
@@ -122,7 +124,7 @@ def test_nearly_same_titles_are_used_and_warned_of_if_nothing_better_comes(
     assert "clusters 0 and 1" in (check(result, "labels_distinct").description or "")
 
 
-def test_clusters_that_do_not_fit_are_asked_for_in_batches_and_told_apart(
+def test_clusters_that_do_not_fit_are_titled_in_batches_and_compared(
     deploy: Any, model_server: ModelServer
 ) -> None:
     rows = separated_rows()

@@ -1,4 +1,4 @@
-"""Which titles are the same, and which words set groups apart."""
+"""Which titles are nearly equal, and which words are characteristic of a group."""
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ from trace_clustering_dagster.titles.text import (
         ("Ｒefunds", "Refunds"),
     ],
 )
-def test_same_titles(a: str, b: str) -> None:
+def test_nearly_equal_titles(a: str, b: str) -> None:
     assert nearly_equal(a, b)
 
 
@@ -45,14 +45,14 @@ def test_different_titles(a: str, b: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_sameness_is_symmetric_and_reflexive(a: str, b: str) -> None:
+def test_near_equality_is_reflexive_and_ignores_case_and_punctuation(a: str, b: str) -> None:
     assert nearly_equal(a, a)
     assert normalized(normalized(a)) == normalized(a)
     if normalized(a) == normalized(b):
         assert nearly_equal(a, b)
 
 
-def test_characteristic_words_set_apart_and_do_not_come_from_one_text() -> None:
+def test_characteristic_words_distinguish_groups_and_are_in_several_texts() -> None:
     words = characteristic_words(
         {
             0: ["The customer wants a refund", "refund of the ticket", "customer: refund refund"],

@@ -1,4 +1,4 @@
-"""Titles for groups that are no clusters, from a real HTTP server and without."""
+"""Titles for groups other than clusters, with a real HTTP server and without."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def titles_of(
     return title_groups(GROUPS, TOPICS, chat, no_model="no model", offline=offline)
 
 
-def test_model_is_asked_in_the_words_of_the_caller(
+def test_model_is_asked_in_the_wording_of_the_caller(
     tmp_path: Path, model_server: ModelServer
 ) -> None:
     def answer(request: dict[str, Any]) -> tuple[int, Any]:
