@@ -1,1 +1,1 @@
-"""One chat model within a budget, and what must not reach it."""
+"""One chat model within a budget, and what must be kept from it."""

@@ -1,4 +1,4 @@
-"""What may be spent on a chat model, and what has been."""
+"""The budget of a chat model: its limits and what is spent."""
 
 import math
 import time
@@ -10,20 +10,20 @@ Messages = list[dict[str, str]]
 
 
 def estimated_tokens(messages: Messages) -> int:
-    """An upper estimate of a request's tokens: a token has about four bytes of English and three
-    of most other scripts (OpenAI's rule of thumb; exact counts need the model's own vocabulary)."""
+    """An upper estimate of a request's tokens: a token is about four bytes of English, and three of
+    most other scripts (OpenAI's rule of thumb; exact counts need the model's vocabulary)."""
     return math.ceil(sum(len(message["content"].encode()) for message in messages) / 3)
 
 
 @dataclass
 class Budget:
-    """The limits of one run; its time begins when it is made.
+    """The limits of one run. The time starts when the budget is made.
 
     Attributes:
-        timeout_seconds: For all requests, with retries.
+        timeout_seconds: For all requests, retries included.
         max_tokens: For all requests, prompts and completions.
-        max_prompt_tokens: Of one request, estimated.
-        parameters: What the caller calls these.
+        max_prompt_tokens: For one request, estimated.
+        parameters: The caller's names for these limits.
         prompt_tokens, completion_tokens: Spent so far.
     """
 
@@ -39,19 +39,19 @@ class Budget:
 
     @property
     def seconds_left(self) -> float:
-        """Negative once the time is over."""
+        """Seconds until the timeout; negative after it."""
         return self._deadline - time.monotonic()
 
     def completion_room(self, prompt_tokens: int) -> int:
-        """Tokens that are left for the completion of a prompt; negative if the prompt alone is too
-        much."""
+        """Tokens left for the completion of a prompt; negative if the prompt alone exceeds the
+        limit."""
         return self.max_tokens - self.prompt_tokens - self.completion_tokens - prompt_tokens
 
     def require(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """Check that a request fits.
+        """Check that a request fits the budget.
 
         Raises:
-            ModelFailureError: it could take more than is left.
+            ModelFailureError: The request could take more tokens than are left.
         """
         if completion_tokens > self.completion_room(prompt_tokens):
             raise ModelFailureError(
@@ -61,6 +61,6 @@ class Budget:
             )
 
     def spend(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """Count what a request has taken."""
+        """Add the tokens of a request."""
         self.prompt_tokens += prompt_tokens
         self.completion_tokens += completion_tokens

@@ -1,4 +1,4 @@
-"""Answers of the language model, kept so that the same request is not paid twice."""
+"""Cached answers of the language model, so that no request is paid for twice."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KeptAnswers:
-    """The kept answers of all teams, under ``<storage>/label_answers``."""
+    """The cached answers of all teams, under ``<storage>/label_answers``."""
 
     storage: str
 
@@ -29,29 +29,30 @@ class KeptAnswers:
 
 @dataclass(frozen=True)
 class AnswerCache:
-    """Answers to a team's requests by their content, as text files in
+    """Answers to a team's requests, by content of the request, as text files in
     ``<storage>/label_answers/<team>``.
 
-    Version 0.1 kept those of all teams in ``label_answers`` itself. They are read, never written.
+    Version 0.1 kept the answers of all teams in ``label_answers`` itself. They are read but never
+    written.
     """
 
     storage: str
     team_id: int
 
     def get(self, request: Mapping[str, Any]) -> str | None:
-        """The answer to an equal request, or None; one that cannot be read counts as none."""
+        """The answer to an equal request; None if there is none or it cannot be read."""
         path = self._path(request)
         answer = _read(path)
         return _read(path.parent.parent / path.name) if answer is None else answer
 
     def put(self, request: Mapping[str, Any], answer: str) -> None:
-        """Keep the answer. If that fails the answer is paid for again one day, but not lost now."""
+        """Keep the answer. A failure is only logged: the answer is then paid for again later."""
         try:
             path = self._path(request)
             make_folder(path.parent)
             write_whole(path, answer.encode("utf-8", "replace"))
         except Exception as error:
-            _log.warning("answer not kept in %s (%s)", self.storage, type(error).__name__)
+            _log.warning("could not keep an answer in %s: %s", self.storage, type(error).__name__)
 
     def _path(self, request: Mapping[str, Any]) -> "UPath":
         from upath import UPath
@@ -66,6 +67,6 @@ def _read(path: "UPath") -> str | None:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    except Exception as error:  # object stores have errors of their own
-        _log.warning("kept answer not read (%s): asking again", type(error).__name__)
+    except Exception as error:  # object stores raise their own errors
+        _log.warning("could not read a kept answer, asking again: %s", type(error).__name__)
         return None

@@ -1,4 +1,4 @@
-"""Ask a chat model through the OpenAI API for answers of a given JSON schema, within a budget."""
+"""Ask a chat model over the OpenAI API for answers with a given JSON schema, within a budget."""
 
 import contextlib
 import itertools
@@ -27,21 +27,21 @@ from trace_clustering_dagster.llm.server import TIMEOUTS, client, server_url, wi
 if TYPE_CHECKING:
     import openai
 
-# The client itself retries what a retry can mend (408, 409, 429, 5xx, lost connections), after the
-# time that the server names or half a second, one, two, four. The time budget may end it earlier.
+# The client itself retries transient errors (408, 409, 429, 5xx, lost connections), after the delay
+# that the server requests or half a second, one, two, four. The time budget may end it earlier.
 MAX_RETRIES = 4
-# The thoughts of a reasoning model count as completion, and one that reaches the limit before it
-# answers is cut off. OpenAI's reasoning guide advises to reserve this many tokens for both.
+# Reasoning counts as completion, so a model may reach the limit before it answers. OpenAI's
+# reasoning guide advises to reserve this many tokens for reasoning and answer.
 REASONING_TOKENS = 25_000
-# What is asked here needs no long thought.
+# The requests here need little reasoning.
 REASONING_EFFORT = "low"
-# Usage beyond this many times what was expected is no count of tokens.
+# Usage of more than this many times the estimate is not a count of tokens.
 ABSURD = 100
-# Places in an answer at which its JSON may begin.
+# Maximum number of positions in an answer where its JSON may start.
 MAX_STARTS = 20
-# Structured output, JSON mode, and neither: the first that the server knows is used.
+# Structured output, JSON mode, and neither: the first that the server supports is used.
 _RESPONSE_FORMATS = ("json_schema", "json_object", "")
-# The error names the parameter that the model refuses.
+# Codes of errors that name an unsupported parameter.
 _UNSUPPORTED = ("unsupported_parameter", "unsupported_value")
 _LIMITS = ("max_completion_tokens", "max_tokens")
 
@@ -50,12 +50,12 @@ T = TypeVar("T", bound=BaseModel)
 
 @dataclass(frozen=True)
 class AnswerType(Generic[T]):
-    """What an answer has to be.
+    """The expected type of an answer.
 
     Attributes:
-        name: Of the schema, as the server is told.
-        schema: Its JSON schema goes to the server, and answers are validated with it.
-        problem: What is wrong with JSON that is something else.
+        name: The name of the schema, which goes to the server.
+        schema: Its JSON schema goes to the server, and validates answers.
+        problem: The problem with answers that do not match the schema.
     """
 
     name: str
@@ -65,13 +65,13 @@ class AnswerType(Generic[T]):
 
 @dataclass(frozen=True)
 class Reply(Generic[T]):
-    """What came of a request.
+    """The result of a request.
 
     Attributes:
-        value: The answer, None if it is not of its type. One that was cut off may be of its type
-            and lack something.
-        problem: What is wrong with the answer, "" if nothing is.
-        paid: The request and the text of its answer, if that is new and worth keeping.
+        value: The answer; None if it does not match its type. An answer that was cut off may match
+            and still be incomplete.
+        problem: The problem with the answer; "" if there is none.
+        paid: The request and the text of its answer, if it is new and worth keeping.
     """
 
     value: T | None
@@ -80,16 +80,16 @@ class Reply(Generic[T]):
 
 
 class ChatModel:
-    """A chat model and what asking it has cost.
+    """A chat model, and what its requests have cost.
 
-    The first answers of a server tell which parameters it knows; later requests have no others.
+    The first answers of a server show which parameters it supports; later requests use only those.
 
     Attributes:
-        name: As the server knows it.
-        budget: What may be spent, and what has been: tokens as the server counted them, or
-            estimated if it did not.
-        requests: HTTP requests to the server, with the client's own retries.
-        cached: Answers that were kept from earlier runs.
+        name: The server's name for the model.
+        budget: Limits and spent tokens, as counted by the server, or estimated if it does not
+            count.
+        requests: HTTP requests to the server, including the client's retries.
+        cached: Answers reused from earlier runs.
     """
 
     def __init__(self, name: str, cache: AnswerCache, budget: Budget) -> None:
@@ -105,13 +105,13 @@ class ChatModel:
         self._last_status = 0
 
     def ask(self, messages: Messages, answer_type: AnswerType[T], limit: int) -> Reply[T]:
-        """The model's answer, a kept one if there is one.
+        """The model's answer, or a kept one if there is one.
 
         Args:
-            limit: Tokens of the answer.
+            limit: Maximum tokens of the answer.
 
         Raises:
-            ModelFailureError: there is none, whatever the reason.
+            ModelFailureError: There is no answer, for whatever reason.
         """
         request = {"server": server_url(), "model": self.name, "messages": messages}
         kept = self._cache.get(request)
@@ -122,13 +122,13 @@ class ChatModel:
         reply = _read(text, answer_type)
         says_something = reply.value is not None and any(said for _, said in reply.value)
         if cut_off and not says_something and not text.partition("<think>")[0].strip():
-            # the next request gets the room that this one lacked
+            # give the next request room for reasoning
             self._is_reasoning = True
             return Reply(None, "the model used its tokens up before it answered")
         return reply if reply.problem else replace(reply, paid=(request, text))
 
     def keep(self, reply: Reply[T]) -> None:
-        """Keep the answer for later runs, unless it has a problem or is kept already."""
+        """Keep the answer for later runs, unless it has a problem or is already kept."""
         if reply.paid:
             self._cache.put(*reply.paid)
 
@@ -146,7 +146,7 @@ class ChatModel:
                 if self._do_without(error, form):
                     continue
                 why = reason(error, self.name, self.budget.parameters)
-                # not every server knows every form of a request, nor says which it knows
+                # servers differ in the forms of a request that they support, and do not say which
                 form_may_be_unknown = error.status_code in (400, 415, 422, 501)
                 if not form_may_be_unknown or error.code in (TOO_LONG, NO_MODEL):
                     raise ModelFailureError(why) from None
@@ -154,13 +154,14 @@ class ChatModel:
                 if len(self._response_formats) == 1:
                     raise ModelFailureError(first_refusal) from None
             self._response_formats.pop(0)
-            # servers that know no structured output have the older name of the limit; one that
-            # names what it refuses knows the newer
+            # servers without structured output use the older name of the limit; a server that names
+            # the parameter it refuses knows the newer one
             if not self._refused:
                 self._limit_name = "max_tokens"
 
     def _do_without(self, error: "openai.APIStatusError", form: Mapping[str, Any]) -> bool:
-        """Leave out of later requests the parameter that the error names, if there is a way."""
+        """Drop the parameter that the error names from later requests. False if that is not
+        possible."""
         if error.code not in _UNSUPPORTED:
             return False
         name = str(error.param).partition(".")[0]
@@ -177,7 +178,7 @@ class ChatModel:
         return self._limit_name not in self._refused
 
     def _form(self, answer_type: AnswerType[T]) -> dict[str, Any]:
-        """The parameters of a request but for its limit."""
+        """The parameters of a request, except for its limit."""
         form: dict[str, Any] = {"temperature": 0}
         if "temperature" in self._refused:
             form = {"reasoning_effort": REASONING_EFFORT}
@@ -209,7 +210,7 @@ class ChatModel:
                 seconds, lambda: self._complete(messages, parameters, seconds)
             )
         except (*TIMEOUTS, openai.APITimeoutError):
-            # what a server did until then is paid for, most likely
+            # the prompt is most likely paid for
             budget.spend(prompt, 0)
             names = budget.parameters
             last = f"; its last answer was: {status_reason(self._last_status, names)}"
@@ -256,15 +257,15 @@ class ChatModel:
 
 
 def _count(counted: object, expected: float) -> int:
-    """The server's count of tokens, or what is expected if it is none."""
+    """The server's count of tokens, or the estimate if the count is not plausible."""
     if isinstance(counted, int) and 0 < counted <= ABSURD * (expected + 1):
         return counted
     return math.ceil(expected)
 
 
 def _read(text: str, answer_type: AnswerType[T]) -> Reply[T]:
-    """The answer in a text. Models put JSON in code fences, between sentences and after thoughts;
-    of an answer that is cut off, what is before the cut counts."""
+    """Parse the answer in a text. Models put JSON in code fences, between sentences and after
+    reasoning. Of an answer that was cut off, the complete part counts."""
     text = text.rpartition("</think>")[2]
     starts = [found.start() for found in itertools.islice(re.finditer(r"[{[]", text), MAX_STARTS)]
     if not starts:

@@ -1,25 +1,25 @@
 """Why a chat model gave no answer, in one line with the remedy.
 
-Servers and proxies fail in ways of their own. Of what they say, which may repeat the key, a line
-has nothing but a code and the name of a parameter.
+Messages of servers and proxies may repeat the API key. Only a code and the name of a parameter are
+taken from them.
 """
 
 import json
 import re
 from dataclasses import dataclass
 
-# No model of that name; the request is longer than the model takes.
+# Codes: there is no model with this name; the request is too long for the model.
 NO_MODEL, TOO_LONG = "model_not_found", "context_length_exceeded"
 _NO_HTML = "the server answered HTML: is OPENAI_BASE_URL right?"
 
 
 class ModelFailureError(Exception):
-    """The model gave no answer. The message is one line, without secrets or the server's text."""
+    """The model gave no answer. The message is one line, without secrets or text of the server."""
 
 
 @dataclass(frozen=True)
 class ParameterNames:
-    """What the caller's parameters are called, so that a failure can name the one to change."""
+    """The caller's names of its parameters, so that a failure can name the one to change."""
 
     model: str
     timeout_seconds: str
@@ -35,7 +35,7 @@ def reason(error: Exception, model: str, parameters: ParameterNames) -> str:
         status = error.status_code
         if isinstance(error.body, str) and _is_html(error.body) and 400 <= status < 500:
             return f"HTTP status {status}, {_NO_HTML}"
-        # Ollama and vLLM have no code for it
+        # Ollama and vLLM send no code
         if error.code == NO_MODEL or (status == 404 and model in str(error.body)):
             remedy = f"the server does not know {model}: check {parameters.model}"
             return f"HTTP status {status}, {remedy}"
@@ -44,16 +44,15 @@ def reason(error: Exception, model: str, parameters: ParameterNames) -> str:
         return "the server cannot be reached: check OPENAI_BASE_URL"
     if isinstance(error, json.JSONDecodeError):
         return no_json_reason(error.doc)
-    # servers answer with anything, and proxy and certificate settings fail in their own ways:
-    # whatever it is, the run can do without, and its text may hold a secret
+    # any other error, such as of a proxy or a certificate; its text may hold a secret
     return f"the request failed with {type(error).__name__}"
 
 
 def status_reason(
     status: int, parameters: ParameterNames, code: object = None, parameter: object = None
 ) -> str:
-    """Why a request failed that the server answered with an HTTP status."""
-    # a code is a word such as insufficient_quota; anything else could be a message with the key
+    """Why the server answered a request with an HTTP error status."""
+    # a code is a word such as insufficient_quota; any other text could contain the key
     words = "".join(
         f" {word}"
         for word in (code, parameter)
@@ -76,7 +75,7 @@ def status_reason(
 
 
 def no_json_reason(text: str) -> str:
-    """What is wrong with a response of 200 that is not JSON."""
+    """What is wrong with a response that has status 200 but is not JSON."""
     return _NO_HTML if _is_html(text) else "the server answered without JSON"
 
 

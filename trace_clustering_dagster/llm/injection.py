@@ -1,7 +1,7 @@
-"""Text that speaks to the model that reads it (prompt injection), and answers that follow it.
+"""Detect prompt injection in text, and answers that follow it.
 
-No list of phrases is complete. This one catches plain attempts in English; those in other words are
-held back by prompts, which quote every text as data, and by checks of what comes back.
+No list of phrases is complete. This one catches plain attempts in English. Against others, prompts
+quote every text as data, and answers are checked.
 """
 
 import re
@@ -36,8 +36,8 @@ _COMMANDS = re.compile(
 
 
 def injection_in(text: str) -> str:
-    """The text from where it begins to give orders to its reader; "" if it gives none."""
-    # letters of other widths and invisible ones between them would hide the words
+    """The text from the start of a prompt injection on; "" if there is none."""
+    # letters of other widths and invisible characters would hide the words
     plain = "".join(
         c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf"
     )
@@ -46,12 +46,13 @@ def injection_in(text: str) -> str:
 
 
 def has_injection(texts: Iterable[str]) -> bool:
-    """Whether one of the texts gives orders to whoever reads it."""
+    """Whether one of the texts holds a prompt injection."""
     return any(map(injection_in, texts))
 
 
 def follows_injection(answer: str, texts: Iterable[str]) -> bool:
-    """Whether ``answer`` is an order itself, or stands word for word in an order of the texts."""
+    """Whether ``answer`` is a prompt injection, or is contained word for word in one of the
+    texts' prompt injections."""
     wanted = normalized(answer)
     return bool(injection_in(answer)) or any(
         wanted and f" {wanted} " in f" {normalized(injection_in(text))} " for text in texts

@@ -1,7 +1,7 @@
-"""Replace what identifies a person or opens a door in text that leaves for a language model.
+"""Redact personal data and credentials before text is sent to a language model.
 
-A short list of patterns: libraries that find names and addresses bring language models of their
-own. Numbers that only look like a phone's are replaced too; a label loses nothing by it.
+A short list of patterns: libraries that find names and addresses need language models themselves.
+Numbers that only look like phone numbers are redacted too, which does not harm labels.
 """
 
 import re
@@ -25,7 +25,7 @@ _NAMED_SECRETS = re.compile(
         | (?: api | access | private ) [ _-]? key | token (?! s? ["']? \s* [:=] \s* \d+ \b ) )
         ["']?  (?: \s{0,3} [:=] \s{0,3} | [ ] (?= \S* [\d!#$%&*+/<>?@^_~] ) | [ ] is [ ]
         (?= \S* [\d!#$%&*+/<>?@^_~] ) ) ["']? )
-        # of one in quotes all up to the quote, even if that is cut off
+        # in quotes, everything up to the closing quote, which may be cut off
         ( (?<=") [^\s"] [^"\n]{3,} | (?<=') [^\s'] [^'\n]{3,} | [^\s"',;]{4,} )"""
 )
 _EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
@@ -42,14 +42,14 @@ _PHONE = re.compile(
       | \d{10,11}                                                   # 4155552671
     ) (?![\w-]|[.,]\d)"""
 )
-# A URL whose password's end, and the @ behind it, are missing.
+# A URL that is cut off in its password.
 _UNFINISHED_URL = re.compile(r"://[^\s/:@]*:[!-.0-~]*\Z")
-# No pattern but the URL's has to see more before it matches.
+# Maximum characters that a pattern needs to see before it matches, except for a URL's password.
 LONGEST = 304
 
 
 def redact(text: str) -> str:
-    """The text with e-mail addresses, phone numbers, card numbers, keys and tokens replaced by
+    """The text with email addresses, phone numbers, card numbers, keys and tokens replaced by
     ``[email]``, ``[phone]``, ``[card]`` and ``[secret]``."""
     text = _SECRETS.sub("[secret]", text)
     text = _NAMED_SECRETS.sub(lambda found: f"{found[1]}[secret]", text)
@@ -59,15 +59,15 @@ def redact(text: str) -> str:
 
 
 def redact_cut_off(text: str) -> str:
-    """`redact` for a text whose end is missing, without the last characters that are there: they
-    may be the beginning of something that no pattern finds without its end."""
+    """`redact` for a text that is cut off. It drops the last characters, which may be the start of
+    a secret that no pattern recognizes without its end."""
     text = redact(text)
     unfinished = _UNFINISHED_URL.search(text)
     return text[:-LONGEST][: unfinished.start() if unfinished else None]
 
 
 def _is_card(number: str) -> bool:
-    """The Luhn checksum (ISO/IEC 7812-1) that every card number has."""
+    """Whether the Luhn checksum (ISO/IEC 7812-1) of card numbers is correct."""
     digits = [int(c) for c in reversed(number) if c.isdigit()]
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0

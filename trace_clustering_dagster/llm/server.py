@@ -1,6 +1,6 @@
-"""The server of the chat model: which it is, a client for it, and whether it answers.
+"""The server of the chat model: its address, a client, and a test request.
 
-Here alone the environment is read, whenever a server is asked.
+Only this module reads the environment, each time that a server is asked.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     import openai
 
 NOT_CONFIGURED = "no model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL for another server"
-# One and the same from Python 3.11 on.
+# From Python 3.11 on these are the same class.
 TIMEOUTS = (asyncio.TimeoutError, FutureTimeoutError)
 
 
 def server_url() -> str:
-    """The server that is asked."""
+    """The base URL of the server."""
     return _variable("OPENAI_BASE_URL") or "https://api.openai.com/v1"
 
 
 def is_configured() -> bool:
-    """Whether the environment names a language model's server or a key for one."""
+    """Whether the environment names a server of a language model, or a key."""
     return bool(_variable("OPENAI_API_KEY") or _variable("OPENAI_BASE_URL"))
 
 
@@ -38,11 +38,11 @@ def _variable(name: str) -> str:
 
 
 def client(seconds: float, retries: int, hooks: Mapping[str, Any]) -> "openai.AsyncOpenAI":
-    """A client that sends to the server and follows no redirect.
+    """A client for the server, which follows no redirects.
 
     Args:
-        seconds: For one request.
-        hooks: Of httpx, called with each request and response.
+        seconds: Timeout of one request.
+        hooks: Event hooks of httpx, called with each request and response.
     """
     import openai
 
@@ -50,26 +50,26 @@ def client(seconds: float, retries: int, hooks: Mapping[str, Any]) -> "openai.As
     for name in ("httpx", "httpx2", "httpcore", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return openai.AsyncOpenAI(
-        # a server of one's own often needs no key, but the client insists on one
+        # self-hosted servers often need no key, but the client requires one
         api_key=_variable("OPENAI_API_KEY") or "none",
         base_url=server_url(),
         timeout=seconds,
         max_retries=retries,
-        # text goes to the server that is named, and to no other
+        # text goes to the configured server and to no other
         http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks, follow_redirects=False),
     )
 
 
 def within(seconds: float, request: Callable[[], Awaitable[Any]]) -> Any:
-    """The request's answer.
+    """The answer to the request.
 
     Raises:
-        TIMEOUTS: there is none after ``seconds``.
+        TIMEOUTS: There is no answer after ``seconds``.
     """
     if seconds <= 0:
         raise FutureTimeoutError
-    # The client's own timeouts begin anew with every byte, and looking up a host's name cannot
-    # be canceled: a thread of its own can be left behind.
+    # The client's own timeouts restart with every byte, and a host name lookup cannot be canceled,
+    # but a separate thread can be abandoned.
     answer: Future[Any] = Future()
 
     def run() -> None:
@@ -86,7 +86,7 @@ def ask_briefly(model: str, seconds: float, parameters: ParameterNames) -> str:
     """Send the model one short request, without retries.
 
     Returns:
-        What is wrong, in one line without secrets or the server's text; "" if the model answered.
+        The problem, in one line without secrets or text of the server; "" if the model answered.
     """
     import openai
 

@@ -1,4 +1,4 @@
-"""When two pieces of text say the same."""
+"""Normalize text for comparison."""
 
 import re
 import unicodedata
@@ -8,5 +8,5 @@ _WORD = re.compile(r"\w[\w+#]*")
 
 
 def normalized(text: str) -> str:
-    """Case, punctuation, width and spacing taken away: what is left of equal texts is equal."""
+    """The text without case, punctuation, width and spacing, for comparison."""
     return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))

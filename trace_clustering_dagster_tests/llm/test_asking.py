@@ -1,4 +1,4 @@
-"""``trace-clustering check --ask``: one request to the label model, what is wrong in one line."""
+"""``trace-clustering check --ask``: one request to the label model, and one line on a problem."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from trace_clustering_dagster_tests.support.model_server import KEY, ModelServer
 
 
 def label_model(tmp_path: Path, *options: str) -> str:
-    """What the command says of the label model."""
+    """The command's line on the label model."""
     environment = {"TRACE_CLUSTERING_STORAGE": str(tmp_path)}
     shown = CliRunner().invoke(main, ["check", *options], env=environment)
     assert KEY not in shown.output
@@ -21,17 +21,17 @@ def label_model(tmp_path: Path, *options: str) -> str:
 
 def test_model_that_answers_is_ok(tmp_path: Path, model_server: ModelServer) -> None:
     model_server.answer = lambda _: (200, completion("ready"))
-    told = label_model(tmp_path, "--ask")
-    assert told == "ok label model: gpt-4o-mini at 127.0.0.1 answers"
+    line = label_model(tmp_path, "--ask")
+    assert line == "ok label model: gpt-4o-mini at 127.0.0.1 answers"
     (request,) = model_server.requests
     assert request["model"] == "gpt-4o-mini"
-    # what only some servers know is left out
+    # no parameters that only some servers support
     assert set(request) == {"authorization", "model", "messages"}
 
 
 def test_without_the_option_no_request_is_sent(tmp_path: Path, model_server: ModelServer) -> None:
-    told = label_model(tmp_path)
-    assert told == (
+    line = label_model(tmp_path)
+    assert line == (
         "ok label model: gpt-4o-mini at 127.0.0.1; no request was sent (--ask sends one)"
     )
     assert model_server.requests == []
@@ -62,16 +62,16 @@ def test_without_the_option_no_request_is_sent(tmp_path: Path, model_server: Mod
         (500, {}, "HTTP status 500, the server failed"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(
+def test_problem_is_reported_in_one_line(
     tmp_path: Path, model_server: ModelServer, status: int, body: Any, problem: str
 ) -> None:
     model_server.answer = lambda _: (status, body)
-    told = label_model(tmp_path, "--ask")
-    assert told == f"failed label model: gpt-4o-mini at 127.0.0.1: {problem}"
+    line = label_model(tmp_path, "--ask")
+    assert line == f"failed label model: gpt-4o-mini at 127.0.0.1: {problem}"
     assert len(model_server.requests) == 1
 
 
-def test_server_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    told = label_model(tmp_path, "--ask")
-    assert told.endswith("127.0.0.1: the server cannot be reached: check OPENAI_BASE_URL")
+    line = label_model(tmp_path, "--ask")
+    assert line.endswith("127.0.0.1: the server cannot be reached: check OPENAI_BASE_URL")

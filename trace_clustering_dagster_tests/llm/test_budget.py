@@ -1,4 +1,4 @@
-"""What one run may spend on a model: time and tokens."""
+"""The budget of one run for a model: time and tokens."""
 
 import time
 from typing import Any
@@ -13,9 +13,7 @@ from trace_clustering_dagster_tests.support.labeled import (
 from trace_clustering_dagster_tests.support.model_server import ModelServer, answer_well
 
 
-def test_server_that_asks_to_wait_is_asked_again(
-    deployment: Any, model_server: ModelServer
-) -> None:
+def test_rate_limited_request_is_retried(deployment: Any, model_server: ModelServer) -> None:
     model_server.answer = lambda request: (
         (429, {"error": {"message": "slow down"}})
         if len(model_server.requests) < 3
@@ -50,7 +48,7 @@ def test_slow_server_ends_with_the_time_budget(deployment: Any, model_server: Mo
     assert labels_of(result).clusters[0].reason == "no answer within label_timeout_seconds=0.5"
 
 
-def test_answer_that_trickles_ends_with_the_time_budget(
+def test_trickling_answer_ends_with_the_time_budget(
     deployment: Any, model_server: ModelServer
 ) -> None:
     model_server.trickle = True
@@ -60,7 +58,7 @@ def test_answer_that_trickles_ends_with_the_time_budget(
     assert labels_of(result).clusters[0].reason.startswith("no answer within")
 
 
-def test_token_cap_ends_the_asking(deployment: Any, model_server: ModelServer) -> None:
+def test_token_limit_prevents_requests(deployment: Any, model_server: ModelServer) -> None:
     result = deployment.run(max_label_tokens=1_000)
     assert model_server.requests == []
     assert "more than max_label_tokens=1000" in labels_of(result).clusters[0].reason

@@ -1,4 +1,4 @@
-"""Answers are kept by the content of their request, and paid once."""
+"""Answers are kept by content of the request, and paid for once."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ from trace_clustering_dagster_tests.support.labeled import (
 from trace_clustering_dagster_tests.support.model_server import ModelServer, always, answer_well
 
 
-def test_equal_request_is_not_paid_twice(deployment: Any, model_server: ModelServer) -> None:
+def test_equal_request_is_not_paid_for_twice(deployment: Any, model_server: ModelServer) -> None:
     model_server.answer = always(title="word " * 11)
     deployment.run()
     model_server.answer = lambda request: (
         always(title="")(request) if len(model_server.requests) == 3 else answer_well(request)
     )
     first = deployment.run()
-    # the answers that left cluster 1 without a label were asked for again
+    # answers that left cluster 1 without a label were requested again
     assert len(model_server.requests) == 4
     second = deployment.run()
     assert len(model_server.requests) == 4
@@ -56,7 +56,7 @@ def test_answer_is_kept_under_the_hash_of_its_request(
     assert kept.read_bytes() == body["choices"][0]["message"]["content"].encode()
 
 
-def test_kept_answer_that_cannot_be_read_is_asked_for_again(
+def test_unreadable_kept_answer_is_requested_again(
     deployment: Any, model_server: ModelServer
 ) -> None:
     deployment.run()
@@ -70,7 +70,7 @@ def test_kept_answer_that_cannot_be_read_is_asked_for_again(
     assert sources_of(deployment.run()) == ["model"] * 3
 
 
-def test_answers_of_version_0_1_are_not_paid_again(
+def test_answers_of_version_0_1_are_not_paid_for_again(
     deployment: Any, model_server: ModelServer
 ) -> None:
     deployment.run()
@@ -81,7 +81,7 @@ def test_answers_of_version_0_1_are_not_paid_again(
     assert len(model_server.requests) == 1
 
 
-def test_an_answer_is_used_for_its_own_team_only(deploy: Any, model_server: ModelServer) -> None:
+def test_answer_is_used_for_its_own_team_only(deploy: Any, model_server: ModelServer) -> None:
     rows = [row for team in (1, 11) for row in separated_rows(team_id=team)]
     summaries = [
         topic_summary(row, i % 60) | {"team_id": row["team_id"]} for i, row in enumerate(rows)

@@ -1,4 +1,4 @@
-"""Which forms of a request a real HTTP server knows, and what its answers are worth."""
+"""Requests in the forms that a real HTTP server supports, and its usable and unusable answers."""
 
 import json
 from pathlib import Path
@@ -84,7 +84,7 @@ def test_tokens_that_the_server_does_not_count_are_estimated(
         (200, {"choices": 3, "usage": {"prompt_tokens": "many"}}, "", 1),
     ],
 )
-def test_failing_model_is_told_and_the_run_goes_on(
+def test_failing_model_is_reported_and_the_run_goes_on(
     deployment: Any, model_server: ModelServer, status: int, body: Any, reason: str, calls: int
 ) -> None:
     model_server.answer = lambda _: (status, body)
@@ -99,7 +99,7 @@ def test_failing_model_is_told_and_the_run_goes_on(
     assert not complete.passed
     assert labels[0].reason in (complete.description or "")
     assert metadata(result, "labels")["labels_fallback"] == 3
-    # nothing that failed is kept
+    # failed answers are not kept
     model_server.answer = answer_well
     assert sources_of(deployment.run()) == ["model"] * 3
 
@@ -123,7 +123,7 @@ def test_server_without_structured_output_is_asked_for_plain_json(
 
 
 def refuse(name: str, code: str = "unsupported_parameter") -> tuple[int, Any]:
-    """As OpenAI refuses a parameter."""
+    """An error like OpenAI's for an unsupported parameter."""
     return 400, {
         "error": {
             "message": f"Unsupported parameter: '{name}' is not supported with this model.",
@@ -135,7 +135,7 @@ def refuse(name: str, code: str = "unsupported_parameter") -> tuple[int, Any]:
 
 
 def answer_as_a_reasoning_model(request: dict[str, Any]) -> tuple[int, Any]:
-    """As OpenAI's models do, where so many tokens are thought before the first of an answer."""
+    """An answer like those of OpenAI's reasoning models, which need many tokens before it."""
     if "max_tokens" in request:
         return refuse("max_tokens")
     if "temperature" in request:
@@ -169,7 +169,7 @@ def test_reasoning_model_is_asked_without_what_it_refuses(
     formats = {"response_format.json_schema": "json_object"}
     assert last["response_format"]["type"] == formats.get(refused, "json_schema")
     assert len(model_server.requests) == (3 if refused else 2)
-    # what a server refuses costs nothing, and what it answered is not paid twice
+    # refused requests cost nothing, and answers are not paid for twice
     assert labels_of(result).prompt_tokens == 100
     deployment.run(label_model="o-something")
     assert len(model_server.requests) == (3 if refused else 2)
@@ -189,7 +189,7 @@ def test_reasoning_stays_within_the_token_budget(
 
 
 @pytest.mark.parametrize("thoughts", ["", "<think>First, the clusters"])
-def test_model_that_thinks_without_saying_so_is_given_room(
+def test_undeclared_reasoning_model_gets_more_tokens(
     deployment: Any, model_server: ModelServer, thoughts: str
 ) -> None:
     def answer(request: dict[str, Any]) -> tuple[int, Any]:
@@ -214,7 +214,7 @@ def test_model_that_thinks_without_saying_so_is_given_room(
         (["temperature", "reasoning_effort", "messages.role"], "unsupported_parameter, it was", 5),
     ],
 )
-def test_server_that_refuses_all_is_not_asked_for_ever(
+def test_server_that_refuses_everything_is_not_asked_forever(
     deployment: Any, model_server: ModelServer, refused: list[str], reason: str, calls: int
 ) -> None:
     def answer(request: dict[str, Any]) -> tuple[int, Any]:
@@ -247,7 +247,7 @@ def test_request_that_is_too_long_names_the_remedy(
     assert len(model_server.requests) == 1
 
 
-def test_labels_before_a_cut_count(deployment: Any, model_server: ModelServer) -> None:
+def test_labels_before_a_cutoff_are_used(deployment: Any, model_server: ModelServer) -> None:
     def answer(request: dict[str, Any]) -> tuple[int, Any]:
         status, body = answer_well(request)
         if len(model_server.requests) == 1:
@@ -261,7 +261,7 @@ def test_labels_before_a_cut_count(deployment: Any, model_server: ModelServer) -
 
 
 class Weather(BaseModel):
-    """What is asked for, which is nobody's label."""
+    """An answer type that has nothing to do with labels."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -291,7 +291,7 @@ def test_answer_is_of_the_type_that_the_caller_names(
     assert (chat.budget.prompt_tokens, chat.budget.completion_tokens) == (100, 20)
     sent = model_server.requests[-1]["response_format"]["json_schema"]
     assert (sent["name"], sent["schema"]) == ("weather", Weather.model_json_schema())
-    # only what the caller wants to keep is kept
+    # an answer is kept only if the caller keeps it
     _, reply = ask()
     assert len(model_server.requests) == 3
     chat.keep(reply)

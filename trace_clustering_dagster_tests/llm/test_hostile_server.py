@@ -1,4 +1,4 @@
-"""A language model whose server writes what it likes: nothing of it is rendered as Markdown."""
+"""A hostile server of a language model: nothing that it writes is rendered as Markdown."""
 
 from typing import Any
 

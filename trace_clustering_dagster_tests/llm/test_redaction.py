@@ -1,4 +1,4 @@
-"""What identifies people or opens doors is neither shown nor sent, wherever a text is cut."""
+"""Personal data and credentials are neither shown nor sent, wherever a text is truncated."""
 
 import json
 import time
@@ -24,7 +24,7 @@ from trace_clustering_dagster_tests.conftest import (
 )
 from trace_clustering_dagster_tests.support.model_server import ModelServer, asked
 
-# What is before a secret, the secret, and what is behind it.
+# The text before a secret, the secret, and the text after it.
 SECRETS = {
     "email": ("mail ", "quincy.zq@qzq.zqz.zqq", " now"),
     "OpenAI key": ("", "sk-proj-ZQ12345678901234567890", ""),
@@ -43,14 +43,14 @@ SECRETS = {
     "card": ("card ", "4111 1111 1111 1111", ""),
     "private key": ("", "-----BEGIN PRIVATE KEY-----\nZQ12345\n-----END PRIVATE KEY-----", ""),
 }
-# What a start of a secret may show: no more than what all of its kind begin with.
+# Parts of a secret that may be shown: all secrets of the kind start with them.
 HARMLESS = ("eyJhbGciOiJIUzI1NiJ9", "hooks.slack.com/services", "-----BEGIN PRIVATE KEY-----")
-# Characters of a secret that tell nobody which it is.
+# Number of characters of a secret that reveal nothing.
 FEW = 5
 
 
 def shown_parts(kind: str, shown: str) -> set[str]:
-    """The parts of the secret, longer than a few characters, that are in the text."""
+    """The parts of the secret, ``FEW`` characters long, that are in the text."""
     secret = SECRETS[kind][1]
     for harmless in HARMLESS:
         secret = secret.replace(harmless, " " * len(harmless))
@@ -59,7 +59,7 @@ def shown_parts(kind: str, shown: str) -> set[str]:
 
 
 def text_with(kind: str, start: int, length: int) -> str:
-    """A text of at least so many characters, in which the secret begins at ``start``."""
+    """A text of at least ``length`` characters, in which the secret starts at ``start``."""
     before, secret, after = SECRETS[kind]
     filler = "we do " * (start // 6 + 1)
     text = f"{filler[: start - len(before) - 1]} {before}{secret}{after} "
@@ -72,11 +72,11 @@ def all_texts(summary: TraceSummary) -> str:
 
 
 @pytest.mark.parametrize("home", ["deploy", "deploy_server"])
-def test_no_cut_of_a_fetched_text_leaves_part_of_a_secret(
+def test_truncated_texts_hold_no_part_of_a_secret(
     home: str, request: pytest.FixtureRequest
 ) -> None:
-    """Texts are cut to what is shown, and long before that by the query, in characters of JSON: of
-    a text at 2,000, of a list at 20,000."""
+    """Texts are truncated first by the query, to 2,000 characters of JSON per text and 20,000 per
+    list, and then to the length that is shown."""
     rows, kinds = [], {}
     for kind, (_, secret, _) in SECRETS.items():
         for cut, length in ((MAX_CHARACTERS, 1_500), (2_000, 5_000), (20_000, 30_000)):
@@ -104,7 +104,7 @@ def test_no_cut_of_a_fetched_text_leaves_part_of_a_secret(
     assert not {trace_id: parts for trace_id, parts in leaks.items() if parts}
     for trace_id, summary in titles.items():
         assert summary == TraceSummary(trace_id, summaries[trace_id].title)
-    # without redaction every kind is found
+    # without redaction every kind is in the texts
     plain = fetch_summaries(connection, 1, (NOON, NOON), kinds, redact=False)
     found = {kinds[i] for i, s in plain.items() if shown_parts(kinds[i], all_texts(s))}
     assert found == set(SECRETS)
@@ -113,7 +113,7 @@ def test_no_cut_of_a_fetched_text_leaves_part_of_a_secret(
 def test_secrets_are_neither_sent_to_the_model_nor_shown(
     deploy: Any, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The prompt cuts texts at 200 and 400 characters, the report at 120, 200 and 400."""
+    """The prompt truncates texts at 200 and 400 characters, the report at 120, 200 and 400."""
     rows = separated_rows()
     starts = (90, 110, 118, 180, 192, 198, 380, 392, 398)
     placed = {
@@ -141,7 +141,7 @@ def test_secrets_are_neither_sent_to_the_model_nor_shown(
     }
     for name, output in outputs.items():
         for kind in SECRETS:
-            # digits alone are in all of them
+            # parts of digits alone are in every output
             leaked = {part for part in shown_parts(kind, output) if not part.isdigit()}
             assert not leaked, (name, kind)
         assert "we do" in output
@@ -199,7 +199,7 @@ def test_table_of_clusters_redacts_the_nearest_title(
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "[secret]"),
     ],
 )
-def test_what_identifies_people_or_opens_doors_is_replaced(text: str, redacted: str) -> None:
+def test_personal_data_and_credentials_are_redacted(text: str, redacted: str) -> None:
     assert redact(text) == redacted
 
 
@@ -222,7 +222,7 @@ def test_what_identifies_people_or_opens_doors_is_replaced(text: str, redacted: 
         "see https://hooks.slack.com/ and 1-2-3, 1 200 tokens",
     ],
 )
-def test_what_does_not_is_kept(text: str) -> None:
+def test_other_text_is_kept(text: str) -> None:
     assert redact(text) == text
 
 
@@ -244,17 +244,17 @@ def test_what_does_not_is_kept(text: str) -> None:
         "pwd='a b",
     ],
 )
-def test_long_texts_take_no_longer_than_their_length(piece: str) -> None:
+def test_time_grows_linearly_with_the_length_of_a_text(piece: str) -> None:
     short, long = piece * (2_000 // len(piece)), piece * (64_000 // len(piece))
 
     def seconds(text: str) -> float:
-        # of this process: others on the machine make it no longer
+        # time of this process alone, whatever else runs on the machine
         start = time.process_time()
         redact(text)
         injection_in(text)
         return time.process_time() - start
 
-    # 32 times the text: 32 times the work, where a quadratic pattern takes 1,024 times
+    # 32 times the text is 32 times the work; a quadratic pattern takes 1,024 times
     assert seconds(long) < 300 * max(min(seconds(short) for _ in range(3)), 1e-3)
 
 
@@ -263,7 +263,7 @@ def test_redaction_is_idempotent(text: str) -> None:
     assert redact(redact(text)) == redact(text)
 
 
-def test_what_identifies_people_does_not_leave(deploy: Any, model_server: ModelServer) -> None:
+def test_personal_data_is_not_sent(deploy: Any, model_server: ModelServer) -> None:
     rows = separated_rows()
     secret = {
         "$ai_summary_title": "Mail to ann@example.com",

@@ -1,4 +1,4 @@
-"""Which server is asked, with which key, and that nothing goes to any other."""
+"""Requests go to the configured server alone, with its key, and failures fall back."""
 
 import json
 import subprocess
@@ -53,7 +53,7 @@ def test_unusable_settings_fall_back(
     assert model_server.requests == []
 
 
-def test_key_with_a_line_break_is_a_key(
+def test_line_break_after_the_key_is_ignored(
     deployment: Any, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
@@ -106,7 +106,7 @@ def test_key_appears_nowhere(
     assert KEY.encode() not in stored
 
 
-def test_run_without_a_call_does_not_import_the_client(deployment: Any, tmp_path: Path) -> None:
+def test_run_without_a_request_does_not_import_the_client(deployment: Any, tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "from dagster._cli import cli\n"
