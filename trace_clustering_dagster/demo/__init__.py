@@ -1,4 +1,4 @@
-"""The sample warehouse: made-up traces of three teams, in the layout of the ClickHouse tables.
+"""The sample warehouse: synthetic traces of three teams, in the layout of the ClickHouse tables.
 
-It lets a newcomer see real-looking clusters within a minute, offline, without a server or a key.
+It shows a newcomer realistic clusters within a minute, offline, without a server or a key.
 """

@@ -1,6 +1,6 @@
-"""What the traces are about: the applications of three teams, and how a trace may end.
+"""The subjects of the traces: the applications of three teams, and how a trace may end.
 
-The texts stand in ``prose/``, for whoever wants to change them.
+The texts are in ``prose/``, for anyone to edit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-# What the names in braces stand for: names that are drawn together, and the values for them.
+# Values for the names in braces: names that are drawn together, and their alternatives.
 Slots: TypeAlias = Mapping[tuple[str, ...], Sequence[tuple[str, ...]]]
 
 
@@ -20,25 +20,25 @@ class Intent:
     """What a user wants. The texts are templates over the slots of the domain."""
 
     name: str
-    topic: str  # how the title of a mixed trace refers to it
+    topic: str  # its name in the title of a mixed trace
     tools: tuple[str, ...]
     titles: tuple[str, ...]
-    results: tuple[str, ...]  # how a title may end when all went well
+    results: tuple[str, ...]  # endings of a title when all went well
     asks: tuple[str, ...]
     steps: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trace ends, whatever it was about. The texts are templates as well."""
+    """How a trace ends, whatever its intent. The texts are templates too."""
 
     name: str
     weight: float
     notes: tuple[str, ...]
-    endings: tuple[str, ...]  # of the title; none: one of the intent's own results
+    endings: tuple[str, ...]  # of the title; if empty, one of the intent's results
     steps: tuple[str, ...]
-    tool: str  # comes last in the flow; none: ""
-    repeats: int  # how often a tool is called in a row at most
+    tool: str  # the last tool in the flow; "" for none
+    repeats: int  # maximum calls of a tool in a row
     fails: bool  # one generation of the trace is an error
 
 
@@ -50,7 +50,7 @@ class Domain:
     traces: int
     intents: tuple[Intent, ...]  # the most frequent first
     common_tools: tuple[str, ...]
-    chatter: tuple[str, ...]  # bullets of any intent
+    chatter: tuple[str, ...]  # bullets for any intent
     slots: Slots
     surges: Mapping[str, float]  # intents that grow in the last days
 
@@ -111,6 +111,6 @@ def _alternatives(text: str) -> tuple[str, ...]:
 OUTCOMES = tuple(_read_outcome(name, section) for name, section in _read("outcomes.ini").items())
 TRAVEL = _read_domain("travel.ini", team_id=1, traces=1500, surges={"payment failure": 3.5})
 CODING = _read_domain("coding.ini", team_id=2, traces=600, surges={"fix a failing build": 2.0})
-# A second application of the same kind that has only just started: too few traces to cluster.
+# A new application of the same kind, with too few traces to cluster.
 PILOT = replace(TRAVEL, team_id=3, traces=12)
 DOMAINS = (TRAVEL, CODING, PILOT)

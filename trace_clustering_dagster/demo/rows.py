@@ -1,4 +1,4 @@
-"""Traces placed in time, as rows of the two tables."""
+"""Traces with times, as rows of the two tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEEKDAY_VOLUME = (1.0, 1.1, 1.15, 1.1, 1.05, 0.6, 0.5)  # Monday to Sunday, rela
 
 
 class Clock:
-    """Turns a position in the fortnight into a time: fewer traces at weekends and at night."""
+    """Maps a position in the 14 days to a time, with fewer traces on weekends and at night."""
 
     def __init__(self, end: dt.date) -> None:
         self.first_day = end - dt.timedelta(days=DAYS - 1)
@@ -29,11 +29,11 @@ class Clock:
         self._edges = [edge / sum(volumes) for edge in itertools.accumulate(volumes, initial=0.0)]
 
     def time(self, position: float) -> dt.datetime:
-        """The time (UTC) of a position from 0 to 1."""
+        """The time (UTC) for a position from 0 to 1."""
         day = min(bisect_right(self._edges, position) - 1, DAYS - 1)
         start, stop = self._edges[day : day + 2]
         fraction = (position - start) / (stop - start)
-        fraction += 0.6 * math.sin(math.tau * fraction) / math.tau  # most of them around noon
+        fraction += 0.6 * math.sin(math.tau * fraction) / math.tau  # most traces around noon
         midnight = dt.datetime.combine(self.first_day, dt.time(), dt.timezone.utc)
         milliseconds = min(int(fraction * 86_400_000), 86_399_999)
         return midnight + dt.timedelta(days=day, milliseconds=milliseconds)
@@ -45,7 +45,7 @@ class Document:
 
     trace: Trace
     rendering: str
-    repetition: int  # 0, or 1 if it is the same again on the next day
+    repetition: int  # 0, or 1 for the repetition on the next day
     timestamp: dt.datetime
     inserted_at: dt.datetime
 
@@ -59,14 +59,14 @@ class Document:
 
     @property
     def content(self) -> str:
-        """The text that is embedded."""
+        """The text to embed."""
         lines = [self.trace.title, self.trace.flow]
         lines += [f"- {bullet}" for bullet in self.bullets] + [f"! {note}" for note in self.notes]
         return "\n".join(lines)
 
     @property
     def row(self) -> dict[str, Any]:
-        """The row of the embeddings table, without its vector."""
+        """The row of the embeddings table, without the vector."""
         return {
             "team_id": self.trace.team_id,
             "product": PRODUCT,
@@ -81,7 +81,7 @@ class Document:
 
 
 def documents_of(trace: Trace, clock: Clock) -> Iterator[Document]:
-    """The trace in each of its renderings, on each of its days."""
+    """One document for each rendering and day of the trace."""
     started = clock.time(trace.position)
     for repetition, rendering in itertools.product(range(1 + trace.repeated), trace.renderings):
         timestamp = started + dt.timedelta(days=repetition)
@@ -125,7 +125,7 @@ def generation_events(trace: Trace, clock: Clock) -> Iterator[dict[str, Any]]:
 def _event(
     trace: Trace, name: str, key: str, properties: dict[str, Any], timestamp: dt.datetime
 ) -> dict[str, Any]:
-    """A row of the events table; `key` tells the trace's events of the same name apart."""
+    """A row of the events table; `key` distinguishes the trace's events of the same name."""
     user = f"user_{int(trace.trace_id[:8], 16) % 300}"
     return {
         "uuid": str(uuid.uuid5(uuid.UUID(trace.trace_id), f"{name}/{key}")),

@@ -1,4 +1,4 @@
-"""Making up traces: what happens in one, before it has a date."""
+"""Generate synthetic traces, without dates."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from trace_clustering_dagster.demo.domains import OUTCOMES, Domain, Intent, Outc
 DAYS = 14
 DETAILED, MINIMAL = "llma_trace_detailed", "llma_trace_minimal"
 
-RECENT = 1 - 2.5 / DAYS  # when an incident sets in, as a fraction of the fortnight's traces
+RECENT = 1 - 2.5 / DAYS  # when surges start, as a fraction of the traces in the 14 days
 RENDERINGS = {(DETAILED,): 0.82, (MINIMAL, DETAILED): 0.13, (MINIMAL,): 0.05}  # shares of traces
-REPEATED = 0.07  # the share of traces that are embedded again on the following day
-MIXED = 0.1  # the share of traces about two things at once
+REPEATED = 0.07  # the share of traces that are embedded again on the next day
+MIXED = 0.1  # the share of traces with two intents
 
 # model: provider, USD per million input tokens, USD per million output tokens, share of traces
 MODELS = {
@@ -30,7 +30,7 @@ API_ERRORS = ((429, "Rate limit reached, retry later"), (503, "Overloaded"), (50
 
 @dataclass(frozen=True)
 class Trace:
-    """One trace before it has a date: `position` is its place in the fortnight, 0 to 1."""
+    """One trace without a date: `position` is its place in the 14 days, from 0 to 1."""
 
     team_id: int
     trace_id: str
@@ -42,12 +42,13 @@ class Trace:
     notes: tuple[str, ...]
     renderings: tuple[str, ...]
     repeated: bool
-    native_json: bool  # bullets and notes as arrays, not as JSON text in a string
+    native_json: bool  # bullets and notes as arrays, not as JSON text
     generations: tuple[dict[str, Any], ...]
 
 
 def make_traces(domain: Domain, seed: int) -> Iterator[Trace]:
-    """The traces of a team in order of time. Each has its own generator: none disturbs another."""
+    """The traces of a team in order of time. Each has its own random generator, so that a change to
+    one does not affect the others."""
     for index in range(domain.traces):
         rng = random.Random(f"{seed}/{domain.team_id}/{index}")
         yield _make_trace(domain, (index + rng.random()) / domain.traces, rng)
@@ -78,8 +79,8 @@ def _make_trace(domain: Domain, position: float, rng: random.Random) -> Trace:
         bullets=tuple(_fill(bullet, words) for bullet in bullets),
         notes=tuple(_fill(note, words) for note in notes),
         renderings=renderings,
-        repeated=rng.random() < REPEATED and position < RECENT,  # the next day has to exist
-        native_json=rng.random() < position,  # the newer shape takes over little by little
+        repeated=rng.random() < REPEATED and position < RECENT,  # the next day must exist
+        native_json=rng.random() < position,  # the newer shape gradually takes over
         generations=tuple(_make_generations(trace_id, len(tools) + 1, outcome.fails, rng)),
     )
 
@@ -97,7 +98,7 @@ def _fill(template: str, words: Mapping[str, str]) -> str:
 
 
 def _draw_intent(domain: Domain, position: float, rng: random.Random) -> Intent:
-    """Frequencies follow a power law; surges set in at `RECENT`."""
+    """Draw an intent. Frequencies follow a power law; surges start at `RECENT`."""
     weights = [
         (domain.surges.get(intent.name, 1.0) if position > RECENT else 1.0) / rank**0.7
         for rank, intent in enumerate(domain.intents, start=1)
@@ -108,7 +109,7 @@ def _draw_intent(domain: Domain, position: float, rng: random.Random) -> Intent:
 def _draw_tools(
     usual: Sequence[str], other: Intent, outcome: Outcome, rng: random.Random
 ) -> list[str]:
-    """The tool calls in order; a tool that is called in vain is called several times in a row."""
+    """Draw the tool calls, in order; a tool that fails is called several times in a row."""
     tools = [tool for tool in usual if rng.random() < 0.7] or [usual[-1]]
     if other.tools[0] not in usual:
         tools.append(rng.choice(other.tools))
@@ -136,7 +137,7 @@ def _flow_diagram(tools: Iterable[str]) -> str:
 def _make_generations(
     trace_id: str, count: int, fails: bool, rng: random.Random
 ) -> Iterator[dict[str, Any]]:
-    """The properties of a trace's model calls: the context grows, an error yields no output."""
+    """The properties of a trace's model calls: the context grows, and errors have no output."""
     (model,) = rng.choices(list(MODELS), [share for *_, share in MODELS.values()])
     provider, input_price, output_price, _ = MODELS[model]
     failing = rng.randrange(count) if fails or rng.random() < 0.02 else None

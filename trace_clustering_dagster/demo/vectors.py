@@ -1,4 +1,4 @@
-"""Vectors of the texts, without a language model."""
+"""Embed texts without a language model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ DIMENSIONS = 256
 
 
 def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-    """Unit vectors, (len(texts), 256): TF-IDF, then a truncated SVD over all texts together.
+    """Unit vectors, float32 (len(texts), 256): TF-IDF, then a truncated SVD over all texts.
 
-    One thread and six decimals: the sums of several threads differ in the last bits.
+    One thread and six decimals keep them reproducible: the sums of several threads differ in the
+    last bits.
     """
     import numpy as np
     from sklearn.decomposition import TruncatedSVD

@@ -1,4 +1,4 @@
-"""Writing the sample warehouse: two tables, a Parquet file each."""
+"""Write the sample warehouse: two tables, one Parquet file each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DemoWarehouse:
-    """What `write_demo_warehouse` wrote. The days are UTC; `files` maps paths to sizes in bytes."""
+    """The result of `write_demo_warehouse`. Days are UTC; `files` maps paths to sizes in bytes."""
 
     directory: Path
     first_day: dt.date
@@ -36,7 +36,7 @@ class DemoWarehouse:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes on disk, the files that were written only."""
+        """Total size of the written files."""
         return sum(self.files.values())
 
 
@@ -47,18 +47,18 @@ def write_demo_warehouse(
     seed: int = 42,
     progress: Callable[[str], None] = lambda _message: None,
 ) -> DemoWarehouse:
-    """Write 14 days of sample traces, the last day being `end` (UTC), as Parquet files.
+    """Write 14 days of sample traces, up to and including `end` (UTC), as Parquet files.
 
-    Two files come into being, or are replaced, each in one step:
-    `posthog_document_embeddings/demo.parquet` (one unit vector of 256 float32 a row) and
-    `events/demo.parquet` (`$ai_trace_summary` and `$ai_generation`). Other files stay as they are.
-    The same `end` and `seed` give the same bytes; another `end` changes nothing but timestamps.
-    `progress` is told what is going on, a line at a time.
+    Creates or replaces two files, each atomically: `posthog_document_embeddings/demo.parquet` (one
+    unit vector of 256 float32 per row) and `events/demo.parquet` (`$ai_trace_summary` and
+    `$ai_generation`). Other files do not change. The same `end` and `seed` give the same bytes;
+    another `end` changes only the timestamps. `progress` is called with one line at a time.
 
-    Raises OSError if the folder cannot be written.
+    Raises:
+        OSError: The folder cannot be written.
     """
     traces = [trace for domain in DOMAINS for trace in make_traces(domain, seed)]
-    progress(f"Made up {len(traces):,} traces of {len(DOMAINS)} teams")
+    progress(f"Generated {len(traces):,} traces of {len(DOMAINS)} teams")
     clock = Clock(end)
     documents = [document for trace in traces for document in documents_of(trace, clock)]
     progress(f"Embedding {len(documents):,} trace summaries")
@@ -82,12 +82,12 @@ def write_demo_warehouse(
 
 
 def _table(rows: Sequence[Mapping[str, Any]], vectors: NDArray[np.float32] | None = None) -> Any:
-    """An Arrow table with the columns of `rows`, and one of vectors if there are any."""
+    """An Arrow table with the columns of `rows`, and a column of vectors if given."""
     import pyarrow as pa
 
     types = {
         "team_id": pa.int64(),
-        # The precision that the table of that name has in ClickHouse.
+        # The precision of the table in ClickHouse.
         "timestamp": pa.timestamp("us" if vectors is None else "ms", tz="UTC"),
         "inserted_at": pa.timestamp("ms", tz="UTC"),
     }
@@ -99,7 +99,7 @@ def _table(rows: Sequence[Mapping[str, Any]], vectors: NDArray[np.float32] | Non
 
 
 def _write_parquet(table: Any, path: Path) -> int:
-    """Write under a name no reader picks up, then rename. Returns the size in bytes."""
+    """Write under a name that no reader uses, then rename. Returns the size in bytes."""
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The texts of the sample warehouse are people's to edit: what making up traces expects of them."""
+"""The rules that edited texts of the sample warehouse have to follow."""
 
 import string
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def texts(domain: Domain) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: f"team {domain.team_id}")
-def test_every_name_in_braces_has_words_and_every_word_a_use(domain: Domain) -> None:
+def test_every_name_in_braces_has_values_and_every_value_is_used(domain: Domain) -> None:
     used = {name for text in texts(domain) for _, name, _, _ in string.Formatter().parse(text)}
     given = {name for names in domain.slots for name in names}
     assert used - {None} == given | {"ref"}
@@ -26,7 +26,7 @@ def test_every_name_in_braces_has_words_and_every_word_a_use(domain: Domain) -> 
 
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: f"team {domain.team_id}")
-def test_there_are_as_many_texts_as_a_trace_may_draw(domain: Domain) -> None:
+def test_there_are_enough_texts_for_any_trace(domain: Domain) -> None:
     assert len(domain.chatter) >= 3
     for intent in domain.intents:
         assert len(intent.steps) >= 3, intent.name
@@ -35,7 +35,7 @@ def test_there_are_as_many_texts_as_a_trace_may_draw(domain: Domain) -> None:
     assert domain.surges.keys() <= {intent.name for intent in domain.intents}
 
 
-def test_outcomes_are_those_of_all_traces() -> None:
+def test_outcomes_are_complete_and_their_weights_add_up() -> None:
     assert sum(outcome.weight for outcome in OUTCOMES) == pytest.approx(1)
     for outcome in OUTCOMES:
         assert outcome.notes, outcome.name

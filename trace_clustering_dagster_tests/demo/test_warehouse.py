@@ -31,7 +31,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> DemoWarehouse:
 
 @pytest.fixture(scope="module")
 def query(warehouse: DemoWarehouse) -> Iterator[Query]:
-    """Runs SQL in which {embeddings} and {events} stand for the tables."""
+    """Run SQL in which {embeddings} and {events} are replaced by the tables."""
     client = clickhouse_connect.get_client(interface="chdb")
     embeddings, events = (
         f"file('{warehouse.directory}/{table}/*.parquet', 'Parquet')" for table in TABLES
@@ -62,7 +62,7 @@ def test_reports_what_it_wrote(warehouse: DemoWarehouse) -> None:
     assert warehouse.size_bytes == sum(warehouse.files.values()) < 10_000_000
 
 
-def test_leaves_nothing_but_the_two_files(warehouse: DemoWarehouse) -> None:
+def test_leaves_only_the_two_files(warehouse: DemoWarehouse) -> None:
     assert set(contents(warehouse.directory)) == {f"{table}/demo.parquet" for table in TABLES}
 
 
@@ -131,7 +131,7 @@ def test_filters_of_the_pipeline_match(query: Query) -> None:
     assert renderings == [("llma_trace_detailed",), ("llma_trace_minimal",)]
 
 
-def test_some_traces_come_twice(query: Query) -> None:
+def test_some_traces_are_embedded_twice(query: Query) -> None:
     ((renderings, days),) = query(
         "SELECT countIf(renderings > 1), countIf(days > 1) FROM"
         " (SELECT uniqExact(rendering) AS renderings, uniqExact(toDate(timestamp)) AS days"
@@ -152,7 +152,7 @@ def test_vectors_are_unit_length(query: Query) -> None:
     assert most == pytest.approx(1, abs=1e-5)
 
 
-def test_clusters_show_but_overlap(query: Query) -> None:
+def test_clusters_are_visible_but_overlap(query: Query) -> None:
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
