@@ -24,7 +24,7 @@ class TopicModel:
     mean: NDArray[np.float32]  # (d,)
     directions: NDArray[np.float32]  # (latent, d), orthonormal
     weights: NDArray[np.float64]  # (topics, subtopics), sum 1
-    centres: NDArray[np.float32]  # (topics, subtopics, latent)
+    centers: NDArray[np.float32]  # (topics, subtopics, latent)
     stretch: NDArray[np.float32]  # (topics, subtopics, latent)
     tail: NDArray[np.float32]  # (d,)
 
@@ -43,7 +43,7 @@ class TopicModel:
             mean=(orthonormal[:, -1] * 0.55).astype(np.float32),
             directions=np.ascontiguousarray(orthonormal[:, :-1].T, np.float32),
             weights=weights / weights.sum(),
-            centres=(topics + 0.3 * subtopics).astype(np.float32),
+            centers=(topics + 0.3 * subtopics).astype(np.float32),
             stretch=(own_order * tightness).astype(np.float32),
             tail=(_unit(rng.permutation(np.arange(1.0, d + 1) ** -0.5)) * 0.5).astype(np.float32),
         )
@@ -53,7 +53,7 @@ class TopicModel:
         flat = rng.choice(self.weights.size, n, p=self.weights.ravel())
         topic, subtopic = np.divmod(flat, _SUBTOPICS)
         latent = rng.standard_normal((n, _LATENT), np.float32) * self.stretch[topic, subtopic]
-        latent += self.centres[topic, subtopic]
+        latent += self.centers[topic, subtopic]
         rows = rng.standard_normal((n, len(self.mean)), np.float32)
         rows *= self.tail
         rows += latent @ self.directions
