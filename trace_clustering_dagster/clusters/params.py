@@ -90,8 +90,8 @@ class ClusteringParams(TraceParams):
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="US dollars per million prompt tokens, to estimate the cost. If unset, the "
-        "price of gpt-4o-mini is used for it, and no cost is estimated for other models.",
+        description="US dollars per million prompt tokens, to estimate the cost. If unset, only "
+        "the cost of gpt-4o-mini is estimated, by its list price.",
     )
     completion_token_price: float | None = Field(
         default=None,
