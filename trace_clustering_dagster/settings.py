@@ -96,7 +96,7 @@ class ClickHouseSettings(_Settings):
         "Parquet files.",
     )
     password_variable: VariableName = _setting(
-        "CLICKHOUSE_PASSWORD",
+        "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD",
         "",
         "Name of the environment variable that holds the password of the URL's user. It is read "
         "when a run connects.",
@@ -185,7 +185,7 @@ class AutomationSettings(_Settings):
         5.0, "RETRY_MINUTES", "From a failed attempt to the second; doubles for each that follows."
     )
     alert_url_variable: VariableName = _setting(
-        "ALERT_URL",
+        "TRACE_CLUSTERING_ALERT_URL",
         "",
         "Name of the environment variable that holds the URL of a webhook, to which failures that "
         "need a person are posted.",
