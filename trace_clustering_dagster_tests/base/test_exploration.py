@@ -125,7 +125,7 @@ def test_a_stage_of_an_exploration_reads_the_values_of_that_exploration(deploy: 
     config = {"min_k": 2, "max_k": 2}
     alone = deployment.run(select="fitted_model", config=config, raise_on_error=False)
     assert not alone.success
-    assert "This run explores: materialize the whole partition" in failure_messages(alone)[0]
+    assert "This is an exploration: materialize the whole partition" in failure_messages(alone)[0]
 
     deployment.run(config=config)
     again = deployment.run(select="fitted_model", config=config)
