@@ -483,7 +483,7 @@ def test_damaged_file_of_a_warehouse_is_told_in_one_line(
     }
     with pytest.raises(dg.Failure) as failure:
         ask[table]()
-    assert_one_line(failure.value, f"are the Parquet files in {folder} whole?")
+    assert_one_line(failure.value, f"check that the Parquet files in {folder} are complete")
 
 
 UNWRITABLE = """
