@@ -42,19 +42,11 @@ def settings(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([row._asdict() for row in rows], indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_lines=True)
-    for name in ("setting", "value", "from", "default", "what it is"):
-        table.add_column(name)
     for row in rows:
-        named = f"{row.name}\n{row.variable}" if row.variable else row.name
-        default = "" if row.source == "default" else row.default
-        cells = (named, row.value, row.source, default, row.description)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    Console().print(table)
+        origin = row.source if row.source == "default" else f"{row.source}, default {row.default!r}"
+        named = f"{row.variable}: " if row.variable else ""
+        click.echo(printable(f"{row.name} = {row.value!r} ({origin})"))
+        click.echo(printable(f"    {named}{row.description}"))
 
 
 class Shown(NamedTuple):

@@ -393,9 +393,9 @@ def test_storage_relative_to_wherever_a_process_starts(
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("START_DATE", "foo", "TRACE_CLUSTERING_START_DATE=foo is no day"),
-        ("RETENTION_DAYS", "abc", "TRACE_CLUSTERING_RETENTION_DAYS=abc is no number of days"),
-        ("CRON", "often", "TRACE_CLUSTERING_CRON=often is no cron schedule"),
+        ("START_DATE", "foo", "TRACE_CLUSTERING_START_DATE=foo is not a day"),
+        ("RETENTION_DAYS", "abc", "TRACE_CLUSTERING_RETENTION_DAYS=abc: "),
+        ("CRON", "often", "(TRACE_CLUSTERING_CRON): often is not a cron schedule"),
         ("SETTLE_MINUTES", "-5", "TRACE_CLUSTERING_SETTLE_MINUTES=-5: "),
     ],
 )
