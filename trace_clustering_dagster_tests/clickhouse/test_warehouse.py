@@ -35,7 +35,7 @@ def test_missing_warehouse_says_how_to_make_one(tmp_path: Path) -> None:
     ("values", "message"),
     [
         *(
-            ({"url": url}, "not the URL of a ClickHouse: use ")
+            ({"url": url}, "not a ClickHouse URL: use ")
             for url in (
                 "",
                 "clickhouse://host",
