@@ -1,6 +1,6 @@
--- Which embeddings the window's traces have: (model_name, dimension, traces), most frequent first,
--- and the document types and renderings that occur among them. Dimension 0 is an empty embedding.
--- Reads no vector, only its length. A model or an id that is no UTF-8 would not come back as it is.
+-- The embedding models and dimensions in the window, most frequent first, with the number of traces
+-- and the document types and renderings among them. Dimension 0 is an empty embedding. Reads the
+-- length of vectors only. The driver cannot return a model or an id that is not UTF-8 unchanged.
 SELECT
     {{model_name}} AS model_name,
     length(embedding) AS dimension,

@@ -1,7 +1,7 @@
 -- One vector for each trace whose seeded hash is in the sample's range: the first of the
--- configured renderings, then the newest. The rows are chosen on the small columns, and only
--- theirs are the vectors that are read. Of a Distributed table the rows are chosen once, over all
--- shards: a trace may have rows on several.
+-- configured renderings, then the newest. The subquery chooses the rows by small columns, so only
+-- their vectors are read. In a Distributed table it runs once over all shards, because a trace may
+-- have rows on several.
 SELECT
     {{trace_id}} AS trace_id,
     CAST(embedding AS Array(Float32)) AS vector
