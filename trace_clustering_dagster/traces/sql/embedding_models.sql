@@ -4,12 +4,12 @@
 SELECT
     {{model_name}} AS model_name,
     length(embedding) AS dimension,
-    uniqExact({{trace_id}}) AS traces,
-    groupUniqArrayArray([toString(document_type), toString({{rendering}})]) AS names
+    uniqExact({{trace_id_of_row}}) AS traces,
+    groupUniqArrayArray([toString(document_type), toString({{rendering_of_row}})]) AS names
 FROM {database:Identifier}.{embeddings_table:Identifier}
 WHERE
     {{window_filter}}
     AND isValidUTF8(toString(model_name))
-    AND isValidUTF8({{trace_id}})
+    AND isValidUTF8({{trace_id_of_row}})
 GROUP BY model_name, dimension
 ORDER BY traces DESC, model_name, dimension

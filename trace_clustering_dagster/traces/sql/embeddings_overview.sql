@@ -4,7 +4,7 @@
 SELECT
     product,
     document_type,
-    toString({{rendering}}) AS row_rendering,
+    toString({{rendering_of_row}}) AS row_rendering,
     {{model_name}} AS model_name,
     count() AS row_count,
     toDate(max(timestamp), 'UTC') AS newest_day

@@ -24,12 +24,12 @@ FROM (
         team_id,
         {{model_name}} AS model_name,
         length(embedding) AS dimension,
-        length(groupUniqArray({at_most:UInt64})(cityHash64({{trace_id}}))) AS traces
+        length(groupUniqArray({at_most:UInt64})(cityHash64({{trace_id_of_row}}))) AS traces
     FROM {database:Identifier}.{embeddings_table:Identifier}
     WHERE
         {{embeddings_filter}}
         AND team_id BETWEEN 1 AND 9223372036854775807
-        AND isValidUTF8({{trace_id}})
+        AND isValidUTF8({{trace_id_of_row}})
     GROUP BY window, team_id, model_name, dimension
 )
 GROUP BY window, team_id

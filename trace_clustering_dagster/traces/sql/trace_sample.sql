@@ -16,7 +16,7 @@ SELECT
     ) AS sample
 FROM (
     SELECT
-        {{trace_id}} AS trace_id,
+        {{trace_id_of_row}} AS trace_id,
         cityHash64(trace_id, {seed:UInt64}) AS hash,
         isValidUTF8(trace_id) AS is_text,
         max(
