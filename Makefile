@@ -1,13 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# of `make demo` and `make ui`: what has run is kept where version 0.1 kept it
+# Dagster home of `make demo` and `make ui`, in the same place as in version 0.1
 HOME_FOLDER := .dagster/storage
 INSTANCE := $(HOME_FOLDER)/dagster.yaml
-# UTC, as partitions are; `date -d` is not everywhere
+# UTC, like the partitions; `date -d` is not portable
 YESTERDAY := $(shell $(PYTHON) -c "import datetime as d; print(d.datetime.now(d.timezone.utc).date() - d.timedelta(1))")
 
-# The sample warehouse, whatever the environment says: a demo never touches your own server.
+# The demo always uses the sample warehouse, never your own server.
 demo ui screenshots: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://$(CURDIR)/.dagster/warehouse
 demo ui screenshots: export TRACE_CLUSTERING_STORAGE = $(CURDIR)/.dagster/assets
 demo ui screenshots: export DAGSTER_HOME = $(CURDIR)/$(HOME_FOLDER)
@@ -31,7 +31,7 @@ demo: $(INSTALLED) $(INSTANCE)
 	@echo "of the sample warehouse, and the day before yesterday of teams 1 and 2. README.md says how to"
 	@echo "point it at your own ClickHouse."
 
-# in another folder than ./dagster.yaml, of which `dagster dev` would say that it is not used
+# not in the folder of ./dagster.yaml: `dagster dev` would warn that it is not used
 ui: $(INSTALLED) $(INSTANCE)
 	@test -d .dagster/warehouse || $(BIN)/trace-clustering demo-data .dagster/warehouse
 	cd $(HOME_FOLDER) && '$(CURDIR)/$(BIN)/dagster' dev -m trace_clustering_dagster
@@ -39,7 +39,7 @@ ui: $(INSTALLED) $(INSTANCE)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# the arithmetic on another kind of processor, as far as this one can act as one
+# the numeric code with the kernels of other processors, as far as this processor can run them
 test-kernels: $(INSTALLED)
 	$(BIN)/python -m trace_clustering_dagster_tests.clusters.kmeans.kernels
 
@@ -52,15 +52,15 @@ lint: $(INSTALLED)
 reference: $(INSTALLED)
 	$(BIN)/python -m trace_clustering_dagster_tests.support.reference
 
-# known vulnerabilities of what constraints.txt pins; needs the advisories of osv.dev
+# known vulnerabilities of the versions in constraints.txt; needs access to osv.dev
 audit:
 	@.ci/audit
 
-# the pictures of the README and of docs/, of what the demo made; needs chromium and chromedriver
+# the screenshots of the README and of docs/, of the demo's results; needs chromium and chromedriver
 screenshots: demo
 	$(BIN)/python -m trace_clustering_dagster_tests.support.screenshots
 
-# about an hour, and 13 GB of disk for a while; `python -m benchmarks.sweep --quick` takes minutes
+# takes about an hour and 13 GB of disk; `python -m benchmarks.sweep --quick` takes minutes
 benchmarks: $(INSTALLED)
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.fetch
@@ -76,7 +76,7 @@ $(INSTANCE): dagster.yaml
 	@mkdir -p $(@D)
 	@cp dagster.yaml $@
 
-# A Python that is named, and is not the one in .venv, gets a .venv of its own making.
+# If PYTHON is set to another version than the one in .venv, .venv is created again.
 ifneq ($(origin PYTHON),file)
 ifneq ($(shell $(PYTHON) --version),$(shell $(BIN)/python --version 2> /dev/null))
 CLEAR := --clear

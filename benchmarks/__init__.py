@@ -1,1 +1,1 @@
-"""Measurements, one module each; every one writes its section of RESULTS.md."""
+"""Benchmarks, one module each. Each writes its own section of RESULTS.md."""

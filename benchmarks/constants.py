@@ -1,4 +1,4 @@
-"""The same assets, returning constants: what a run costs before it does anything."""
+"""The same assets, but returning constants: they measure the overhead of a run."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ GRAPH = graph_of(Settings())
 
 
 def constant(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
-    """An asset of the same key, inputs, partitions and retries that returns a constant."""
+    """Build an asset with the same key, inputs, partitions and retries that returns a constant."""
 
     def compute(**inputs: Any) -> Any:
         return dg.MaterializeResult(value=ClusterLabels())

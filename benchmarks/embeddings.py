@@ -1,4 +1,4 @@
-"""Data to measure on: synthetic embeddings of any number of rows, and real ones if at hand."""
+"""Benchmark data: synthetic embeddings of any size, and real ones if available."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,11 @@ _TOPICS, _SUBTOPICS = 5, 6
 
 @dataclass(frozen=True)
 class TopicModel:
-    """Where embeddings of text are: around a common mean, in topics of unequal size, each of
-    sub-topics and stretched along its own directions, with a tail in all the dimensions.
+    """A distribution like that of text embeddings: a common mean, topics of unequal size with
+    subtopics, each stretched along its own directions, and a tail in all dimensions.
 
-    With the scales below, silhouettes are 0.1 to 0.15 and 64 principal directions hold seven
-    tenths of the variance, as text embeddings do.
+    As in text embeddings, silhouettes are 0.1 to 0.15 and 64 principal directions hold 70 % of the
+    variance.
     """
 
     mean: NDArray[np.float32]  # (d,)
@@ -68,7 +68,7 @@ def synthetic(n: int, d: int = 3072, seed: int = 1) -> NDArray[np.float32]:
 
 
 def nearly_alike(n: int, n_odd: int = 40, seed: int = 1) -> NDArray[np.float32]:
-    """One embedding n times, a thousandth of its length apart, and odd ones in n_odd places."""
+    """n near-copies of one embedding, a thousandth of its length apart, with n_odd outliers."""
     rng = np.random.default_rng(seed)
     odd = synthetic(n_odd + 1, seed=seed)
     noise = rng.standard_normal((n, odd.shape[1]), np.float32)
@@ -78,7 +78,7 @@ def nearly_alike(n: int, n_odd: int = 40, seed: int = 1) -> NDArray[np.float32]:
 
 
 def write_synthetic(path: Path, n: int, d: int = 3072, seed: int = 1) -> None:
-    """n embeddings in a .npy file, made block by block."""
+    """Write n embeddings to a .npy file, block by block."""
     model, rng = TopicModel.random(d, seed), np.random.default_rng(seed + n)
     rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, d))
     for start in range(0, n, _BLOCK_ROWS):
@@ -88,7 +88,7 @@ def write_synthetic(path: Path, n: int, d: int = 3072, seed: int = 1) -> None:
 
 
 def real() -> dict[str, NDArray[np.float32]]:
-    """Real embeddings by name; empty where the data is not at hand."""
+    """Real embeddings by name; empty if the data is not available."""
     if not SHARED_DATA.is_dir():
         return {}
     import pyarrow.parquet as parquet

@@ -1,7 +1,7 @@
-"""Fetching embeddings into one float32 matrix: `python -m benchmarks.fetch`.
+"""Fetch embeddings into one float32 matrix: `python -m benchmarks.fetch`.
 
-From an embedded warehouse, in turn with `client.query_np` for the same rows and with a plain copy
-of the matrix. The figures are medians of CPU seconds and of seconds by the clock.
+It reads an embedded warehouse, alternating with `client.query_np` for the same rows and with a
+plain copy of the matrix. The figures are medians of CPU and wall-clock seconds.
 """
 
 import datetime

@@ -1,10 +1,10 @@
-"""A whole day at size: `python -m benchmarks.load`.
+"""A whole day at full size: `python -m benchmarks.load`.
 
-200 teams of 2,000 traces x 3,072 d in a real ClickHouse server, found and requested by the
-coordinator of a real daemon with ./dagster.yaml, two runs at a time. It fails unless every team has
-one run, one row in the events table, and all its traces in it; and it looks at the memory of each
-process all the time. Takes a quarter of an hour, and 10 GB of disk for a while; `--quick` takes 6
-teams of 100 x 256 and writes no section.
+A ClickHouse server holds 200 teams of 2,000 traces x 3,072 d; the coordinator of a real daemon with
+./dagster.yaml requests their runs, two at a time. It fails unless every team has one run and one
+row in the events table with all its traces. It samples the memory of each process throughout. It
+takes a quarter of an hour and 10 GB of disk; `--quick` uses 6 teams of 100 x 256 and writes no
+section.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from trace_clustering_dagster.operations.tables import tables
 from trace_clustering_dagster_tests.support.server import SERVER_PASSWORD, Server
 
 DEADLINE_SECONDS = 3600
-# What a process is, by a part of its command line.
+# Kinds of processes, by a part of their command line.
 PROCESSES = {"a run": "spawn_main", "code server": "grpc", "daemon": "dagster-daemon"}
 
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def fill(server: Server, day: datetime.date, teams: int, rows: int, dimension: int) -> None:
-    """The same traces for each team, the coordinates of its vectors turned by its number."""
+    """Write the same traces for each team, with vector coordinates rotated by its number."""
     noon = datetime.datetime.combine(day, datetime.time(12), datetime.timezone.utc)
     client = server.client()
     for statement in create_tables(tables(Warehouse(url=server.url()))).split(";\n")[:-1]:
@@ -90,7 +90,7 @@ def fill(server: Server, day: datetime.date, teams: int, rows: int, dimension: i
         ):
             client.command(
                 f"INSERT INTO {name} SELECT * REPLACE({team} AS team_id{replaced}) "
-                # in one SELECT the condition would be about the team that replaces the other
+                # in one SELECT the condition would apply to the replaced team
                 f"FROM (SELECT * FROM {name} WHERE team_id = 1)"
             )
     client.close()
@@ -99,10 +99,10 @@ def fill(server: Server, day: datetime.date, teams: int, rows: int, dimension: i
 def run_day(
     home: Path, environment: Mapping[str, str], teams: int, server: Server
 ) -> tuple[float, Mapping[str, tuple[float, float, float]]]:
-    """Start the daemon and wait for the last run; the seconds that took, and memory by process."""
+    """Start the daemon, wait for the last run; returns its seconds, and memory by process."""
     looks: dict[str, list[float]] = collections.defaultdict(list)
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        instance.all_instigator_state()  # makes the tables: two processes that do so at once fail
+        instance.all_instigator_state()  # creates the tables, which two processes cannot do at once
     start = time.monotonic()
     with (
         running_daemon(home, environment) as daemon,
@@ -127,7 +127,7 @@ def run_day(
 
 
 def resident(session: int) -> dict[str, float]:
-    """The most megabytes that a process of each kind has in a session just now."""
+    """The current memory of the largest process of each kind in a session, in megabytes."""
     found: dict[str, float] = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -147,7 +147,7 @@ def _resident(pid: int) -> float:
 
 
 def check(home: Path, server: Server, teams: int, rows: int) -> None:
-    """Nothing is lost and nothing is there twice, or the benchmark fails."""
+    """Fail if a run, row or trace is missing or duplicated."""
     with dg.DagsterInstance.from_config(str(home)) as instance:
         runs = collections.Counter(
             (run.tags["dagster/partition/team"], run.status.value) for run in instance.get_runs()

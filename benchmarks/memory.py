@@ -1,8 +1,8 @@
 """The memory of one run: `python -m benchmarks.memory`.
 
-`dagster asset materialize` of all assets in a process of its own. The figure is the largest
-resident memory of the process, in which the engine of an embedded warehouse is: 260 MB of it are
-pages of libraries, which all runs on a machine share.
+It runs `dagster asset materialize` for all assets in a separate process. The figure is the peak
+resident memory of that process, which includes the engine of an embedded warehouse. 260 MB of it
+are library pages that all runs on a machine share.
 """
 
 import os
@@ -16,9 +16,9 @@ from benchmarks.report import machine, table, write_section
 from benchmarks.warehouse import PARTITION, write_warehouse
 
 DIMENSION = 3_072
-# rows, and the bound in MB
+# rows and the limit in MB
 SIZES = {2_000: 600, 20_000: 1_500}
-# runs the command, then says what it took: Linux counts a peak in KiB for each process
+# runs the command, then prints its peak memory; Linux reports it in KiB
 _MEASURED = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, capture_output=True)
@@ -27,7 +27,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 
 
 def peak_megabytes(rows: int, environment: Mapping[str, str], folder: Path) -> float:
-    """The largest resident memory of a run that samples `rows` traces."""
+    """The peak resident memory of a run that samples `rows` traces."""
     config = f'{{"resources": {{"params": {{"config": {{"max_samples": {rows}}}}}}}}}'
     command = [
         *(str(Path(sys.executable).with_name("dagster")), "asset", "materialize"),
@@ -46,7 +46,7 @@ def peak_megabytes(rows: int, environment: Mapping[str, str], folder: Path) -> f
 
 
 def embedded(rows: int) -> float:
-    """Like `peak_megabytes`, from an embedded warehouse of its own."""
+    """Like `peak_megabytes`, with its own embedded warehouse."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_warehouse(folder / "warehouse", rows, DIMENSION)

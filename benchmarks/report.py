@@ -1,4 +1,4 @@
-"""RESULTS.md: one section a benchmark, replaced when that benchmark runs again."""
+"""Write RESULTS.md: one section per benchmark, replaced when that benchmark runs again."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def write_section(title: str, text: str) -> None:
-    """Put `text` under the heading `title`, in place of what stood there."""
+    """Replace the section with the heading `title` by `text`."""
     body = RESULTS.read_text() if RESULTS.exists() else "# Results\n"
     section = f"## {title}\n{text.strip()}\n"
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -32,7 +32,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def machine(packages: Sequence[str]) -> str:
-    """When, on what and with which versions the numbers were taken."""
+    """The time, machine and versions of the measurement."""
     blas = {
         f"{library['internal_api']} {library['version']} ({library.get('architecture', '?')})"
         for library in threadpool_info()

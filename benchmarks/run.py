@@ -1,6 +1,6 @@
-"""A whole run against the same graph of constants: `python -m benchmarks.run`.
+"""A whole run, compared to the same graph of constants: `python -m benchmarks.run`.
 
-Both are `dagster asset materialize` of all assets in a process of its own, in turn, on 2,000
+Both run `dagster asset materialize` for all assets in a separate process, alternating, on 2,000
 traces with 3,072-d embeddings in an embedded warehouse. The figures are medians.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
         }
         modules = {"constants": "benchmarks.constants", "the graph": "trace_clustering_dagster"}
         for module in modules.values():
-            materialize(module, environment, folder)  # compiles and caches what it imports
+            materialize(module, environment, folder)  # compiles and caches its imports
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in modules}
         for _ in range(REPETITIONS):
             for name, module in modules.items():

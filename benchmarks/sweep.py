@@ -1,9 +1,9 @@
-"""The fast k sweep against scikit-learn: `python -m benchmarks.sweep [--quick]`.
+"""The fast k sweep, compared to scikit-learn: `python -m benchmarks.sweep [--quick]`.
 
-Both sides run in this process, on the same data, in turn; the figures are medians. Ratios are of
-CPU time on one thread, which other work on the machine hardly moves; by the clock scikit-learn's
-threads also spin while they wait. `--quick` leaves out what takes minutes: the reference at 20,000
-rows, and 1,000,000 rows, which also need 12.3 GB of disk for a while.
+Both engines run in this process on the same data, alternating; the figures are medians. Ratios
+compare CPU time on one thread, which other work on the machine hardly affects; on several threads,
+scikit-learn also spins while it waits. `--quick` skips what takes minutes: the reference at 20,000
+rows, and 1,000,000 rows, which also need 12.3 GB of disk.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import sklearn.cluster  # noqa: F401  before the limits below, which hold for what is loaded
+import sklearn.cluster  # noqa: F401  thread limits apply only to loaded libraries
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -39,14 +39,14 @@ _MEGABYTE = 1e6
 
 @dataclass
 class Times:
-    """Seconds of every repetition."""
+    """Seconds of each repetition."""
 
     cpu: list[float]
     wall: list[float]
 
 
 def timed(call: Callable[[], Any], into: Times) -> Any:
-    """The result of `call`; its CPU and wall time are appended to `into`."""
+    """Return the result of `call` and append its CPU and wall time to `into`."""
     cpu, wall = time.process_time(), time.perf_counter()
     result = call()
     into.cpu.append(time.process_time() - cpu)
@@ -56,7 +56,7 @@ def timed(call: Callable[[], Any], into: Times) -> Any:
 
 @dataclass
 class Comparison:
-    """The same sweep by both engines."""
+    """The same sweep with both engines."""
 
     name: str
     fast: Times
@@ -77,7 +77,7 @@ class Comparison:
     ) -> "Comparison":
         fast, reference = Times([], []), Times([], [])
         with threadpool_limits(n_threads):
-            sweep_k(rows[:500], *k_range)  # first calls load code and start threads
+            sweep_k(rows[:500], *k_range)  # the first call loads code and starts threads
             sweep_k_scikit_learn(rows[:500], k_range[0], k_range[0], n_init=1)
             for _ in range(repetitions):
                 for _ in range(fast_repetitions):
@@ -156,7 +156,7 @@ def compare(quick: bool) -> str:
 
 
 def compare_20_000() -> list[list[str]]:
-    """At 20,000 rows the fast sweep estimates silhouettes: also with exact ones in their place."""
+    """At 20,000 rows the fast sweep estimates silhouettes. Also measure it with exact ones."""
     rows = data.synthetic(20_000)
     comparison = Comparison.run(
         "synthetic 20,000, k=3..6", rows, (3, 6), n_threads=1, repetitions=1
@@ -181,7 +181,7 @@ def compare_20_000() -> list[list[str]]:
 
 
 def grow(quick: bool, folder: Path) -> str:
-    """Time and memory with more rows, on two threads, beside what one pass over them costs."""
+    """Time and memory with more rows, on two threads, compared to one pass over the rows."""
     lines = []
     for n in (2_000, 20_000, 100_000) if quick else (2_000, 20_000, 100_000, 1_000_000):
         path = folder / "embeddings.npy"
@@ -199,7 +199,7 @@ def grow(quick: bool, folder: Path) -> str:
 
 
 def _growth_row(path: Path, n: int, k_range: tuple[int, int]) -> list[str]:
-    # In a process of its own: memory that another case once held would hide what this one takes.
+    # In a separate process: memory that another case freed would hide what this one uses.
     arguments = [sys.executable, "-m", "benchmarks.sweep", "--measure", str(path)]
     k_arguments = [str(k) for k in k_range]
     output = subprocess.run([*arguments, *k_arguments], check=True, capture_output=True, text=True)
@@ -242,7 +242,7 @@ def _one_pass(rows: Embeddings, matrix: Embeddings) -> None:
 
 @contextmanager
 def peak_memory() -> Iterator[list[float]]:
-    """Watch the memory of this process that is not a mapped file; [its rise at most, bytes]."""
+    """Watch the anonymous memory of this process; yields [peak increase in bytes]."""
     start = _anonymous_memory()
     rise, done = [0.0], threading.Event()
 
@@ -260,7 +260,7 @@ def peak_memory() -> Iterator[list[float]]:
 
 
 def _anonymous_memory() -> float:
-    """Bytes; Linux only."""
+    """In bytes; Linux only."""
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("RssAnon:"))
     return float(line.split()[1]) * 1024
@@ -268,8 +268,8 @@ def _anonymous_memory() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="leave out what takes minutes")
-    parser.add_argument("--folder", type=Path, help="where to put the data while it is needed")
+    parser.add_argument("--quick", action="store_true", help="skip what takes minutes")
+    parser.add_argument("--folder", type=Path, help="folder for temporary data")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:

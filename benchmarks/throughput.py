@@ -1,9 +1,8 @@
-"""Runs a minute through a real daemon and run queue: `python -m benchmarks.throughput`.
+"""Runs per minute through a real daemon and run queue: `python -m benchmarks.throughput`.
 
-A run is one team and day of 500 traces x 1,536 d in an embedded warehouse. Forty are queued before
-the daemon of ./dagster.yaml starts, which makes two at a time, once on SQLite and once on Postgres
-(where `initdb` is installed). `--quick` makes four of 100 x 256, and writes
-no section.
+A run is one team and day of 500 traces x 1,536 d in an embedded warehouse. Forty runs are queued
+before the daemon with ./dagster.yaml starts, which executes two at a time, once on SQLite and once
+on Postgres (if `initdb` is installed). `--quick` uses four runs of 100 x 256 and writes no section.
 """
 
 import argparse
@@ -36,8 +35,8 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
-CLICKHOUSE_STAGES = {"trace_ids", "embeddings", "labels", "emitted_event", "report"}
-# What a profile counts as what, by the function's file and name. None calls another.
+CLICKHOUSE_ASSETS = {"trace_ids", "embeddings", "labels", "emitted_event", "report"}
+# Categories of a profile, by the function's file and name. None of these calls another.
 PROFILED = {
     "imports": [("importlib._bootstrap>", "_find_and_load")],
     "event log": [("instance/methods/event_methods.py", "handle_new_event")],
@@ -63,7 +62,7 @@ def main() -> None:
     rates, phases, shares = [], [], []
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        folder.chmod(0o755)  # Postgres is another user's
+        folder.chmod(0o755)  # Postgres runs as another user
         write_warehouse(folder / "warehouse", rows, dimension, teams)
         storages = {"SQLite": {"sqlite": {"base_dir": str(folder / "sqlite")}}}
         if postgres := stack.enter_context(postgres_storage(folder)):
@@ -89,9 +88,9 @@ def main() -> None:
                 (
                     "instance",
                     "process start, imports",
-                    "stages that ask ClickHouse",
-                    "other stages",
-                    "before and after the stages",
+                    "assets that query ClickHouse",
+                    "other assets",
+                    "before and after the assets",
                     "in all",
                 ),
                 phases,
@@ -107,7 +106,7 @@ def main() -> None:
 
 
 def make_instance(home: Path, storage: Any, clickhouse_url: str) -> Mapping[str, str]:
-    """Write ./dagster.yaml with this storage to `home`; the environment of its processes."""
+    """Write ./dagster.yaml with this storage to `home`. Returns the environment for processes."""
     home.mkdir()
     config = yaml.safe_load(Path("dagster.yaml").read_text())
     (home / "dagster.yaml").write_text(yaml.safe_dump(config | {"storage": storage}))
@@ -139,7 +138,7 @@ def queue_runs(home: Path, environment: Mapping[str, str], teams: int) -> None:
 
 @contextlib.contextmanager
 def running_daemon(home: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon on the instance; nothing is left of it, nor of the runs that it started."""
+    """A daemon on the instance. At the end, it and the runs that it started are stopped."""
     with (home / "daemon.log").open("w") as log:
         daemon = subprocess.Popen(
             [COMMANDS / "dagster-daemon", "run", "-m", LOCATION],
@@ -158,7 +157,7 @@ def running_daemon(home: Path, environment: Mapping[str, str]) -> Iterator[subpr
 
 
 def run_queue(home: Path, environment: Mapping[str, str]) -> float:
-    """Start the daemon and wait for the last run; the CPU seconds of all processes."""
+    """Start the daemon and wait for the last run; returns the CPU seconds of all processes."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     with (
         running_daemon(home, environment) as daemon,
@@ -172,7 +171,7 @@ def run_queue(home: Path, environment: Mapping[str, str]) -> float:
 
 
 def session_cpu_seconds(session: int) -> float:
-    """CPU seconds of the session's processes, and of those that ended."""
+    """CPU seconds of the session's processes, including those that ended."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -183,7 +182,7 @@ def session_cpu_seconds(session: int) -> float:
 
 
 def report(instance: dg.DagsterInstance, cpu: float) -> tuple[list[str], list[str]]:
-    """The rate and what it depends on; the phases of the median run."""
+    """The rate and its factors; the phases of the median run."""
     records = instance.get_run_records()
     if failed := [r for r in records if r.dagster_run.status is not dg.DagsterRunStatus.SUCCESS]:
         raise SystemExit(f"{len(failed)} of {len(records)} runs did not succeed")
@@ -199,11 +198,11 @@ def report(instance: dg.DagsterInstance, cpu: float) -> tuple[list[str], list[st
                 dg.DagsterEventType.RUN_SUCCESS,
             )
         )
-        stages: dict[str, float] = {}
-        for stage in instance.get_run_step_stats(record.dagster_run.run_id):
-            stages[stage.step_key] = (stage.end_time or 0) - (stage.start_time or 0)
-        clickhouse = sum(seconds for key, seconds in stages.items() if key in CLICKHOUSE_STAGES)
-        other = sum(stages.values()) - clickhouse
+        assets: dict[str, float] = {}
+        for step in instance.get_run_step_stats(record.dagster_run.run_id):
+            assets[step.step_key] = (step.end_time or 0) - (step.start_time or 0)
+        clickhouse = sum(seconds for key, seconds in assets.items() if key in CLICKHOUSE_ASSETS)
+        other = sum(assets.values()) - clickhouse
         rest = end - start - clickhouse - other
         phases.append([start - begin, clickhouse, other, rest, end - begin])
         starts.append(begin)
@@ -222,7 +221,7 @@ def report(instance: dg.DagsterInstance, cpu: float) -> tuple[list[str], list[st
 
 
 def profile(home: Path, environment: Mapping[str, str]) -> list[str]:
-    """Percent of a run's time by `PROFILED`, and what is left."""
+    """Percent of a run's time by the categories of `PROFILED`, and the rest."""
     output = home / "profile"
     subprocess.run(
         [
@@ -249,14 +248,14 @@ def profile(home: Path, environment: Mapping[str, str]) -> list[str]:
 
 @contextlib.contextmanager
 def postgres_storage(folder: Path) -> Iterator[Any]:
-    """The `storage` of an instance on a Postgres server of its own; None where there is none."""
+    """The `storage` of an instance on a temporary Postgres server; None if it is not installed."""
     program = initdb()
     if program is None:
         print("without Postgres: that needs initdb (postgresql)")
         yield None
         return
     with postgres(folder, program) as server:
-        # the driver is named: dagster-postgres fails with the one that SQLAlchemy 2.1 prefers
+        # dagster-postgres fails with the default driver of SQLAlchemy 2.1
         url = f"postgresql+psycopg2://{USER}@{server.host}:{server.port}/{DATABASE}"
         yield {"postgres": {"postgres_url": url}}
 

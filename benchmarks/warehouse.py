@@ -17,7 +17,7 @@ _NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.timezone.utc)
 def warehouse_tables(
     rows: int, dimension: int, noon: datetime.datetime = _NOON
 ) -> dict[str, pa.Table]:
-    """`rows` traces of team 1, each with a summary, as the two tables."""
+    """The two tables with `rows` traces of team 1, each with a summary."""
     ids = [f"trace-{i:06}" for i in range(rows)]
     vectors = pa.array(synthetic(rows, dimension).ravel())
     columns = {
@@ -48,7 +48,7 @@ def warehouse_tables(
 
 
 def write_warehouse(folder: Path, rows: int, dimension: int, teams: int = 1) -> None:
-    """`rows` traces of each team in the window of `DAY`, the same for all."""
+    """Write `rows` traces of each team in the window of `DAY`, the same for all teams."""
     for name, content in warehouse_tables(rows, dimension).items():
         (folder / name).mkdir(parents=True)
         for team in range(1, teams + 1):

@@ -1,7 +1,7 @@
 """Daily clustering of LLM traces, per team, as a graph of Dagster assets.
 
-``trace_clustering_dagster.defs`` are the Dagster definitions. They are imported on first use: the
-command line needs no Dagster to say what is wrong with its arguments.
+``trace_clustering_dagster.defs`` are the Dagster definitions. They are imported on first use,
+because the command line validates its arguments without Dagster.
 """
 
 import importlib
@@ -23,5 +23,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # Dagster looks here for what a module offers
+    # Dagster lists the module's attributes to find its definitions
     return list(_EXPORTS)

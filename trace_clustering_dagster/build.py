@@ -1,4 +1,4 @@
-"""``build_graph``: the Dagster definitions of what the settings describe."""
+"""Build the Dagster definitions that the settings describe."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def team_assets() -> list[TeamAsset]:
 
 
 def graph_of(settings: Settings, *, is_component: bool = False) -> Graph:
-    """Names and partitions of a graph."""
+    """The names and partitions of a graph."""
     return Graph(
         name=settings.name,
         start_date=settings.start_date,
@@ -47,12 +47,12 @@ def graph_of(settings: Settings, *, is_component: bool = False) -> Graph:
 
 
 def stored_files_of(settings: Settings) -> StoredFiles:
-    """What a graph stores there."""
+    """The files that a graph stores."""
     return StoredFiles(Storage.of(settings), folders_of(team_assets(), settings))
 
 
 def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
-    """What a graph's assets need, by resource key."""
+    """The resources that a graph's assets need, by resource key."""
     named = "params" if graph.is_component else "TRACE_CLUSTERING_PARAMS"
     params, storage = ClusteringParams.of(settings, named=named), Storage.of(settings)
     resources = {
@@ -70,16 +70,16 @@ def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
 
 
 def build_graph(settings: Settings, *, is_component: bool = False) -> dg.Definitions:
-    """The definitions of one graph: assets, checks, jobs, sensors, schedules, resources.
+    """Build the definitions of one graph: assets, checks, jobs, sensors, schedules, resources.
 
-    Several can be merged if their settings have different names.
+    Several graphs can be merged if their settings have different names.
 
     Args:
-        settings: All of it.
-        is_component: Whether it is a part of another project: messages name its commands then.
+        settings: Settings of the graph.
+        is_component: Whether the graph is part of another project; messages then name its commands.
 
     Raises:
-        ValueError: a parameter is not usable, in one line that names it.
+        ValueError: one line that names an invalid parameter.
     """
     graph = graph_of(settings, is_component=is_component)
     automation = settings.automation

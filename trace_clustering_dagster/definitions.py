@@ -7,6 +7,6 @@ from trace_clustering_dagster.settings import Settings
 
 defs = dg.Definitions.merge(
     build_graph(Settings.from_environment()),
-    # Imports are most of a run: a process for each asset would pay them eight times over.
+    # Imports take most of a run's time: a process per asset would repeat them eight times.
     dg.Definitions(executor=dg.in_process_executor),
 )

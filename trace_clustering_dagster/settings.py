@@ -1,9 +1,9 @@
-"""Every setting of a deployment: typed, bounded, documented. Imports nothing of the package.
+"""All settings of a deployment, with types, bounds and descriptions.
 
 Environment variables set them (``Settings.from_environment``), or a component's attributes in YAML.
-A secret is never a setting: a setting names the variable that holds it.
+Secrets are not settings: a setting names the environment variable that holds the secret.
 
-Plain pydantic: pydantic-settings could not derive the variables of version 0.1 from the fields.
+It is plain pydantic, because pydantic-settings cannot derive the variable names of version 0.1.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ from pydantic import (
     model_validator,
 )
 
-# it is a part of asset keys, job names and folders
+# names become part of asset keys, job names and folders
 _NAME = re.compile("[a-z][a-z0-9_]{0,30}")
-# longer names do not fit into a file system
+# file systems do not allow longer names
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _SERVER_URL = re.compile(
     r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
@@ -40,7 +40,7 @@ _SERVER_URL = re.compile(
 
 
 def _setting(default: Any, variable: str, description: str, **bounds: Any) -> Any:
-    """A field that the environment variable ``TRACE_CLUSTERING_<variable>`` sets."""
+    """A field that is set by the environment variable ``TRACE_CLUSTERING_<variable>``."""
     named: dict[str, Any] = {"variable": f"TRACE_CLUSTERING_{variable}" if variable else ""}
     return Field(default=default, description=description, json_schema_extra=named, **bounds)
 
@@ -66,7 +66,7 @@ def _identifier(name: str) -> str:
 
 def _variable_name(name: str) -> str:
     if not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
-        # it may be the secret itself
+        # do not repeat it: it may be the secret itself
         raise ValueError(
             "not the name of an environment variable: use capital letters, digits and underscores"
         )
@@ -82,12 +82,12 @@ Days = Annotated[int, Field(ge=0, le=999_999)]
 
 
 class _Settings(BaseModel):
-    # a value that is wrong may hold a password: the errors do not repeat it
+    # an invalid value may contain a password, so errors do not repeat it
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class ClickHouseSettings(_Settings):
-    """What is read: a ClickHouse server, or an embedded warehouse."""
+    """The ClickHouse server or embedded warehouse to read."""
 
     url: str = _setting(
         "chdb://.dagster/warehouse",
@@ -102,24 +102,24 @@ class ClickHouseSettings(_Settings):
         "when a run connects.",
     )
     database: NameOrNone = _setting(
-        "", "", "Database of the tables that are read. Unset: the one in the URL, or default."
+        "", "", "Database of the tables to read. Unset: the one in the URL, or default."
     )
     embeddings_table: Table = _setting(
         "posthog_document_embeddings", "EMBEDDINGS_TABLE", "Table of the embedded summaries."
     )
     events_table: Table = _setting(
-        "events", "EVENTS_TABLE", "Table of the summaries, and of the clusters."
+        "events", "EVENTS_TABLE", "Table of the summaries and the clusters."
     )
     embeddings_model: str = _setting(
         "",
         "EMBEDDINGS_MODEL",
-        "Embedding model of a table that has no column model_name. Unset: what the table's name "
-        "has after posthog_document_embeddings_.",
+        "Embedding model of a table without the column model_name. Unset: the part of the table's "
+        "name after posthog_document_embeddings_.",
     )
 
     @property
     def password(self) -> str:
-        """The password, which is a secret; "" without one."""
+        """The password (a secret); "" if there is none."""
         return os.environ.get(self.password_variable, "")
 
     @field_validator("url")
@@ -128,30 +128,30 @@ class ClickHouseSettings(_Settings):
         server = _SERVER_URL.fullmatch(url)
         is_server = server and int(server["port"] or 1) in range(1, 65536)
         if not (url.startswith("chdb://") or is_server):
-            # a mistyped URL may hold a password: do not repeat it
+            # do not repeat it: a mistyped URL may contain a password
             raise ValueError(
-                "not the URL of a ClickHouse: use https://user@host:8443/database, http://..., or "
-                "chdb:///path/to/warehouse. A password belongs in "
-                "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD, nothing else in the URL"
+                "not a ClickHouse URL: use https://user@host:8443/database, http://..., or "
+                "chdb:///path/to/warehouse. Set the password in "
+                "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD, not in the URL"
             )
         return url
 
 
 class OutputSettings(_Settings):
-    """What is written: all tables that this deployment writes have these names."""
+    """Names of all tables that this deployment writes."""
 
     database: NameOrNone = _setting(
         "",
         "OUTPUT_DATABASE",
-        "Database of the tables that are written. Unset: that of the tables that are read.",
+        "Database of the tables to write. Unset: that of the tables to read.",
     )
     prefix: NameOrNone = _setting(
-        "", "OUTPUT_PREFIX", "What the names of the written tables begin with, such as support_."
+        "", "OUTPUT_PREFIX", "Prefix of the names of the written tables, such as support_."
     )
 
 
 class AutomationSettings(_Settings):
-    """Which team-days run without a person, when, and how often."""
+    """Which team-days run automatically, when, and how often."""
 
     enabled: Annotated[bool, BeforeValidator(_on_or_off)] = _setting(
         True,
@@ -162,43 +162,43 @@ class AutomationSettings(_Settings):
         frozenset(), "TEAMS", "Only these team ids, separated by commas. Empty: all."
     )
     excluded_teams: Teams = _setting(frozenset(), "EXCLUDED_TEAMS", "Never these team ids.")
-    # a launch takes 0.2 s on SQLite: with more, a tick would hold up the other sensors
+    # a launch takes 0.2 s on SQLite: with more runs, a tick would delay the other sensors
     runs_per_tick: int = _setting(
-        20, "RUNS_PER_TICK", "Runs that one tick requests at most.", ge=1, le=1000
+        20, "RUNS_PER_TICK", "Maximum number of runs that one tick requests.", ge=1, le=1000
     )
     settle_minutes: Minutes = _setting(
-        60.0, "SETTLE_MINUTES", "How long after midnight UTC a day's data may still arrive."
+        60.0, "SETTLE_MINUTES", "Minutes after midnight UTC until a day's data is complete."
     )
     catch_up_days: int = _setting(
-        1, "CATCH_UP_DAYS", "Days before the newest closed day that are caught up on.", ge=0, le=31
+        1, "CATCH_UP_DAYS", "Days to catch up on before the newest closed day.", ge=0, le=31
     )
-    # Dagster gives up on an evaluation after 60 s, the connection 10 s after the query
+    # Dagster cancels an evaluation after 60 s; the connection times out 10 s after the query
     discovery_timeout_seconds: int = _setting(
         20,
         "DISCOVERY_TIMEOUT_SECONDS",
-        "How long ClickHouse may count all teams' traces.",
+        "Timeout of the query that counts all teams' traces.",
         ge=1,
         le=40,
     )
-    max_attempts: int = _setting(3, "MAX_ATTEMPTS", "Attempts of a team-day in all.", ge=1, le=10)
+    max_attempts: int = _setting(3, "MAX_ATTEMPTS", "Maximum attempts per team-day.", ge=1, le=10)
     retry_minutes: Minutes = _setting(
-        5.0, "RETRY_MINUTES", "From a failed attempt to the second; doubles for each that follows."
+        5.0, "RETRY_MINUTES", "Pause after the first failed attempt; it doubles with each attempt."
     )
     alert_url_variable: VariableName = _setting(
         "TRACE_CLUSTERING_ALERT_URL",
         "",
-        "Name of the environment variable that holds the URL of a webhook, to which failures that "
-        "need a person are posted.",
+        "Name of the environment variable that holds the URL of a webhook for failures that need a "
+        "person.",
     )
     cron: str = _setting(
         "0 1 * * *",
         "CRON",
-        "When the daily schedule runs, in UTC. It is the alternative to the coordinator.",
+        "Cron schedule, in UTC, of the daily schedule, the alternative to the coordinator.",
     )
 
     @property
     def alert_url(self) -> str:
-        """The webhook's URL, which is a secret; "" without one.
+        """The webhook's URL (a secret); "" if there is none.
 
         Raises:
             ValueError: it is not a URL.
@@ -207,22 +207,22 @@ class AutomationSettings(_Settings):
         try:
             TypeAdapter(HttpUrl | None).validate_python(url or None)
         except ValidationError as error:
-            said = error.errors()[0]["msg"]
-            raise ValueError(f"{self.alert_url_variable}=(not shown): {said}") from None
+            problem = error.errors()[0]["msg"]
+            raise ValueError(f"{self.alert_url_variable}=(not shown): {problem}") from None
         return url
 
 
 class Settings(_Settings):
-    """All of a deployment: what one graph is built from.
+    """All settings of a deployment, from which one graph is built.
 
     Raises:
-        pydantic.ValidationError: a value is of the wrong type, out of its bounds, or unusable.
+        pydantic.ValidationError: a value has the wrong type, is out of bounds, or is invalid.
     """
 
     name: str = _setting(
         "",
         "",
-        "Name of this graph among several in a code location: the prefix of its asset keys, jobs, "
+        "Name of this graph if a code location has several: the prefix of its asset keys, jobs, "
         "sensors, resources, partitions and groups.",
     )
     clickhouse: ClickHouseSettings = Field(default_factory=ClickHouseSettings)
@@ -230,18 +230,18 @@ class Settings(_Settings):
     storage: str = _setting(
         ".dagster/assets",
         "STORAGE",
-        "Where the assets' values are stored: a folder, or s3://bucket/prefix.",
+        "Storage of the assets' values: a folder, or s3://bucket/prefix.",
     )
     retention_days: Days = _setting(
         14,
         "RETENTION_DAYS",
-        "Days that the large files are kept; they can be made again. 0 keeps them all.",
+        "Days to keep large files, which can be made again. 0 keeps them all.",
     )
     text_retention_days: Days = _setting(
         180,
         "TEXT_RETENTION_DAYS",
-        "Days that files with text of traces are kept: reports, labels, answers of the language "
-        "model. 0 keeps them all.",
+        "Days to keep files with text of traces: reports, labels, answers of the language model. "
+        "0 keeps them all.",
     )
     start_date: str = _setting("2025-01-01", "START_DATE", "First day that has a partition.")
     params: Mapping[str, Any] = _setting(
@@ -252,10 +252,10 @@ class Settings(_Settings):
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """The settings that the environment variables describe; empty ones count as unset.
+        """Read the settings from the environment; empty variables count as unset.
 
         Raises:
-            ValueError: one line that names the variable, its value and what it should be.
+            ValueError: one line that names the variable, its value and the expected value.
         """
         settings, problems = cls.valid_part_of_environment()
         for problem in problems.values():
@@ -264,8 +264,8 @@ class Settings(_Settings):
 
     @classmethod
     def valid_part_of_environment(cls) -> "tuple[Settings, dict[str, str]]":
-        """Like ``from_environment``, with the defaults in place of wrong values; and what is wrong,
-        in one line for each setting."""
+        """Like ``from_environment``, with defaults in place of invalid values. Also returns one
+        line about each invalid value, by setting."""
         values: dict[str, Any] = {}
         problems: dict[str, str] = {}
         for setting in settings_of(cls):
@@ -282,12 +282,12 @@ class Settings(_Settings):
                 settings = cls.model_validate(values)
                 break
             except ValidationError as error:
-                # settings that do not go together are those of the output
+                # only settings of the output can contradict each other
                 path = next((p for p in _paths() if _is_about(error, p)), ("output",))
                 problems[".".join(path)] = in_one_line(error)
                 del _section(values, path)[path[-1]]
         try:
-            settings.automation.alert_url  # noqa: B018 - to see whether it is one
+            settings.automation.alert_url  # noqa: B018 - it raises if it is not a URL
         except ValueError as error:
             problems["automation.alert_url_variable"] = str(error)
         return settings, problems
@@ -298,7 +298,7 @@ class Settings(_Settings):
         if name and not _NAME.fullmatch(name):
             raise ValueError(
                 f"{name[:100]!r} is not a name: use at most 31 lower-case letters, digits and "
-                "underscores, a letter first"
+                "underscores, starting with a letter"
             )
         return name
 
@@ -306,17 +306,17 @@ class Settings(_Settings):
     @classmethod
     def _check_storage(cls, storage: str) -> str:
         if "://" in storage and not re.fullmatch(r"[a-z0-9]+://[^/@?#\s]+(/[^?#]*)?", storage):
-            # a mistyped URL may hold a secret: do not repeat it
+            # do not repeat it: a mistyped URL may contain a secret
             raise ValueError(
-                "not the URL of an object store: use s3://bucket/prefix, or a folder. Credentials "
-                "belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                "not the URL of an object store: use s3://bucket/prefix, or a folder. Set "
+                "credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
         return storage
 
     @field_validator("start_date", mode="before")
     @classmethod
     def _check_start_date(cls, day: Any) -> str:
-        text = str(day)  # YAML reads a date as one
+        text = str(day)  # YAML parses it as a date
         with contextlib.suppress(ValueError):
             if datetime.date.fromisoformat(text).isoformat() == text:
                 return text
@@ -329,24 +329,24 @@ class Settings(_Settings):
         if databases and self.clickhouse.url.startswith("chdb://"):
             raise ValueError(
                 "an embedded warehouse has no databases: unset output.database "
-                "(TRACE_CLUSTERING_OUTPUT_DATABASE) and clickhouse.database, and keep what is "
-                "written apart with output.prefix (TRACE_CLUSTERING_OUTPUT_PREFIX)"
+                "(TRACE_CLUSTERING_OUTPUT_DATABASE) and clickhouse.database, and use output.prefix "
+                "(TRACE_CLUSTERING_OUTPUT_PREFIX) to write to other tables"
             )
         return self
 
 
 def in_one_line(error: ValidationError, by: Literal["variable", "attribute"] = "variable") -> str:
-    """The first wrong setting: its variable or its place in YAML, its value unless it may hold a
-    secret, and what it should be."""
+    """The first invalid setting: its variable or place in YAML, its value unless it may hold a
+    secret, and the expected value."""
     wrong: Any = error.errors(include_url=False)[0]
     path = [str(part) for part in wrong["loc"]]
     known = next((p for p in _paths() if _is_about(error, p)), ())
     named = (_paths().get(known) if by == "variable" else "") or ".".join(path)
     if wrong["type"] == "value_error":
-        said = str(wrong["ctx"]["error"])
-        if not known:  # of several settings together, which it names
-            return said
-        return f"{named} is {said}" if said.startswith("not ") else f"{named}={said}"
+        problem = str(wrong["ctx"]["error"])
+        if not known:  # it concerns several settings, and names them
+            return problem
+        return f"{named} is {problem}" if problem.startswith("not ") else f"{named}={problem}"
     if wrong["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], [p[-1] for p in _paths()], n=1)
         return f"there is no setting {'.'.join(path)}" + (f": use {near[0]}" if near else "")
@@ -355,7 +355,7 @@ def in_one_line(error: ValidationError, by: Literal["variable", "attribute"] = "
 
 
 class Setting(NamedTuple):
-    """A setting: its place in YAML, its environment variable, or "", and what it is."""
+    """A setting: its place in YAML, its environment variable or "", and its description."""
 
     path: tuple[str, ...]
     variable: str
@@ -363,7 +363,7 @@ class Setting(NamedTuple):
 
 
 def settings_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """All settings of a model, those of the models in it included."""
+    """All settings of a model, including those of nested models."""
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, _Settings):

@@ -74,7 +74,7 @@ def test_empty_variables_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("CLICKHOUSE_URL", "https://me:hunter2@host", "is not the URL of a ClickHouse: use https:"),
+        ("CLICKHOUSE_URL", "https://me:hunter2@host", "is not a ClickHouse URL: use https:"),
         ("STORAGE", "s3://me:hunter2@bucket", "is not the URL of an object store: use s3://bucket"),
         ("ALERT_URL", "ftp://host/hunter2", "=(not shown): URL scheme should be 'http' or 'https'"),
         ("START_DATE", "2026-02-30", "=2026-02-30 is not a day: use one such as 2025-01-01"),
@@ -137,7 +137,7 @@ def test_all_that_is_wrong_is_told_and_the_rest_counts(monkeypatch: pytest.Monke
     ("params", "message"),
     [
         ({"max_kk": 3}, "TRACE_CLUSTERING_PARAMS: there is no parameter max_kk: use max_k"),
-        ({"max_k": "a"}, "TRACE_CLUSTERING_PARAMS: max_k=a is not usable"),
+        ({"max_k": "a"}, "TRACE_CLUSTERING_PARAMS: max_k=a is invalid"),
         ({"min_k": 9}, "min_k=9 is above max_k=6"),
         (
             {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:00:00Z"},

@@ -1,6 +1,6 @@
-"""``@team_asset``: an asset of a team and day, declared in one place.
+"""``@team_asset`` declares an asset that is partitioned by day and team.
 
-What is declared is no Dagster asset yet: ``TeamAsset.build`` makes one for each graph.
+A declaration is not a Dagster asset yet: ``TeamAsset.build`` makes one for each graph.
 """
 
 import functools
@@ -22,7 +22,7 @@ from trace_clustering_dagster.base.partitions import EXPLORES_TAG
 from trace_clustering_dagster.settings import Settings
 
 OWNERS = ["team:llm-analytics"]
-# Three attempts in all. Failures that no retry can mend say so themselves.
+# Three attempts in all. A failure that no retry can fix forbids retries itself.
 RETRIES = dg.RetryPolicy(
     max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
@@ -57,13 +57,13 @@ class TeamAsset:
         return f"{self.name}_io_manager"
 
     def days_kept(self, settings: Settings) -> int:
-        """For how many days the asset's files are kept; 0 for ever."""
+        """Days that the asset's files are kept; 0 keeps them forever."""
         days: int = getattr(settings, self.expires) if self.expires else 0
         return days
 
     def build(self, graph: Graph) -> dg.AssetsDefinition:
-        """The Dagster asset in a graph: the function's parameters that are named like other assets
-        of the graph are its inputs."""
+        """Build the Dagster asset of a graph. Parameters named after the graph's assets become
+        inputs."""
         parameters = inspect.signature(self.function).parameters
         inputs = {name: p.annotation for name, p in parameters.items() if name in graph.assets}
         given = {"context", "graph"} & parameters.keys()
@@ -85,7 +85,7 @@ class TeamAsset:
             yield result._replace(metadata={**(result.metadata or {}), "seconds": seconds})
 
         functools.update_wrapper(compute, self.function)
-        # Dagster reads the inputs, and their types, off the signature
+        # Dagster reads the inputs and their types from the signature
         del compute.__wrapped__  # type: ignore[attr-defined]
         compute.__annotations__ = dict(inputs)
         compute.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -114,8 +114,8 @@ class TeamAsset:
 
     def _check_specs(self, graph: Graph) -> list[dg.AssetCheckSpec]:
         with warnings.catch_warnings():
-            # Partitioned checks are a preview in Dagster. Without, a team's warning would be gone
-            # as soon as the next team's check passes.
+            # Partitioned checks are a preview feature. Without partitions, the next team's passing
+            # check would hide a team's warning.
             warnings.simplefilter("ignore", dg.PreviewWarning)
             return [
                 dg.AssetCheckSpec(
@@ -137,22 +137,22 @@ def team_asset(
     checks: Mapping[str, str] | None = None,
     deps: Collection[str] = (),
 ) -> Callable[[Callable[..., Any]], TeamAsset]:
-    """Declare an asset of a team and day.
+    """Declare an asset that is partitioned by day and team.
 
-    The function's parameters say what it takes: the values of the assets of these names,
-    ``context``, ``graph``, and resources. It returns a ``MaterializeResult``. It is not called with
-    values that were made from different values of one asset.
+    The function's parameters name its inputs: assets, ``context``, ``graph`` and resources. It
+    returns a ``MaterializeResult``. It is never called with inputs that were made from different
+    values of one asset.
 
     Args:
-        kinds: What the UI shows beside the asset.
-        version: Of the code. Raise it when the code would make another value of the same inputs
-            and parameters: the UI then shows the partitions that the old code made as stale
-            (unsynced), and materializing them again mends it.
-        stored_as: How the value becomes a file.
-        expires: The setting that says for how long the file is kept; without one, for ever.
-        pool: Limits how many of these assets run at once.
+        kinds: Kinds that the UI shows on the asset.
+        version: Code version. Raise it when the code computes another value from the same inputs
+            and parameters: the UI then shows existing partitions as stale (unsynced) until they
+            are materialized again.
+        stored_as: IO manager that stores the value.
+        expires: Setting that holds the days to keep the file; None keeps it forever.
+        pool: Pool that limits how many of these assets run at once.
         checks: Descriptions of the asset's checks, by name.
-        deps: Assets that come before this one, and whose values it does not take.
+        deps: Upstream assets whose values it does not load.
     """
 
     def declare(function: Callable[..., Any]) -> TeamAsset:
@@ -164,7 +164,7 @@ def team_asset(
 
 
 def _require_same_origin(context: dg.AssetExecutionContext, values: Mapping[str, Any]) -> None:
-    """Fail for good if two of the values were made from different values of one asset.
+    """Fail without retries if two of the values were made from different values of one asset.
 
     A value that others are made from has a ``digest``; one that is made from others has
     ``made_from``, their digests by asset.
@@ -176,17 +176,17 @@ def _require_same_origin(context: dg.AssetExecutionContext, values: Mapping[str,
         for origin, digest in getattr(value, "made_from", {}).items():
             known, where = seen.setdefault(origin, (digest, name))
             if known != digest:
-                than = "the one that is stored now" if where == origin else f"{where} was"
+                than = "the stored one" if where == origin else f"{where} was"
                 raise dg.Failure(
                     description=f"{name} of this partition was made from another {origin} than "
-                    f"{than}: {_other_run(context)}materialize {name} and what follows it again, "
-                    "or the whole partition",
+                    f"{than}: {_other_run(context)}materialize {name} and its downstream assets "
+                    "again, or the whole partition",
                     allow_retries=False,
                 )
 
 
 def _other_run(context: dg.AssetExecutionContext) -> str:
-    """What to wait for, if another run stores values of the same partition in the same place."""
+    """Advice to wait for another run that stores values of the same partition; "" if none does."""
     own = context.run
     others = context.instance.get_runs(
         dg.RunsFilter(
@@ -199,4 +199,4 @@ def _other_run(context: dg.AssetExecutionContext) -> str:
         for run in others
         if run.run_id != own.run_id and run.tags.get(EXPLORES_TAG) == own.tags.get(EXPLORES_TAG)
     ]
-    return f"run {running[0]} is running on this partition; when it has ended, " if running else ""
+    return f"run {running[0]} materializes this partition now; after it ends, " if running else ""

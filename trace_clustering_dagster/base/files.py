@@ -1,4 +1,4 @@
-"""Files on a disk or in an object store behind an fsspec URL: written whole or not at all."""
+"""Atomic files on a disk or in an object store behind an fsspec URL."""
 
 import datetime
 import os
@@ -15,17 +15,17 @@ from trace_clustering_dagster.settings import Settings
 if TYPE_CHECKING:
     from upath import UPath
 
-# Where the values of runs that explore lie, in a folder for each set of parameters.
+# Folder of explorations, with a subfolder for each set of parameters.
 EXPLORE_FOLDER = "explore"
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Where everything that a graph stores lies.
+    """The place where a graph stores its files.
 
     Attributes:
         url: Folder, or an fsspec URL such as ``s3://bucket/prefix``.
-        graph: Name of the graph, which has a folder of its own there; "" for none.
+        graph: Name of the graph, which has its own folder there; "" for none.
     """
 
     url: str
@@ -33,7 +33,7 @@ class Storage:
 
     @classmethod
     def of(cls, settings: Settings) -> "Storage":
-        """Where the graph of the settings stores."""
+        """The storage of the graph that the settings describe."""
         return cls(settings.storage, settings.name)
 
     @property
@@ -45,13 +45,13 @@ class Storage:
         return base / self.graph if self.graph else base
 
     def values(self, exploration: str = "") -> "UPath":
-        """The folder of the assets' values, ``<asset>/<date>/<team><extension>``; of those of runs
-        that explored, if what names their parameters is given."""
+        """The folder of the assets' values, ``<asset>/<date>/<team><extension>``, or that of an
+        exploration."""
         return self.root / EXPLORE_FOLDER / exploration if exploration else self.root
 
 
 def is_expired(day: datetime.date, days: int) -> bool:
-    """Whether a UTC day lies more than so many days back; with 0, none does."""
+    """Whether a UTC day is more than ``days`` days ago; False if ``days`` is 0."""
     today = datetime.datetime.now(datetime.timezone.utc).date()
     return 0 < days < (today - day).days
 
@@ -62,26 +62,26 @@ def is_local(path: "UPath") -> bool:
 
 
 def make_folder(path: "UPath") -> None:
-    """Make a folder on a disk. An object store has none, and s3fs would create its bucket."""
+    """Create a folder on a disk. An object store has no folders; s3fs would create the bucket."""
     if is_local(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def write_whole(path: "UPath", data: bytes) -> None:
-    """Store ``data`` at ``path``, whose folder exists: whole or not at all, also in a power cut."""
+    """Write a file atomically, even if the power fails. Its folder must exist."""
     if not is_local(path):
-        # one request, or parts that the last one makes an object of: an open file would keep what
-        # an interrupted writer got to
+        # one request or a multipart upload; an open file would keep the partial data of an
+        # interrupted writer
         path.fs.pipe_file(path.path, data)
         return
-    # of a file:// URL's path too, which cannot rename by itself
+    # also for a file:// path, which UPath cannot rename
     file = Path(path.path)
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as writer:
             writer.write(data)
             writer.flush()
-            # before the name, which could reach the disk without what it names
+            # before the rename, which could reach the disk before the data
             os.fsync(writer.fileno())
         temporary.replace(file)
     finally:
@@ -94,28 +94,28 @@ def write_whole(path: "UPath", data: bytes) -> None:
 
 
 def storage_errors() -> tuple[type[Exception], ...]:
-    """What a disk and an object store's library raise, as far as that is loaded."""
+    """The errors that a disk and the loaded object store libraries raise."""
     libraries = {"botocore.exceptions": "BotoCoreError", "aiohttp": "ClientError"}
     loaded = (getattr(sys.modules[m], name) for m, name in libraries.items() if m in sys.modules)
     return (OSError, ImportError, *loaded)
 
 
 def storage_failure(problem: str, path: "UPath", error: Exception) -> dg.Failure:
-    """The one line for what a disk or an object store said, with retries where they can help."""
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    remedy, mended_by_retry = _remedy(path, error)
+    """A one-line failure for an error of a disk or an object store; retries only if these help."""
+    message = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    remedy, retry_helps = _remedy(path, error)
     return dg.Failure(
-        description=f"{problem}: {said.splitlines()[0][:500]} -> {remedy}",
-        allow_retries=mended_by_retry,
+        description=f"{problem}: {message.splitlines()[0][:500]} -> {remedy}",
+        allow_retries=retry_helps,
     )
 
 
 def _remedy(path: "UPath", error: Exception) -> tuple[str, bool]:
     if is_local(path):
-        return "is there space, and may this user read and write there?", True
+        return "check the free space and this user's read and write permission", True
     if isinstance(error, ImportError):
         s3 = "pip install 'trace-clustering-dagster[s3]'"
-        return s3 if path.protocol == "s3" else "install what that names", False
+        return s3 if path.protocol == "s3" else "install the package that it names", False
     if isinstance(error, FileNotFoundError):
         return "create the bucket, or name another storage", False
     if isinstance(error, PermissionError):
@@ -124,4 +124,4 @@ def _remedy(path: "UPath", error: Exception) -> tuple[str, bool]:
             "the pod) and their rights to list, get, put and delete objects in the bucket",
             False,
         )
-    return "is the object store up, and are AWS_ENDPOINT_URL and the credentials right?", True
+    return "check that the object store is up, AWS_ENDPOINT_URL and the credentials", True

@@ -1,4 +1,4 @@
-"""How a value becomes a file, and a file a value again. Nothing is pickled."""
+"""File formats of stored values. Nothing is pickled."""
 
 import io
 import json
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def write_json(value: Any, file: BinaryIO) -> None:
-    """JSON, indented, for people to read."""
+    """Write indented JSON, for people to read."""
     file.write(json.dumps(value, ensure_ascii=False, indent=2).encode())
 
 
 def write_table(columns: Mapping[str, Any], rest: Mapping[str, Any], file: BinaryIO) -> None:
-    """Parquet, with what is not a column as JSON in the file's metadata."""
+    """Write Parquet, with the rest as JSON in the file's metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -27,7 +27,7 @@ def write_table(columns: Mapping[str, Any], rest: Mapping[str, Any], file: Binar
 
 
 def read_table(stored: bytes) -> "tuple[pa.Table, dict[str, Any]]":
-    """The inverse of ``write_table``.
+    """Read what ``write_table`` wrote.
 
     Raises:
         ValueError: the file is damaged.
@@ -37,17 +37,17 @@ def read_table(stored: bytes) -> "tuple[pa.Table, dict[str, Any]]":
     try:
         table = pq.read_table(io.BytesIO(stored), page_checksum_verification=True)
     except OSError as error:
-        # pyarrow's word for some damage; no retry mends it
+        # pyarrow raises it for some damage, which no retry fixes
         raise ValueError(str(error)) from None
     return table, json.loads(table.schema.metadata[b"trace_clustering"])
 
 
 def write_matrix(matrix: "NDArray[np.float32]", rest: Mapping[str, Any], file: BinaryIO) -> None:
-    """A ``.npy`` file: a matrix, which ``numpy.load`` reads, after it the rest as JSON, and a
-    checksum of both, as numpy keeps none.
+    """Write a ``.npy`` file: the matrix, which ``numpy.load`` reads, then the rest as JSON, then a
+    checksum of both, because numpy stores none.
 
-    One file, so that they cannot come from different writes; JSON, because numpy's strings lose
-    trailing NULs and are as wide as the longest.
+    One file cannot mix different writes. The rest is JSON because numpy's strings lose trailing
+    NULs and are all as wide as the longest.
     """
     import numpy as np
 
@@ -57,7 +57,7 @@ def write_matrix(matrix: "NDArray[np.float32]", rest: Mapping[str, Any], file: B
 
 
 def read_matrix(file: BinaryIO) -> "tuple[NDArray[np.float32], dict[str, Any]]":
-    """The inverse of ``write_matrix``.
+    """Read what ``write_matrix`` wrote.
 
     Raises:
         ValueError: the file is damaged.
@@ -66,7 +66,7 @@ def read_matrix(file: BinaryIO) -> "tuple[NDArray[np.float32], dict[str, Any]]":
 
     matrix, rest, checksum = (np.lib.format.read_array(file) for _ in range(3))
     if checksum != _checksum(matrix, rest):
-        raise ValueError("its checksum is another")
+        raise ValueError("its checksum does not match")
     return matrix, json.loads(rest.tobytes())
 
 

@@ -1,4 +1,4 @@
-"""What tells one graph of assets from another in the same code location: names and partitions."""
+"""Names and partitions, which differ between the graphs of one code location."""
 
 import functools
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ class Graph:
     """The names and partitions of one graph.
 
     Attributes:
-        name: Prefix of everything that is named; "" for none.
-        start_date: The first UTC day that has a partition.
-        pools: Other names of the pools.
-        assets: The names of the assets by day and team.
-        is_component: Whether it is a part of another project.
+        name: Prefix of all names; "" for none.
+        start_date: First UTC day that has a partition.
+        pools: Pools that are renamed, and their new names.
+        assets: Names of the assets that are partitioned by day and team.
+        is_component: Whether the graph is part of another project.
     """
 
     name: str = ""
@@ -31,7 +31,7 @@ class Graph:
     is_component: bool = False
 
     def called(self, name: str) -> str:
-        """What a job, sensor, schedule, resource, group or set of partitions is called."""
+        """The name of a job, sensor, schedule, resource, group or partitions definition."""
         return f"{self.name}_{name}" if self.name else name
 
     def key(self, asset: str) -> dg.AssetKey:
@@ -40,15 +40,15 @@ class Graph:
 
     @property
     def job(self) -> str:
-        """The name of the job that runs all of the assets."""
+        """The name of the job that materializes all assets."""
         return self.called("trace_clustering")
 
     def pool(self, name: str) -> str:
-        """What a pool is called. Graphs share the pools that are not renamed."""
+        """The name of a pool. Graphs share the pools that are not renamed."""
         return self.pools.get(name, name)
 
     def launch_command(self, partition_key: str) -> str:
-        """What runs a partition from a shell."""
+        """The shell command that runs a partition."""
         if self.is_component:
             return f"dg launch --job {self.job} --partition '{partition_key}'"
         return (
@@ -63,7 +63,7 @@ class Graph:
 
     @functools.cached_property
     def teams(self) -> TeamPartitionsDefinition:
-        """The teams; Dagster knows those that are registered by this definition's name."""
+        """The teams. Dagster stores the registered ones under this definition's name."""
         return TeamPartitionsDefinition(name=self.called("team"))
 
     @functools.cached_property

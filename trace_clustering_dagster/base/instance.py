@@ -1,15 +1,15 @@
-"""What a run can know of the Dagster instance that it is kept in."""
+"""Facts about a run's Dagster instance."""
 
 import dagster as dg
 
-# of the folder that the `dagster` commands make, and remove, where DAGSTER_HOME is not set
+# Part of the folder that the `dagster` commands create and remove if DAGSTER_HOME is not set.
 _TEMPORARY_HOME = "/.tmp_dagster_home_"
 
 
 def forgets_its_runs(instance: dg.DagsterInstance) -> bool:
-    """Whether the history of the instance goes when the command ends, without anybody asking so.
+    """Whether the instance loses its history when the command ends, although nobody asked for that.
 
-    Not so of an instance in memory: that is what its maker wanted.
+    False for an instance in memory, which is ephemeral on purpose.
     """
     # an instance in memory has no reference
     return instance.is_persistent and _TEMPORARY_HOME in str(instance.get_ref().storage_data)

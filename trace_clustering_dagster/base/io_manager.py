@@ -1,6 +1,6 @@
-"""The IO manager of a team's assets: a file for each partition, whole or not there.
+"""The IO manager of all assets: one file for each partition, written atomically.
 
-Files lie at ``<base>/<asset>/<date>/<team><extension>``.
+The path of a file is ``<base>/<asset>/<date>/<team><extension>``.
 """
 
 import datetime
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 class TeamDayIOManager(dg.UPathIOManager):
     """Stores an asset's value as one file for each partition.
 
-    Subclasses say how a value is written to a binary file and read from one. Nothing of it is
-    configurable in a run: a run's config must not move what the deployment stores.
+    Subclasses write a value to a binary file and read it back. It has no run config: a run must not
+    move what the deployment stores.
     """
 
     resources: ClassVar[frozenset[str]] = frozenset()
-    """What its constructor takes of the run's resources."""
+    """Resources of the run that its constructor takes."""
 
     def __init__(
         self, storage: Storage, graph: Graph, *, exploration: str = "", retention_days: int = 0
     ) -> None:
         """
         Args:
-            storage: Of all of the graph's values.
-            graph: The names.
-            exploration: Of a run that explores: its values lie apart.
-            retention_days: Older values are removed (see ``operations/retention.py``); 0 keeps
-                them all.
+            storage: Storage of the graph.
+            graph: Names of the graph.
+            exploration: Digits of an exploration, which has its own folder; "" for none.
+            retention_days: Days until values are removed (see ``operations/retention.py``); 0
+                keeps them all.
         """
         super().__init__(storage.values(exploration))
         self.graph = graph
@@ -57,11 +57,11 @@ class TeamDayIOManager(dg.UPathIOManager):
     def definition(
         cls, storage: Storage, graph: Graph, retention_days: int
     ) -> dg.IOManagerDefinition:
-        """What Dagster makes the IO manager of a run from."""
+        """The resource that makes the IO manager of a run."""
         exploration = graph.called("exploration")
         needed = {exploration, *map(graph.called, cls.resources)}
 
-        # an empty schema refuses any config; without one Dagster takes any, and ignores it
+        # an empty schema rejects any config; without a schema Dagster ignores it silently
         @dg.io_manager({}, description=cls.__doc__, required_resource_keys=needed)
         def io_manager(context: dg.InitResourceContext) -> TeamDayIOManager:
             return cls(
@@ -83,13 +83,13 @@ class TeamDayIOManager(dg.UPathIOManager):
         """Read the value; raises FileNotFoundError if there is no such file."""
 
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> "UPath":
-        """The folder of an asset: the graph's name is a part of the base already."""
+        """The folder of an asset. The base path already contains the graph's name."""
         from upath import UPath
 
         return UPath(context.asset_key.path[-1])
 
     def make_directory(self, path: "UPath") -> None:
-        """The folder of a value that is about to be stored."""
+        """Create the folder of a value that is about to be stored."""
         make_folder(path)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
@@ -106,22 +106,22 @@ class TeamDayIOManager(dg.UPathIOManager):
 
     @end_when_interrupted()
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: "UPath") -> None:
-        """Write the file whole or not at all."""
-        # complete before a byte is stored: an object store keeps what a failing writer got to
+        """Write the file atomically."""
+        # serialize first: an object store would keep a partial file if that failed
         buffer = io.BytesIO()
         self.write(obj, buffer)
-        # Dagster sees neither parameters nor ClickHouse: what follows is stale if the bytes differ
+        # Dagster sees neither parameters nor ClickHouse: changed bytes make downstream assets stale
         version = dg.DataVersion(hashlib.sha256(buffer.getbuffer()).hexdigest())
         context.step_context.set_data_version(context.asset_key, version)
         write_whole(path, buffer.getvalue())
 
     def contradiction(self, value: Any, day: datetime.date, team_id: int) -> str:
-        """Why a stored value does not belong to the partition; "" if it does."""
+        """The reason why a stored value does not belong to the partition; "" if it does."""
         return ""
 
     @end_when_interrupted()
     def load_from_path(self, context: dg.InputContext, path: "UPath") -> Any:
-        """Read the file, or fail for good with the command that makes it."""
+        """Read the file, or fail without retries and name the command that makes it."""
         asset, partition = context.asset_key.to_user_string(), context.asset_partition_key
         day, team_id = day_and_team(partition)
         try:
@@ -143,14 +143,14 @@ class TeamDayIOManager(dg.UPathIOManager):
             problem = f"{asset} of partition {partition} cannot be read from {path}"
             raise storage_failure(problem, path, error) from None
         except Exception as error:
-            # numpy, zipfile, pyarrow and json each have errors of their own for a damaged file
+            # numpy, zipfile, pyarrow and json raise different errors for a damaged file
             problem = (
                 f"{asset} of partition {partition} at {path} cannot be read: it is damaged, or not "
                 f"a value of {asset} ({_reason(error)})"
             )
         again = "Materialize the partition again"
         if self.exploration:
-            again = "This run explores: materialize the whole partition with the same config"
+            again = "This is an exploration: materialize the whole partition with the same config"
         raise dg.Failure(
             description=f"{problem}. {again}: {self.graph.launch_command(partition)}",
             allow_retries=False,
@@ -158,7 +158,7 @@ class TeamDayIOManager(dg.UPathIOManager):
 
 
 def _reason(error: Exception) -> str:
-    """An error in one line; of a lookup, the text is only the key."""
+    """An error in one line. The text of a LookupError is only the key, so its type is added."""
     text = " ".join(str(error).split())[:500]
     return (
         f"{type(error).__name__} {text}" if isinstance(error, LookupError) else text or repr(error)

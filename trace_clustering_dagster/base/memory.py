@@ -4,19 +4,19 @@ at their sum."""
 import ctypes
 import sys
 
-# of glibc's malloc.h
+# from glibc's malloc.h
 _MMAP_THRESHOLD = -3
 _LARGE_BYTES = 4 * 2**20
 
 
 def release_memory() -> None:
-    """Return freed memory to the system, and from now on that of large arrays at once.
+    """Return freed memory to the system, and from now on that of large arrays immediately.
 
-    By themselves the allocators keep it: a run would hold what all its assets have needed.
+    By default the allocators keep it for reuse.
     """
     if "pyarrow" in sys.modules:
         sys.modules["pyarrow"].default_memory_pool().release_unused()
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):  # it is glibc
+    if hasattr(libc, "malloc_trim"):  # glibc only
         libc.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
         libc.malloc_trim(0)

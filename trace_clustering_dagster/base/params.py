@@ -1,7 +1,7 @@
-"""What a run may change: the base of every room's parameters.
+"""The base class of all run parameters.
 
-All rooms' parameters are the fields of one resource, so that one override in the Launchpad or in
-``--config-json`` reaches each asset that uses the parameter.
+The parameters of all rooms are fields of one resource, so that one override in the Launchpad or in
+``--config-json`` reaches every asset that uses the parameter.
 """
 
 import copy
@@ -13,7 +13,7 @@ import dagster as dg
 from pydantic import ValidationError, create_model
 from typing_extensions import Self
 
-# A field of which another value makes a run explore: it decides which traces are clustered, or how.
+# Marks a field that decides which traces are clustered, or how. Changing it makes a run explore.
 DECIDES: dict[str, Any] = {"decides": True}
 
 
@@ -21,9 +21,8 @@ class Params(dg.ConfigurableResource[Any]):
     """Parameters of a run.
 
     Raises:
-        dagster.Failure: a value or a combination of values is not usable, in one line that names
-            it. Dagster builds resources before the first asset runs, so nothing has been done by
-            then.
+        dagster.Failure: one line that names an invalid value or combination of values. Dagster
+            builds resources before the first asset runs, so no work is lost.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -34,17 +33,16 @@ class Params(dg.ConfigurableResource[Any]):
 
     @classmethod
     def of_deployment(cls, values: Mapping[str, Any]) -> Self:
-        """A deployment's own parameters, as a resource: a run whose config names some of them has
-        the others of the deployment. Of a resource that is merely given values, Dagster would put
-        the config in the place of all.
+        """A resource whose defaults are the deployment's parameters, so that a run's config
+        overrides single ones. If the values were plain constructor arguments, a run's config would
+        replace them all.
 
         Raises:
-            dagster.Failure: there is no such parameter, or a value or a combination of values is
-                not usable.
+            dagster.Failure: a parameter is unknown, or a value or a combination is invalid.
         """
         for name in values.keys() - cls.model_fields.keys():
             near = difflib.get_close_matches(name, cls.model_fields, n=1)
-            use = near[0] if near else "one of those that `trace-clustering settings` lists"
+            use = near[0] if near else "one that `trace-clustering settings` lists"
             raise dg.Failure(f"there is no parameter {name[:100]}: use {use}", allow_retries=False)
         given = cls(**values)
         fields: dict[str, Any] = {}
@@ -59,13 +57,13 @@ class Params(dg.ConfigurableResource[Any]):
         """The parameters of a run with this config.
 
         Raises:
-            dagster.Failure: the config is not usable.
+            dagster.Failure: the config is invalid.
         """
         fields = type(self).model_fields
         return type(self)(**{name: getattr(self, name) for name in fields} | dict(config))
 
     def deciding(self) -> dict[str, Any]:
-        """The parameters that decide which traces a run clusters, whether, and how."""
+        """The parameters that decide which traces a run clusters, and how."""
         return {
             name: getattr(self, name)
             for name, field in type(self).model_fields.items()
@@ -74,7 +72,7 @@ class Params(dg.ConfigurableResource[Any]):
 
 
 def _in_one_line(error: ValidationError) -> str:
-    """What is wrong with the first wrong value, and the remedy."""
+    """The first invalid value, what is wrong with it, and the remedy."""
     wrong: Any = error.errors(include_url=False)[0]
     if wrong["type"] == "value_error":
         return str(wrong["ctx"]["error"])
@@ -86,6 +84,6 @@ def _in_one_line(error: ValidationError) -> str:
         "literal_error": "is unknown: use {expected}",
         "finite_number": "is not finite: use a number",
     }
-    said = remedies.get(wrong["type"], "is not usable: {message}")
-    told = said.format(**limits, message=wrong["msg"])
-    return f"{name}={str(wrong['input'])[:100]} {told}"
+    template = remedies.get(wrong["type"], "is invalid: {message}")
+    problem = template.format(**limits, message=wrong["msg"])
+    return f"{name}={str(wrong['input'])[:100]} {problem}"

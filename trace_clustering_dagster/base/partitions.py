@@ -1,4 +1,4 @@
-"""Every asset is partitioned by UTC day and by team: partition keys look like ``2026-01-31|7``."""
+"""Partitions by UTC day and team, with keys such as ``2026-01-31|7``."""
 
 import datetime
 import logging
@@ -6,18 +6,18 @@ import re
 
 import dagster as dg
 
-# on each run of a partition, by Dagster
+# Dagster sets these tags on each run of a partition.
 DAY_TAG, TEAM_TAG = "dagster/partition/date", "dagster/partition/team"
-# on each run that explores: the digits that name its parameters
+# Set on each run that explores, to the digits that identify its parameters.
 EXPLORES_TAG = "trace_clustering/explores"
 
 
 class TeamPartitionsDefinition(dg.DynamicPartitionsDefinition):
     """Dynamic partitions whose keys are team ids: any positive 64-bit integer is a valid key.
 
-    A plain ``DynamicPartitionsDefinition`` refuses a team that nobody has registered yet, which
-    makes ``dagster asset materialize`` unusable on a fresh instance. Registered teams are what
-    the UI lists; ``trace_ids`` registers its team when it runs.
+    A plain ``DynamicPartitionsDefinition`` rejects unregistered teams, which makes ``dagster asset
+    materialize`` unusable on a new instance. The UI lists the registered teams; ``trace_ids``
+    registers its team when it runs.
     """
 
     def has_partition_key(
@@ -26,13 +26,13 @@ class TeamPartitionsDefinition(dg.DynamicPartitionsDefinition):
         current_time: datetime.datetime | None = None,
         dynamic_partitions_store: object | None = None,
     ) -> bool:
-        """Whether ``partition_key`` can be a team id."""
+        """Whether ``partition_key`` is a valid team id."""
         return is_team(partition_key)
 
 
 class TeamDayPartitionsDefinition(dg.MultiPartitionsDefinition):
-    """Partitions by day and team that say in the log what is wrong with a key: Dagster's own
-    refusal shows the key, but not what it should look like."""
+    """Partitions by day and team that log what a valid key looks like: Dagster's own error shows
+    only the invalid key."""
 
     def has_partition_key(self, partition_key: str) -> bool:
         """Whether ``partition_key`` is ``DAY|TEAM``, with a UTC day that has ended."""
@@ -62,7 +62,7 @@ class TeamDayPartitionsDefinition(dg.MultiPartitionsDefinition):
 
 
 def is_team(key: str) -> bool:
-    """Whether a key can be a team id: digits, no sign, no leading zero, below 2^63."""
+    """Whether a key is a valid team id: digits without sign or leading zero, below 2^63."""
     return bool(re.fullmatch("[1-9][0-9]{0,18}", key)) and int(key) < 2**63
 
 

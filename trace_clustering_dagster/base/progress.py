@@ -1,7 +1,7 @@
-"""Long work says where it is, a line every few seconds; quick work says nothing.
+"""Log the progress of long work, one line every few seconds; quick work logs nothing.
 
-Through Python's logging, so that the arithmetic knows no Dagster: `dagster.yaml` makes the lines
-part of a run's log (`managed_python_loggers`).
+It uses Python's logging, so that numeric code does not import Dagster: `dagster.yaml` adds the
+lines to a run's log (`managed_python_loggers`).
 """
 
 import logging
@@ -13,13 +13,13 @@ _logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """The clock of one piece of work, which starts when it is made."""
+    """A timer for one piece of work. It starts when it is created."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     def report(self, message: str, *counts: object) -> None:
-        """Log the message, %-formatted with the counts, if some seconds have passed."""
+        """Log the message, %-formatted with the counts, if ``SECONDS`` have passed."""
         now = time.monotonic()
         if now - self._last >= SECONDS:
             self._last = now

@@ -1,4 +1,4 @@
-"""Times as text, and text as times."""
+"""Format and parse times; UTC days."""
 
 import datetime
 
@@ -6,19 +6,19 @@ UTC = datetime.timezone.utc
 
 
 def utc(time: datetime.datetime) -> str:
-    """RFC 3339 in UTC with ``Z``; fractions of a second only if there are any."""
+    """Format a time as RFC 3339 in UTC with ``Z``; fractional seconds only if not zero."""
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime.datetime:
-    """An RFC 3339 time, in UTC.
+    """Parse an RFC 3339 time to UTC.
 
     Raises:
         ValueError: it is not a time, has no UTC offset, or is not between 1970 and 2200.
     """
     remedy = "use RFC 3339 with an offset, such as 2026-01-31T00:00:00Z"
     try:
-        # fromisoformat reads a trailing Z only from Python 3.11 on
+        # fromisoformat accepts a trailing Z since Python 3.11
         time = datetime.datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
     except ValueError:
         raise ValueError(f"{text[:100]} is not a time: {remedy}") from None
@@ -35,5 +35,5 @@ def midnight(day: datetime.date) -> datetime.datetime:
 
 
 def end_of(day: datetime.date) -> datetime.datetime:
-    """The end of a UTC day, which is no part of it."""
+    """The end of a UTC day, exclusive."""
     return midnight(day + datetime.timedelta(days=1))

@@ -1,9 +1,8 @@
-"""What the values of all rooms have in common.
+"""Helpers for the values that assets pass on.
 
-They are frozen and check themselves when made, so an asset that reads a stored value can rely on
-it.
+Values are frozen dataclasses that validate themselves, so an asset can rely on a stored value.
 
-An asset can run again by itself, from stored values. So that it never mixes values of different
+An asset can be materialized alone, from stored values. So that it never mixes values of different
 samples or fits, a value that others are made from has a ``digest``, and one that is made from
 others has ``made_from``, their digests by asset.
 """
@@ -14,12 +13,12 @@ from typing import Any
 
 
 def as_dict(value: Any) -> dict[str, Any]:
-    """A flat dataclass as a dict with its own values (no deep copy)."""
+    """The fields of a flat dataclass as a dict, without copying the values."""
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def digest_of(*parts: bytes) -> str:
-    """Hex digest (SHA-256) of the parts and of where each ends."""
+    """Hex digest (SHA-256) of the parts and their lengths."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
@@ -28,6 +27,6 @@ def digest_of(*parts: bytes) -> str:
 
 
 def require(condition: bool, rule: str) -> None:
-    """Raise ValueError, which names the rule, unless it holds."""
+    """Raise a ValueError that names the rule, unless it holds."""
     if not condition:
         raise ValueError(f"invalid value between assets: {rule}")

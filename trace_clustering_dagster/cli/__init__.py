@@ -1,7 +1,6 @@
-"""The command line: the sample warehouse, a deployment's tables and readiness, the clusters that
-were emitted, the report.
+"""The command line: set up and check a deployment, read the emitted clusters, find the report.
 
-A command imports what it needs when it runs: help and a wrong argument wait for no library.
+A command imports its libraries when it runs, so that help and usage errors are fast.
 """
 
 from pathlib import Path
@@ -23,7 +22,7 @@ from trace_clustering_dagster.cli import (
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @deployment.defs
 def main(defs: Path | None) -> None:
-    """Daily clustering of LLM traces: set it up, read the clusters that were emitted."""
+    """Daily clustering of LLM traces: set it up, read the emitted clusters."""
 
 
 main.add_command(demo_data.demo_data)

@@ -1,4 +1,4 @@
-"""``trace-clustering check``: whether a deployment is ready."""
+"""``trace-clustering check``: check that a deployment is ready."""
 
 import click
 
@@ -10,9 +10,9 @@ from trace_clustering_dagster.cli.text import one_line
 @click.command()
 @click.option("--ask", is_flag=True, help="Send the label model one short request.")
 def check(ask: bool) -> None:
-    """Look whether the deployment is ready; leaves nothing behind.
+    """Check that the deployment is ready; leaves nothing behind.
 
-    Exit code 1 if anything failed.
+    The exit code is 1 if anything failed.
     """
     from trace_clustering_dagster.operations.readiness import findings
     from trace_clustering_dagster.settings import Settings

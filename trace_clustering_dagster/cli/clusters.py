@@ -1,4 +1,4 @@
-"""``trace-clustering clusters``: the clusters that were emitted, of a day or over days."""
+"""``trace-clustering clusters``: print the emitted clusters of a day or over several days."""
 
 import datetime
 import json
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 @click.option(
     "--days",
     type=click.IntRange(min=2, max=90),
-    help="Show how sizes moved over so many days, up to that day.",
+    help="Show how sizes changed over this many days, up to that day.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.explore
 def clusters(
     team_id: int, day: datetime.datetime | None, days: int | None, as_json: bool, exploration: str
 ) -> None:
-    """Print the clusters that were emitted for a team, read back from ClickHouse.
+    """Print a team's emitted clusters, read from ClickHouse.
 
-    In a terminal of 120 columns or more, with the trace nearest to each center.
+    A terminal of 120 columns or more also shows the trace nearest to each center.
     """
+    from trace_clustering_dagster.base.times import end_of, midnight
     from trace_clustering_dagster.clickhouse.warehouse import Warehouse
     from trace_clustering_dagster.clusters.params import ClusteringParams
     from trace_clustering_dagster.clusters.queries import read_events
@@ -44,14 +45,9 @@ def clusters(
         settings = described()
         clickhouse = Warehouse.of(settings)
         connection = clickhouse.connect("trace-clustering clusters")
-        utc = datetime.timezone.utc
-        between = (
-            datetime.datetime(1970, 1, 1, tzinfo=utc),
-            datetime.datetime(2200, 1, 1, tzinfo=utc),
-        )
+        between = midnight(datetime.date(1970, 1, 1)), midnight(datetime.date(2200, 1, 1))
         if day is not None:
-            end = day.replace(tzinfo=utc) + datetime.timedelta(days=1)
-            between = (end, end)
+            between = end_of(day.date()), end_of(day.date())
         events = read_events(connection, team_id, between=between, exploration=exploration)
         if not events and exploration:
             raise click.ClickException(
@@ -95,7 +91,7 @@ def _compared(
         others = "".join(f"; {line}" for line in left_out_days(compared))
         raise click.ClickException(
             f"nothing to compare: of the {days} days up to {last}, only {last} has clusters of "
-            f"team {team_id} with its parameters{others}. Run other days, or leave --days out"
+            f"team {team_id} with its parameters{others}. Run other days, or omit --days"
         )
     return compared
 
@@ -110,7 +106,6 @@ def _why_nothing(
         return f"no such team: team {team_id} has no traces at {url}"
     return (
         f"no clusters of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'}. It has {traces} "
-        "traces in all; a run for too few of them emits nothing and says so on the asset "
-        "emitted_event. "
-        f"Run it with: {materialize_command(team_id, day)}"
+        "traces in all; a run with too few traces emits no event, and the asset emitted_event says "
+        f"so. Run it with: {materialize_command(team_id, day)}"
     )

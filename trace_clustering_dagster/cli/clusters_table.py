@@ -8,12 +8,12 @@ from trace_clustering_dagster.cli.text import printable
 if TYPE_CHECKING:
     from trace_clustering_dagster.clickhouse.connection import Connection
 
-# Columns of a terminal that can show the nearest traces too.
+# Terminal columns from which the table has room for the nearest traces.
 _WIDE = 120
 
 
 def print_clusters(connection: "Connection", event: Mapping[str, Any], *, redact: bool) -> None:
-    """Print an event's clusters, where there is room with the trace nearest to each center."""
+    """Print an event's clusters; in a wide terminal, with the trace nearest to each center."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -22,7 +22,7 @@ def print_clusters(connection: "Connection", event: Mapping[str, Any], *, redact
     table = Table(show_lines=True)
     for name in ("#", "title", "description", "size", "share"):
         table.add_column(name, justify="right" if name in ("#", "size", "share") else "left")
-    # a uuid is not broken over lines, and in a narrow terminal it leaves no room for the rest
+    # a uuid is not wrapped, so in a narrow terminal it would leave no room for other columns
     nearest: list[list[str]] = [[] for _ in event["$ai_clusters"]]
     if console.width >= _WIDE:
         table.add_column("nearest trace", width=36)
@@ -37,7 +37,7 @@ def print_clusters(connection: "Connection", event: Mapping[str, Any], *, redact
             f"{share:.0%}",
             *trace,
         ]
-        # Text: markup and control characters of a trace are shown, not obeyed
+        # Text: markup in a trace is shown, not interpreted
         table.add_row(*(Text(printable(cell)) for cell in cells))
     silhouette = event["$ai_silhouette_score"]
     console.print(
@@ -53,7 +53,7 @@ def print_clusters(connection: "Connection", event: Mapping[str, Any], *, redact
 
 
 def _nearest_traces(connection: "Connection", event: Mapping[str, Any], redact: bool) -> list[str]:
-    """Id and title of the trace nearest to each cluster's center."""
+    """The id and title of the trace nearest to each cluster's center."""
     from trace_clustering_dagster.base.times import parse_time
     from trace_clustering_dagster.traces.queries import fetch_summaries
 

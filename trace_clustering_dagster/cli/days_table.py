@@ -1,4 +1,4 @@
-"""How topics moved over days, as tables for a terminal."""
+"""Topics over several days, as tables for a terminal."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,12 +6,12 @@ from typing import Any
 
 from trace_clustering_dagster.cli.text import printable
 
-# Columns that a day takes in a table, and that are kept for the topics and the change.
+# Terminal columns per day, and for the topic and the change together.
 _DAY_COLUMNS, _TOPIC_COLUMNS = 6, 30
 
 
 def print_days(compared: Mapping[str, Any]) -> None:
-    """Print what `compare_days` returns, with as many days side by side as there is room for."""
+    """Print the result of `compare_days`, with as many days side by side as fit."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -23,7 +23,7 @@ def print_days(compared: Mapping[str, Any]) -> None:
             f"sample, {days[0]} to {days[-1]}; change in percentage points"
         )
     )
-    # what has no room beside the topics is continued below
+    # days that do not fit continue in the next table
     at_once = max(1, (console.width - _TOPIC_COLUMNS) // _DAY_COLUMNS)
     for start in range(0, len(days), at_once):
         shown = days[start : start + at_once]
@@ -47,10 +47,10 @@ def print_days(compared: Mapping[str, Any]) -> None:
 
 
 def left_out_days(compared: Mapping[str, Any]) -> Iterator[str]:
-    """Which days are not compared, and what differs there: a line for each."""
+    """The days that are not compared and what differs, one line each."""
     for day, differences in compared["left_out"].items():
         listed = ", ".join(f"{name} {_short(value)}" for name, value in differences.items())
-        yield f"{day} is left out, it was clustered in another way: {listed}"
+        yield f"{day} is left out because its parameters differ: {listed}"
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""``trace-clustering demo-data``: the sample warehouse."""
+"""``trace-clustering demo-data``: write the sample warehouse."""
 
 import datetime
 from pathlib import Path
@@ -14,13 +14,13 @@ def demo_data(directory: Path) -> None:
 
     yesterday = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
     try:
-        # before the work that takes seconds
+        # fail early: generating the data takes seconds
         directory.mkdir(parents=True, exist_ok=True)
         written = write_demo_warehouse(directory, end=yesterday, progress=click.echo)
     except OSError as error:
         raise click.ClickException(
-            f"{error.filename or directory}: {error.strerror or error}. Name a folder that this "
-            "user may write to, on a disk with 10 MB of space"
+            f"{error.filename or directory}: {error.strerror or error}. Choose a folder that this "
+            "user may write to, on a disk with 10 MB of free space"
         ) from None
     teams = ", ".join(f"team {team}: {count}" for team, count in written.traces.items())
     click.echo(

@@ -1,4 +1,4 @@
-"""Which deployment a command is about: the one that the environment describes, or a component."""
+"""The deployment that a command uses: the one in the environment, or a component."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ defs = click.option(
 
 
 def defs_file() -> Path | None:
-    """The file that --defs names."""
+    """The file given by --defs."""
     file: Path | None = click.get_current_context().find_root().params.get("defs")
     return file
 
@@ -27,7 +27,7 @@ def described() -> "Settings":
     """The settings of the deployment.
 
     Raises:
-        ValueError: one line that says what is wrong with them.
+        ValueError: one line that names an invalid setting.
     """
     from trace_clustering_dagster.settings import Settings
 
@@ -40,7 +40,7 @@ def described() -> "Settings":
 
 
 def graph() -> "Graph":
-    """The names of the deployment."""
+    """The names and partitions of the deployment."""
     from trace_clustering_dagster.build import graph_of
 
     return graph_of(described(), is_component=defs_file() is not None)

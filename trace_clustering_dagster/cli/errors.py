@@ -1,4 +1,4 @@
-"""What goes wrong, as the one line that a command ends with."""
+"""Turn errors into the one line that a failed command prints."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import click
 
 @contextmanager
 def failures_as_one_line() -> Iterator[None]:
-    """Turn failures of the graph and values that are refused into click's errors, which have no
+    """Turn failures of the graph and invalid values into click's errors, which have no
     traceback."""
     import dagster as dg
     from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""``trace-clustering forget``: what is stored of a team, and its removal."""
+"""``trace-clustering forget``: show and remove what is stored about a team."""
 
 import os
 from contextlib import ExitStack
@@ -13,11 +13,11 @@ from trace_clustering_dagster.cli.text import one_line
 
 @click.command()
 @options.team
-@click.option("--yes", is_flag=True, help="Remove it, and unregister the team.")
+@click.option("--yes", is_flag=True, help="Remove it and unregister the team.")
 def forget(team_id: int, yes: bool) -> None:
-    """Show what this program stores of a team, files, rows and runs; with --yes, remove it.
+    """Show the files, rows and runs that this program stores about a team; with --yes, remove them.
 
-    The team's traces are not this program's: it leaves its summaries and its embeddings alone.
+    It keeps the team's summaries and embeddings, because other programs wrote them.
     """
     import dagster as dg
 
@@ -31,32 +31,32 @@ def forget(team_id: int, yes: bool) -> None:
         try:
             has_instance = bool(os.environ.get("DAGSTER_HOME"))
             instance = stack.enter_context(dg.DagsterInstance.get()) if has_instance else None
-        except Exception as error:  # of the instance's database, as it likes
+        except Exception as error:  # the instance's storage raises any type
             raise click.ClickException(one_line(str(error))[:500]) from None
         clickhouse = Warehouse.of(settings)
         everywhere = places(names, stored, clickhouse, instance)
-        held = {name: words for name, at in everywhere.items() if (words := at.holds(team_id))}
+        found = {name: text for name, at in everywhere.items() if (text := at.describe(team_id))}
         for run in active_runs(instance, names, team_id) if yes and instance else []:
             raise click.ClickException(
                 f"run {run.run_id} of team {team_id} is {run.status.value.lower()}, nothing was "
-                "removed: wait for it or cancel it, then forget the team again"
+                "removed: wait for it to end or cancel it, then forget the team again"
             )
         notes = list(caveats(settings.automation, stored, clickhouse, instance, team_id))
-        for name, words in held.items():
+        for name, text in found.items():
             if yes:
                 everywhere[name].remove(team_id)
-            click.echo(f"{'removed  ' if yes else ''}{name:16} {words}")
+            click.echo(f"{'removed  ' if yes else ''}{name:16} {text}")
         for note in notes:
             click.echo(f"note: {note}")
         home = f" and {os.environ['DAGSTER_HOME']}" if instance else ""
         nothing = f"nothing of team {team_id} is stored in {stored.root}, {clickhouse.url}{home}"
         if not yes:
-            told = f"to remove it: trace-clustering forget --team {team_id} --yes"
-            click.echo(told if held else nothing)
+            command = f"to remove it: trace-clustering forget --team {team_id} --yes"
+            click.echo(command if found else nothing)
             return
-        if left := [name for name, at in everywhere.items() if at.holds(team_id)]:
+        if left := [name for name, at in everywhere.items() if at.describe(team_id)]:
             raise click.ClickException(
-                f"of team {team_id} there is again something in {', '.join(left)}: has a run "
-                "started? Forget the team again when it has ended"
+                f"team {team_id} has new data in {', '.join(left)}: a run may have started. Forget "
+                "the team again after it ends"
             )
-        click.echo(f"{nothing}, but for its summaries and embeddings, which this only reads")
+        click.echo(f"{nothing}, except for its summaries and embeddings, which are only read")

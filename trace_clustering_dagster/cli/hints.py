@@ -1,14 +1,14 @@
-"""What to do next, as more than one command says it."""
+"""Remedies that several commands print."""
 
 import datetime
 
 from trace_clustering_dagster.cli.deployment import graph
 
-# where to look up the digits of --explore
-NAMED_BY = "the tag trace_clustering/explores of a run that explored names it"
+# where to find the digits of --explore
+NAMED_BY = "the tag trace_clustering/explores of an exploration run holds its digits"
 
 
 def materialize_command(team_id: int, day: datetime.datetime | None) -> str:
-    """The command that runs a team's day (UTC); without a day, yesterday's."""
+    """The command that runs a team's UTC day, by default yesterday."""
     yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
     return graph().launch_command(f"{day or yesterday:%Y-%m-%d}|{team_id}")

@@ -1,4 +1,4 @@
-"""Options that more than one command has."""
+"""Options that several commands have."""
 
 import re
 
@@ -11,13 +11,16 @@ date = click.option(
     "--date",
     "day",
     type=click.DateTime(["%Y-%m-%d"]),
-    help="Day of the partition (UTC). Default: the latest there is.",
+    help="UTC day of the partition. Default: the latest.",
 )
 
 
 def _exploration(_: click.Context, parameter: click.Parameter, value: str) -> str:
     if value and not re.fullmatch("[0-9a-f]{12}", value):
-        raise click.BadParameter(f"{value[:100]!r} is none: use the 12 digits of the run's tag")
+        raise click.BadParameter(
+            f"{value[:100]!r} is not an exploration: use the 12 hex digits of the run's tag "
+            "trace_clustering/explores"
+        )
     return value
 
 
@@ -27,5 +30,5 @@ explore = click.option(
     default="",
     metavar="DIGITS",
     callback=_exploration,
-    help="Of runs that explored with the parameters that these digits name.",
+    help="Exploration, by the hex digits that identify its parameters.",
 )

@@ -1,4 +1,4 @@
-"""``trace-clustering report``: where the report of a team and day is."""
+"""``trace-clustering report``: find the report of a team and day."""
 
 import datetime
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
 @options.explore
 def report(team_id: int, day: datetime.datetime | None, in_browser: bool, exploration: str) -> None:
-    """Print where the report of a team and day is stored, one HTML file."""
+    """Print the path of the report of a team and day, an HTML file."""
     from trace_clustering_dagster.base.files import Storage, is_local
 
     with failures_as_one_line():
@@ -31,7 +31,7 @@ def report(team_id: int, day: datetime.datetime | None, in_browser: bool, explor
         wanted = folder / f"{day:%Y-%m-%d}" / f"{team_id}.html" if day else None
         stored = wanted is not None and wanted.exists()
         path = wanted if stored else next(_reports(folder, team_id), None)
-    except Exception as error:  # of the object store's library, as it likes
+    except Exception as error:  # object store libraries raise any type
         message = f"the storage {settings.storage} cannot be read: {error}"
         raise click.ClickException(message) from None
     if path is None or (wanted and not stored):
@@ -44,18 +44,18 @@ def report(team_id: int, day: datetime.datetime | None, in_browser: bool, explor
     click.echo(path)
     if in_browser:
         if not is_local(path):
-            raise click.ClickException("it is not on this machine: download it, then open it")
+            raise click.ClickException("the report is not on this machine: download it to open it")
         if click.launch(str(path)) != 0:
-            raise click.ClickException("no browser was found: open the file above in one yourself")
+            raise click.ClickException("no browser found: open the file above in a browser")
 
 
 def _reports(folder: "UPath", team_id: int) -> Iterator["UPath"]:
-    """The team's reports, the newest first."""
+    """The team's reports, newest first."""
     try:
         days = sorted(folder.iterdir(), key=lambda child: child.name, reverse=True)
     except (FileNotFoundError, NotADirectoryError):
         return
-    # a look at each day: what is in all of them, an object store lists by the thousand
+    # check one file per day: listing all files in an object store takes a request per thousand
     for day in days:
         if (path := day / f"{team_id}.html").exists():
             yield path

@@ -1,4 +1,4 @@
-"""``trace-clustering schema``: the SQL of the tables, the rights and the query for readers."""
+"""``trace-clustering schema``: print the SQL of the tables, the rights and the read query."""
 
 import click
 
@@ -9,24 +9,24 @@ from trace_clustering_dagster.cli.text import printable
 
 @click.command()
 @click.option(
-    "--cluster", help="Replicated and Distributed tables, on all servers of this cluster."
+    "--cluster", help="Use Replicated and Distributed tables, on all servers of this cluster."
 )
 @click.option(
-    "--grants", "user", metavar="USER", help="Print the rights that this user needs instead."
+    "--grants", "user", metavar="USER", help="Instead, print the rights that this user needs."
 )
-@click.option("--read", is_flag=True, help="Print the query that reads the clusters back instead.")
+@click.option("--read", is_flag=True, help="Instead, print the query that reads the clusters.")
 @click.option(
-    "--apply", "apply_", is_flag=True, help="Create the tables on the server, print what was done."
+    "--apply", "apply_", is_flag=True, help="Create the tables on the server, and print the result."
 )
 def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> None:
-    """Print the SQL that creates the two tables, for whoever has none.
+    """Print the SQL that creates the two tables.
 
     It runs nothing without --apply.
     """
     if read and (apply_ or user or cluster):
-        raise click.UsageError("--read goes with no other option: it prints one query")
+        raise click.UsageError("--read cannot be combined with other options")
     if user and apply_:
-        raise click.UsageError("--grants only prints: whoever manages access runs the statements")
+        raise click.UsageError("--grants cannot be combined with --apply: it only prints")
 
     from trace_clustering_dagster.clickhouse.ddl import apply_tables, create_tables, grant_rights
     from trace_clustering_dagster.clickhouse.warehouse import URL_VARIABLE, Warehouse
@@ -49,7 +49,7 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
     if clickhouse.is_embedded:
         raise click.ClickException(
             f"--apply needs a ClickHouse server: {clickhouse.url} is an embedded warehouse, which "
-            f"has no tables to create. Name a server in {URL_VARIABLE}"
+            f"has no tables to create. Set a server in {URL_VARIABLE}"
         )
     with failures_as_one_line():
         for line in apply_tables(clickhouse.connect("trace-clustering schema"), sql):

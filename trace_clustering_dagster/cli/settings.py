@@ -1,4 +1,4 @@
-"""``trace-clustering settings``: all that a deployment can set, and where each value comes from."""
+"""``trace-clustering settings``: print all settings, and where each value comes from."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def settings(as_json: bool) -> None:
-    """Print every setting and parameter with its value and where that comes from.
+    """Print every setting and parameter with its value and its source.
 
-    No secret is among them: settings name the environment variables that hold secrets.
+    It prints no secrets: settings name the environment variables that hold them.
     """
     from trace_clustering_dagster.clusters.params import ClusteringParams
 
@@ -50,10 +50,10 @@ def settings(as_json: bool) -> None:
 
 
 class Shown(NamedTuple):
-    """A setting as a person sees it."""
+    """A setting as it is printed."""
 
     name: str
-    """Such as ``clickhouse.url``: its place in YAML."""
+    """Its place in YAML, such as ``clickhouse.url``."""
     variable: str
     """The environment variable that sets it; "" if none does."""
     value: str
@@ -64,7 +64,7 @@ class Shown(NamedTuple):
 
 
 def shown(settings: "Settings", written_in: Literal["environment", "YAML"]) -> Iterator[Shown]:
-    """Every setting with its value and where it comes from. None is a secret."""
+    """Every setting with its value and source. None is a secret."""
     from trace_clustering_dagster.settings import settings_of
 
     for field in settings_of(type(settings)):

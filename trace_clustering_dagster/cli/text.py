@@ -1,11 +1,11 @@
-"""Text of traces and of servers, for a terminal."""
+"""Make text of traces and servers safe for a terminal."""
 
 
 def printable(text: str) -> str:
-    """The text with a replacement character for each that could command a terminal."""
+    """Replace characters that could control the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 
 def one_line(text: str) -> str:
-    """The text, printable, as one line."""
+    """Make the text printable and one line."""
     return " ".join(printable(text).split())

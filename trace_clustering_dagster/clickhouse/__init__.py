@@ -1,1 +1,1 @@
-"""ClickHouse: one resource for a server or the embedded engine, and every query there is."""
+"""ClickHouse: one connection protocol, for a server and for the embedded engine."""

@@ -1,4 +1,4 @@
-"""What the rooms may ask of a warehouse, whichever engine answers."""
+"""The connection to a warehouse that all rooms use, whatever its engine."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class Connection(Protocol):
-    """A connection to a warehouse. Methods raise ``dagster.Failure`` with one line that says what
-    to do; retries are allowed only where they can help.
+    """A connection to a warehouse. Methods raise ``dagster.Failure`` with one line that ends with
+    the remedy, and allow retries only where these can help.
 
-    In the text of a query, ``{database:Identifier}`` and the names of the tables are bound, and
-    ``{{model_name}}`` stands for the embedding model of a row.
+    Queries can use ``{database:Identifier}`` and the names of the tables, and ``{{model_name}}``
+    for the embedding model of a row.
     """
 
     warehouse: "Warehouse"
@@ -24,20 +24,20 @@ class Connection(Protocol):
         """Whether the embeddings table has a column ``model_name``."""
 
     def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows of a query with bound parameters."""
+        """Run a query with bound parameters and return its rows."""
 
     def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
-        """Like ``rows``, as a stream of Arrow record batches."""
+        """Like ``rows``, but stream Arrow record batches."""
 
     def run(self, statement: str) -> None:
-        """Run a statement that has no result."""
+        """Run a statement that returns no rows."""
 
     def insert_event(self, row: Mapping[str, Any]) -> None:
-        """Insert one row, keyed by ``EVENTS_COLUMNS``. A row of the same uuid is replaced."""
+        """Insert one row, keyed by ``EVENTS_COLUMNS``. It replaces a row with the same uuid."""
 
     def check_insert(self) -> None:
-        """Do all that an insert of an event does, but write no row."""
+        """Check that an event can be inserted, without writing a row."""
 
     def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
-        """Remove the events that a condition with bound parameters selects; returns when they are
-        gone."""
+        """Delete the events that a condition with bound parameters selects. Returns when they are
+        deleted."""

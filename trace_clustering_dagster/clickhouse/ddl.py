@@ -1,6 +1,6 @@
-"""The tables for whoever has none, as text or created, and the rights on them that a user needs.
+"""The SQL that creates the tables and grants a user the rights on them.
 
-Which tables there are, the rooms say: see ``operations.tables``.
+The rooms define the tables: see ``operations.tables``.
 """
 
 import re
@@ -17,9 +17,9 @@ class Table(NamedTuple):
     """A table that a room reads or writes.
 
     Attributes:
-        rows: What they are, such as "the summaries".
-        definition: What ``CREATE TABLE`` has behind the name: columns, engine, order.
-        sharded_by: A column; on a cluster, rows that are alike there are on one shard.
+        rows: Description of the rows, such as "the summaries".
+        definition: What follows the name in ``CREATE TABLE``: columns, engine, order.
+        sharded_by: Sharding column: on a cluster, rows with the same value are on one shard.
         is_written: Whether the program inserts rows, and deletes them to forget a team.
     """
 
@@ -32,7 +32,7 @@ class Table(NamedTuple):
 
 
 def create_tables(tables: Sequence[Table], cluster: str | None = None) -> str:
-    """The statements that create the tables, on one server or on all of a cluster.
+    """Return the statements that create the tables, on one server or on all servers of a cluster.
 
     Raises:
         ValueError: ``cluster`` is not an identifier.
@@ -56,7 +56,7 @@ def create_tables(tables: Sequence[Table], cluster: str | None = None) -> str:
 
 
 def grant_rights(tables: Sequence[Table], user: str, cluster: str | None = None) -> str:
-    """The statements that grant a user what runs need; as comments, what forgetting a team needs.
+    """Return the statements that grant a user the rights for runs; as comments, those for `forget`.
 
     Raises:
         ValueError: ``cluster`` is not an identifier.
@@ -92,21 +92,21 @@ def apply_tables(connection: Connection, sql: str) -> Iterator[str]:
     """Run the statements of ``create_tables`` one by one.
 
     Yields:
-        After each, the table and what was done.
+        One line after each statement: the table, and whether it was created.
 
     Raises:
-        dagster.Failure: one failed; those before it have been run.
+        dagster.Failure: a statement failed; those before it have been run.
     """
     for statement in re.split(r";\s*\n", re.sub(r"--.*\n", "", sql)):
         if created := re.match(r"\s*CREATE TABLE IF NOT EXISTS ((\w+)\.(\w+))", statement):
-            there = table_engine(connection, created[2], created[3])
+            exists = table_engine(connection, created[2], created[3])
             connection.run(statement)
-            done = "was there already and stays as it is: see `trace-clustering check`"
-            yield f"{created[1]} {done if there else 'is created'}"
+            unchanged = "already exists and is unchanged: see `trace-clustering check`"
+            yield f"{created[1]} {unchanged if exists else 'is created'}"
 
 
 def _for_server_or_cluster(cluster: str | None) -> tuple[str, dict[str, str]]:
-    """What the names of the texts begin with, and what is filled in."""
+    """The prefix of the ``.sql`` files, and the names to fill in."""
     if cluster is None:
         return "", {}
     if not IDENTIFIER.fullmatch(cluster):

@@ -1,8 +1,7 @@
-"""A connection to an embedded warehouse, a folder of Parquet files, a subfolder a table.
+"""A connection to an embedded warehouse: a folder of Parquet files, with one subfolder per table.
 
-Every process reads it with its own in-memory chDB engine through views of the tables' names. An
-event is written as one file named by its uuid, so any number of processes can write and none can
-leave half an event.
+Each process reads it with its own in-memory chDB engine, through one view per table. An event is
+written atomically as one file named by its uuid, so any number of processes can write.
 """
 
 import functools
@@ -36,9 +35,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
-# No run lasts as long: the writer of such a file was killed.
+# No run takes longer, so the writer of an older temporary file was killed.
 LEFT_BEHIND_SECONDS = 24 * 3600
-# Rows that chDB handles at a time: of 65,409, its default, the vectors alone are a gigabyte.
+# Rows per block in chDB. With the default of 65,409, the vectors alone would take a gigabyte.
 _CHDB_BLOCK_ROWS = 256
 
 _chdb_lock = threading.Lock()
@@ -54,7 +53,7 @@ class EmbeddedConnection:
         self._session = Session(
             warehouse,
             lambda: _open(self._folder, warehouse),
-            lambda _: f"are the Parquet files in {self._folder} whole?",
+            lambda _: f"check that the Parquet files in {self._folder} are complete",
             log_comment,
         )
 
@@ -81,13 +80,13 @@ class EmbeddedConnection:
         pq.write_table(table, content)
         try:
             self._events.mkdir(exist_ok=True)
-            # the views read *.parquet: nobody sees the file before it is whole
+            # the views read *.parquet, so they do not see the temporary file
             file = UPath(self._events / f"{row['uuid']}.parquet")
             write_whole(file, content.getvalue().to_pybytes())
         except OSError as error:
             raise dg.Failure(
                 description=f"the event cannot be written to {self._events} "
-                f"({first_line(error)}): is there space, and may this user write there?"
+                f"({first_line(error)}): check the free space and this user's write permission"
             ) from None
 
     def check_insert(self) -> None:
@@ -101,13 +100,13 @@ class EmbeddedConnection:
         except OSError as error:
             raise dg.Failure(
                 description=f"{folder} cannot be written to: {error.strerror} -> make it writable, "
-                f"or name another warehouse in {URL_VARIABLE}",
+                f"or set another warehouse in {URL_VARIABLE}",
                 allow_retries=False,
             ) from None
 
     def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
-        """Of the events, those in files of their own: other files are not this program's. Also
-        removes what killed writers left behind, whose event nobody can tell."""
+        """Delete only events that have their own file: this program wrote no others. Also remove
+        temporary files of killed writers, because nobody can tell whose events these hold."""
         import pyarrow.parquet as pq
 
         folder = self._events
@@ -122,8 +121,8 @@ class EmbeddedConnection:
                     file.unlink()
         except OSError as error:
             raise dg.Failure(
-                description=f"an event in {folder} cannot be removed ({first_line(error)}): may "
-                "this user write there?"
+                description=f"an event in {folder} cannot be removed ({first_line(error)}): check "
+                "this user's write permission"
             ) from None
 
 
@@ -131,7 +130,7 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
     if re.search(r"[*?{}]", str(folder)):
         raise dg.Failure(
             description=f"the warehouse's folder {folder} contains one of *?{{}}, which "
-            "ClickHouse reads as a pattern: use another folder",
+            "ClickHouse interprets as a pattern: use another folder",
             allow_retries=False,
         )
     files = list((folder / warehouse.embeddings_table).glob("*.parquet"))
@@ -158,8 +157,8 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
 
 @functools.cache
 def _chdb_client() -> "Client":
-    """The one chDB engine of this process. Opening and closing engines leaks threads and file
-    descriptors, and a process that forks after chdb was imported hangs: hence once, and late."""
+    """The one chDB engine of this process. It is never closed, because that leaks threads and file
+    descriptors, and opened late, because a process that forks after importing chdb hangs."""
     if importlib.util.find_spec("chdb") is None:
         raise dg.Failure(
             description="a chdb:// URL needs the package chdb: "
@@ -168,7 +167,7 @@ def _chdb_client() -> "Client":
         )
     import clickhouse_connect
 
-    # its allocator would keep for ten seconds, most of a run, what a query has used
+    # by default the allocator keeps a query's freed memory for ten seconds, most of a run
     os.environ.setdefault("JE_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
     return clickhouse_connect.get_client(
         interface="chdb",
@@ -182,7 +181,7 @@ def _chdb_client() -> "Client":
 
 @functools.cache
 def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]) -> str:
-    """Create a database of views on the folder's tables, once a process; its name."""
+    """Create a database with a view for each table, once per process, and return its name."""
     client = _chdb_client()
     database = "warehouse_" + hashlib.sha256(repr((folder, tables)).encode()).hexdigest()[:16]
     client.command(f"CREATE DATABASE IF NOT EXISTS {database}")
@@ -205,7 +204,7 @@ def _lacks_model_name(file: Path) -> bool:
     try:
         return "model_name" not in pq.read_schema(file).names
     except (OSError, ArrowException):
-        return False  # it is damaged: the queries say so
+        return False  # it is damaged: the queries report that
 
 
 def _parquet_value(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What ClickHouse and its client raise, in one line that says what to do."""
+"""Turn errors of ClickHouse and its client into one line that ends with the remedy."""
 
 import contextlib
 import logging
@@ -15,33 +15,33 @@ from trace_clustering_dagster.clickhouse.warehouse import (
 
 _READ_ONLY = 164
 _NO_DDL = (
-    "ON CLUSTER does not work there: remove the events on each server with the statement in "
+    "ON CLUSTER does not work there: delete the events on each server with the statement in "
     "docs/production.md, then forget the team again"
 )
 _COLUMNS = "a column is missing or has another type than `trace-clustering schema` prints"
-# ClickHouse error codes that no retry mends, and what does.
+# ClickHouse error codes that no retry fixes, and their remedies.
 _REMEDIES = {
     16: _COLUMNS,
     36: "check the table's engine and the query's settings",
     43: _COLUMNS,
     47: _COLUMNS,
-    48: f"name a table that rows can be inserted into, no view, in {EVENTS_TABLE_VARIABLE}",
+    48: f"set {EVENTS_TABLE_VARIABLE} to a table that accepts inserts, not to a view",
     53: _COLUMNS,
-    60: "create the table (`trace-clustering schema` prints how), or name another in "
+    60: "create the table (`trace-clustering schema` prints the SQL), or set another in "
     f"{EMBEDDINGS_TABLE_VARIABLE} or {EVENTS_TABLE_VARIABLE}",
-    81: f"create the database, or name another one in {URL_VARIABLE} or "
+    81: f"create the database, or set another in {URL_VARIABLE} or "
     "TRACE_CLUSTERING_OUTPUT_DATABASE",
     139: _NO_DDL,
     _READ_ONLY: "the user is read-only: grant INSERT on the events table, without readonly",
-    192: f"name another user in {URL_VARIABLE}",
+    192: f"set another user in {URL_VARIABLE}",
     194: "set {password_variable}",
     386: _COLUMNS,
     392: _NO_DDL,
-    497: "grant it to the user: `trace-clustering schema --grants USER` prints all that it needs",
+    497: "grant it to the user: `trace-clustering schema --grants USER` prints all required rights",
     516: f"check the user in {URL_VARIABLE} and {{password_variable}}",
 }
 
-# It logs, with a traceback, what it raises as well.
+# The client logs each error with a traceback before it raises it.
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 
@@ -49,11 +49,11 @@ logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 def one_line_failures(
     warehouse: Warehouse, where_to_look: Callable[[int | None], str]
 ) -> Iterator[None]:
-    """Turn what is raised into ``dagster.Failure``.
+    """Turn errors into ``dagster.Failure``.
 
     Args:
-        where_to_look: The remedy where none is known for ClickHouse's error code, which is None
-            where no answer came.
+        where_to_look: Returns the remedy for an error code that is not in ``_REMEDIES``, or for
+            None if no answer came.
     """
     from clickhouse_connect.driver.exceptions import Error, ProgrammingError
     from pyarrow.lib import ArrowException
@@ -62,12 +62,12 @@ def one_line_failures(
     try:
         yield
     except ProgrammingError as error:
-        # the client knows that a user with readonly=1 may not even limit a query's time
+        # the client raises it for a user with readonly=1, who may not limit a query's time
         raise _failure(warehouse, error, _READ_ONLY, where_to_look) from None
     except Error as error:
         raise _failure(warehouse, error, error.code, where_to_look) from None
     except (HTTPError, ArrowException, UnicodeDecodeError) as error:
-        # an answer that broke off in the middle
+        # the answer was cut off
         raise _failure(warehouse, error, None, where_to_look) from None
 
 
@@ -77,7 +77,7 @@ def _failure(
     code: int | None,
     where_to_look: Callable[[int | None], str],
 ) -> dg.Failure:
-    # of a lost connection, the cause: the rest is about attempts and query ids
+    # for a lost connection, show the cause: the message is about attempts and query ids
     cause = getattr(error.__cause__, "reason", None) or error
     remedy = _REMEDIES.get(code or 0, "").format(password_variable=warehouse.password_variable)
     return dg.Failure(
@@ -88,5 +88,5 @@ def _failure(
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line of bounded length."""
+    """The first line of an error's message, at most 500 characters."""
     return next(iter(str(error).splitlines()), type(error).__name__)[:500]

@@ -1,4 +1,4 @@
-"""What is asked of the server about its tables, whatever rows they have."""
+"""Queries about the tables themselves."""
 
 import re
 from typing import NamedTuple
@@ -8,16 +8,16 @@ from trace_clustering_dagster.clickhouse.statements import SQL
 
 
 class LocalTable(NamedTuple):
-    """The table on each server of a cluster that has the rows of a Distributed one."""
+    """The table on each server of a cluster that holds the rows of a Distributed table."""
 
     cluster: str
     database: str
-    """"" for each server's own."""
+    """"" means each server's default database."""
     name: str
 
 
 class TableEngine(NamedTuple):
-    """How a table keeps its rows, as ``system.tables`` has it."""
+    """A table's engine, from ``system.tables``."""
 
     name: str
     definition: str
@@ -25,12 +25,12 @@ class TableEngine(NamedTuple):
 
     @property
     def local_table(self) -> LocalTable | None:
-        """Where the rows of a Distributed table are; None of any other."""
+        """The table that holds the rows of a Distributed table; None for other engines."""
         names = re.match(r"Distributed\('(.*?)', '(.*?)', '(.*?)'", self.definition)
         return LocalTable(*names.groups()) if names else None
 
 
 def table_engine(clickhouse: Connection, database: str, table: str) -> TableEngine | None:
-    """How a table keeps its rows; None where the user may not see it."""
+    """A table's engine; None if there is no such table or the user may not see it."""
     rows = clickhouse.rows(SQL["table_engine"], {"table_database": database, "table": table})
     return TableEngine(*rows[0]) if rows else None

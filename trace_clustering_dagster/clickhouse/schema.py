@@ -1,8 +1,8 @@
-"""The columns that the queries rely on, as ClickHouse types.
+"""The columns that the queries use, with their ClickHouse types.
 
-The tables of a server may have more columns and other orders; those of an embedded warehouse are
-read from Parquet files with just these, and a file that lacks one reads as its default. Only
-``model_name`` may be missing altogether: see ``Connection.has_model_column``.
+Tables on a server may have more columns, in any order. In an embedded warehouse, a column that a
+Parquet file lacks has its default value. Only ``model_name`` may be missing in both: see
+``Connection.has_model_column``.
 """
 
 import re
@@ -31,8 +31,8 @@ EVENTS_COLUMNS = {
     "_timestamp": "DateTime('UTC')",
 }
 
-# Types that give the same results as the one named first. A date without a time would move traces
-# to another window, a time that is NULL is in none, and a FixedString's padding is part of an id.
+# Types that give the same results. Not accepted: a Date would move traces to another window, a NULL
+# time is in no window, and the padding of a FixedString becomes part of an id.
 _ACCEPTED = {
     "Int64": r"U?Int\d+",
     "String": r"String|Enum(8|16)\(.*\)",
@@ -43,7 +43,7 @@ _ACCEPTED = {
 
 
 def is_accepted(type_: str, needed: str) -> bool:
-    """Whether a column of ``type_`` does for one that should be ``needed``."""
+    """Whether a column of ``type_`` gives the same results as one of the type ``needed``."""
     wrappers = "LowCardinality" if needed.startswith("DateTime") else "LowCardinality|Nullable"
     while wrapped := re.fullmatch(rf"(?:{wrappers})\((.*)\)", type_):
         type_ = wrapped[1]

@@ -56,10 +56,10 @@ class ServerConnection:
                 self.warehouse.output_events_table,
                 [list(row.values())],
                 column_names=list(row),
-                # the server converts them to the types that the table has
+                # the server converts them to the table's types
                 column_type_names=[EVENTS_COLUMNS[name] for name in row],
                 database=self.warehouse.output_database,
-                # of a Distributed table: not acknowledged before the shard has it
+                # for a Distributed table: acknowledge only when the shard has stored the row
                 settings={**self._session.settings, "distributed_foreground_insert": 1},
             )
 
@@ -67,7 +67,7 @@ class ServerConnection:
         self._session.run(SQL["check_insert"], {})
 
     def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
-        """Those of a Distributed table are removed from the table under it, on all servers."""
+        """Events of a Distributed table are deleted from its local table, on all servers."""
         from clickhouse_connect.driver.binding import format_str, quote_identifier
 
         database, table = self.warehouse.output_database, self.warehouse.output_events_table
@@ -76,7 +76,7 @@ class ServerConnection:
         names = (local.database, local.name) if local else (database, table)
         quoted = ".".join(quote_identifier(name) for name in names if name)
         on_cluster = f" ON CLUSTER {format_str(local.cluster)}" if local else ""
-        # what is filled in takes no parameter
+        # identifiers cannot be bound in ON CLUSTER
         statement = SQL["delete_events"].replace("{table:Identifier}", quoted + on_cluster)
         self._session.run(statement.replace("{where}", where), parameters)
 
@@ -92,15 +92,15 @@ def _client(warehouse: Warehouse, timeout_seconds: int) -> "Client":
         username=unquote(parts.username) if parts.username else None,
         password=warehouse.password,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        # the server gives up first, so that its own reason arrives, and no closed connection
+        # the server times out first, so that the client receives the server's error message
         send_receive_timeout=timeout_seconds + RECEIVE_MARGIN_SECONDS,
         settings={"max_execution_time": timeout_seconds},
-        # threads that share a client would fail on its one session
+        # threads share a client, and concurrent queries in one session fail
         autogenerate_session_id=False,
     )
 
 
 def _where_to_look(code: int | None) -> str:
     if code is None:
-        return f"is the server up, and {URL_VARIABLE} right?"
+        return f"check that the server is up and {URL_VARIABLE} is correct"
     return "see the server's log"

@@ -1,4 +1,4 @@
-"""What both engines answer in the same way, through the one client library."""
+"""The part of a connection that both engines share: both use the same client library."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A client, the names that its queries are bound to, and its failures in one line.
+    """Runs queries through a client, binds the table names, and turns errors into one line.
 
     Args:
-        open_client: Gives the client, and the databases there that are read and written.
+        open_client: Returns the client, the database to read and the database to write.
         where_to_look: See ``one_line_failures``.
     """
 
@@ -43,7 +43,7 @@ class Session:
 
     @functools.cached_property
     def has_model_column(self) -> bool:
-        """See ``Connection``, as of what follows."""
+        """See ``Connection``, like the methods below."""
         ((found,),) = self.rows(SQL["has_model_column"], {})
         return bool(found)
 
@@ -55,9 +55,9 @@ class Session:
                 self._text(sql), parameters={**parameters, **self.names}, settings=self.settings
             )
             if not result.result_rows and result.summary.get("query_id") == "":
-                # Headers that break off are all there are to http.client, of an answer without a
-                # body: the query's id comes behind those that would have told of one.
-                raise OperationalError("the answer broke off")
+                # http.client takes truncated headers for an empty answer. The query id is in one
+                # of the last headers, so it is missing then.
+                raise OperationalError("the answer was cut off")
             return [tuple(row) for row in result.result_rows]
 
     def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
@@ -70,7 +70,7 @@ class Session:
             yield from stream
 
     def run(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Without parameters, the statement is sent as it is."""
+        """Run a statement. Without parameters, it is sent unchanged."""
         bound = None if parameters is None else {**parameters, **self.names}
         with self.failures():
             self.client.command(statement, parameters=bound, settings=self.settings)

@@ -1,4 +1,4 @@
-"""The SQL of a room: the ``.sql`` files in its folder, and the snippets that they share."""
+"""Load a room's ``.sql`` files and the snippets that they share."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,8 @@ from pathlib import Path
 class Statements(dict[str, str]):
     """The texts of the ``.sql`` files in the folder ``sql`` beside a module, by name.
 
-    ``{{other}}`` in a file stands for the text of ``other.sql``, which may be one of the rooms that
-    are named too. ``{{model_name}}`` stays: what it stands for depends on the table, and a
-    connection fills it in.
+    ``{{other}}`` in a file includes ``other.sql``, from this room or from ``others``.
+    ``{{model_name}}`` stays: it depends on the table, so the connection fills it in.
     """
 
     def __init__(self, module: str, *others: "Statements") -> None:
@@ -36,6 +35,6 @@ SQL = Statements(__file__)
 
 
 def fill_in(sql: str, **texts: str) -> str:
-    """Put texts in the place of ``{name}`` and ``{name:Identifier}``, where no value can be bound:
-    in what is printed, and in DDL."""
+    """Replace ``{name}`` and ``{name:Identifier}`` where values cannot be bound: in printed SQL and
+    in DDL."""
     return re.sub(r"{(\w+)(?::Identifier)?}", lambda match: texts[match[1]], sql)

@@ -1,4 +1,4 @@
-"""Which ClickHouse, and which of its tables: one URL names a server or an embedded warehouse."""
+"""The ClickHouse server or embedded warehouse that a URL names, and its tables."""
 
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,13 +21,13 @@ QUERY_TIMEOUT_SECONDS = 240
 
 
 class Warehouse(ClickHouseSettings):
-    """Where the traces are, a ClickHouse server or an embedded warehouse, and where rows go.
+    """A ClickHouse server or an embedded warehouse: the tables to read and the tables to write.
 
-    Not configurable in a run: a run that reads from one place and writes to another is never meant.
+    It has no run config: a run must not read from one warehouse and write to another.
 
     Attributes:
-        output_database: Where the tables are that are written; "": where those are that are read.
-        output_prefix: What the names of the tables that are written begin with.
+        output_database: Database of the written tables; "" uses that of the tables to read.
+        output_prefix: Prefix of the names of the written tables.
     """
 
     output_database: str = ""
@@ -35,7 +35,7 @@ class Warehouse(ClickHouseSettings):
 
     @classmethod
     def of(cls, settings: Settings) -> "Warehouse":
-        """Where the graph of the settings reads and writes."""
+        """The warehouse that the settings describe."""
         return cls(
             **settings.clickhouse.model_dump(),
             output_database=settings.output.database,
@@ -58,25 +58,24 @@ class Warehouse(ClickHouseSettings):
 
     @property
     def output_events_table(self) -> str:
-        """The table in ``output_database`` that events are written to."""
+        """The table in ``output_database`` that holds the emitted events."""
         return f"{self.output_prefix}{self.events_table}"
 
     @property
     def output(self) -> str:
-        """That table as people know it: with its database where others are read from another."""
+        """That table's name, qualified if its database is not the one that is read."""
         table = self.output_events_table
         return table if self.output_database == self.database else f"{self.output_database}.{table}"
 
     @property
     def has_own_output(self) -> bool:
-        """Whether events are written to another table than summaries are read from."""
+        """Whether events are written to another table than the one that holds the summaries."""
         return self.output != self.events_table
 
     @property
     def table_model(self) -> str:
-        """The model of all rows of an embeddings table that has no column ``model_name``, as
-        PostHog's newer tables have none: ``embeddings_model``, or what the table's name says, or ""
-        if neither tells.
+        """The embedding model of a table without the column ``model_name``, such as PostHog's newer
+        tables: ``embeddings_model``, or the model in the table's name, or "" if neither is set.
         """
         _, is_posthogs, model = self.embeddings_table.rpartition("posthog_document_embeddings_")
         return self.embeddings_model or (model if is_posthogs else "")
@@ -84,14 +83,14 @@ class Warehouse(ClickHouseSettings):
     def connect(
         self, log_comment: str = "", timeout_seconds: int = QUERY_TIMEOUT_SECONDS
     ) -> "Connection":
-        """A connection whose queries carry ``log_comment`` in the server's query log, and end after
+        """Connect. Queries carry ``log_comment`` in the server's query log and time out after
         ``timeout_seconds`` on a server.
 
         Raises:
-            dagster.Failure: the server is not reachable or refuses, or the warehouse's folder
-                is not there.
+            dagster.Failure: the server is unreachable or refuses the connection, or the
+                warehouse's folder is missing.
         """
-        # each needs to know what a warehouse is
+        # both modules import this one
         if self.is_embedded:
             from trace_clustering_dagster.clickhouse.embedded import EmbeddedConnection
 
@@ -102,6 +101,6 @@ class Warehouse(ClickHouseSettings):
 
 
 def log_comment(context: dg.AssetExecutionContext | dg.OutputContext) -> str:
-    """What names the run, the asset and the partition in the server's query log."""
+    """The run, the asset and the partition, for the server's query log."""
     run_id = context.run_id if isinstance(context, dg.OutputContext) else context.run.run_id
     return f"dagster run {run_id} {context.asset_key.to_user_string()} {context.partition_key}"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from trace_clustering_dagster.clusters.evidence import Evidence, as_summary
+from trace_clustering_dagster.clusters.prompt import CLUSTERS
 from trace_clustering_dagster.clusters.values import ClusterLabel, ClusterLabels
-from trace_clustering_dagster.clusters.wording import CLUSTERS
 from trace_clustering_dagster.llm.budget import Budget
 from trace_clustering_dagster.llm.cache import AnswerCache
 from trace_clustering_dagster.llm.chat import ChatModel

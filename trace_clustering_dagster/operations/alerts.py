@@ -1,4 +1,4 @@
-"""Whom a failed run is told to: the log, and a webhook where a person is needed."""
+"""Report failed runs: to the log, and to a webhook if a person is needed."""
 
 import datetime
 import http.client
@@ -17,7 +17,7 @@ from trace_clustering_dagster.operations.decisions import (
     Outcome,
     closed_days,
     is_listed,
-    next_step,
+    next_decision,
     pause_after,
 )
 from trace_clustering_dagster.operations.exploration import has_explored, will_explore
@@ -41,28 +41,28 @@ ALERT_TIMEOUT_SECONDS = 5
 def build_failure_sensor(
     graph: Graph, settings: AutomationSettings, deployment: TraceParams
 ) -> dg.SensorDefinition:
-    """The sensor that tells of a graph's failed runs.
+    """Build the sensor that reports a graph's failed runs.
 
     Args:
-        graph: Whose runs.
-        settings: Where alerts go, and whether the coordinator tries again.
+        graph: The graph that the runs belong to.
+        settings: The webhook, and whether the coordinator retries.
         deployment: The deployment's own parameters.
     """
 
     @dg.run_failure_sensor(
         name=graph.called("trace_clustering_failure"),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Says of every failed run in one line what failed, why, and what happens next; "
-        "alerts a webhook when nothing happens next without a person.",
+        description="Logs one line for every failed run: what failed, why, and what happens next. "
+        "Posts it to a webhook if nothing happens next without a person.",
     )
     def failure(context: dg.RunFailureSensorContext) -> None:
-        """One line in the log for each failed run, and an alert where a person is needed."""
-        _tell(context, graph, settings, deployment)
+        """Log one line for each failed run, and send an alert if a person is needed."""
+        _report(context, graph, settings, deployment)
 
     return failure
 
 
-def _tell(
+def _report(
     context: dg.RunFailureSensorContext,
     graph: Graph,
     settings: AutomationSettings,
@@ -72,7 +72,7 @@ def _tell(
     jobs = (graph.called(RETENTION), graph.called(FRESHNESS))
     if run.job_name not in jobs and not is_own(context.instance, graph, run, if_unknown=False):
         return
-    # a run that is ended from outside fails once there, and once more in its own process
+    # the failure of a terminated run is logged twice: by the daemon and by the run's process
     (first, *_) = context.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
     if first.dagster_event and first.dagster_event.message != context.failure_event.message:
         return
@@ -92,8 +92,8 @@ def _tell(
     subject = "team {team}, {day}".format(**facts) if facts["team"] else f"job {run.job_name}"
     which = f" in attempt {attempt} of {settings.max_attempts}" if attempt else ""
     if explores:
-        which = " in a run that explores"
-    remedy = "mend the cause" + (
+        which = " in an exploration"
+    remedy = "fix the cause" + (
         f", then materialize {context.partition_key} again" if facts["team"] else ""
     )
     text = (
@@ -105,8 +105,8 @@ def _tell(
         problem = _post(settings.alert_url, {"text": text, **facts})
         if problem:
             context.log.warning(
-                f"alert of run {run.run_id} not delivered ({problem}): look at the receiver, and "
-                f"at {settings.alert_url_variable}"
+                f"alert of run {run.run_id} not delivered ({problem}): check the receiver and "
+                f"{settings.alert_url_variable}"
             )
 
 
@@ -116,14 +116,14 @@ def _what_is_next(
     settings: AutomationSettings,
     deployment: TraceParams,
 ) -> str:
-    """What the coordinator does about the failed run; "" if nothing."""
+    """What the coordinator does next with the failed run's team-day; "" if nothing."""
     tags, instance = context.dagster_run.tags, context.instance
     if not settings.enabled or not is_on(instance, graph.called(COORDINATOR)):
         return ""
     if not is_team(tags.get(TEAM_TAG, "")) or DAY_TAG not in tags:
         return ""
     team_day = team_day_of(context.dagster_run)
-    # with its outcome a day is done, whatever came after
+    # a team-day with an outcome is done, even if a later run fails
     if not is_listed(team_day.team_id, settings) or with_outcome(instance, graph, [team_day]):
         return ""
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -133,16 +133,16 @@ def _what_is_next(
             replace(run, status="canceled") if run.run_id == context.dagster_run.run_id else run
             for run in runs
         ]
-    decision = next_step(now, settings, runs)
+    decision = next_decision(now, settings, runs)
     due = now + pause_after(max(decision.attempt, attempt_of(context.dagster_run), 1), settings)
     if team_day.day not in closed_days(due, settings, first=graph.days.start.date()):
         return ""
-    words = {
-        Outcome.RETRY: f"the coordinator tries again: {decision.detail}",
-        Outcome.REQUESTED: "the coordinator requests it, if the team has enough traces",
+    texts = {
+        Outcome.RETRY: f"the coordinator retries it: {decision.detail}",
+        Outcome.REQUESTED: "the coordinator requests it if the team has enough traces",
         Outcome.ACTIVE: "another run of it is queued or running",
     }
-    return words.get(decision.outcome, "")
+    return texts.get(decision.outcome, "")
 
 
 def _what_failed(context: dg.RunFailureSensorContext) -> tuple[str, str]:
@@ -152,7 +152,7 @@ def _what_failed(context: dg.RunFailureSensorContext) -> tuple[str, str]:
         if failure.user_failure_data and failure.user_failure_data.description:
             return event.step_key or "run", _one_line(failure.user_failure_data.description)
         error = failure.error
-        while error and error.cause:  # the first of all causes is what went wrong
+        while error and error.cause:  # the root cause
             error = error.cause
         return event.step_key or "run", _one_line(error.message if error else "")
     return "run", _one_line(context.failure_event.message or "")
@@ -163,14 +163,14 @@ def _one_line(text: str) -> str:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would turn the post into a get, without its body."""
+    """Follow no redirect: it would turn the POST into a GET without a body."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def _post(url: str, payload: dict[str, object], timeout: float = ALERT_TIMEOUT_SECONDS) -> str:
-    """Post JSON; what went wrong without the URL, which may hold a secret, or nothing."""
+    """Post JSON. Returns "" or the error, without the URL, which may hold a secret."""
     request = urllib.request.Request(  # noqa: S310 - settings accept http(s) only
         url, json.dumps(payload).encode(), {"Content-Type": "application/json"}
     )
@@ -186,7 +186,7 @@ def _post(url: str, payload: dict[str, object], timeout: float = ALERT_TIMEOUT_S
         except (OSError, http.client.HTTPException) as error:
             outcome[0] = type(error).__name__
 
-    # the timeout of a connection begins anew with every byte
+    # a socket's timeout restarts with every byte, so the whole request runs in a thread
     thread = threading.Thread(target=post, daemon=True)
     thread.start()
     thread.join(timeout)

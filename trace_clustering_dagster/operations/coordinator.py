@@ -1,6 +1,6 @@
 """The coordinator: a sensor that finds the teams with enough traces and requests a run for each.
 
-It reads from the instance what has run, and remembers nothing.
+It reads past runs from the instance and keeps no state of its own.
 """
 
 import contextlib
@@ -19,19 +19,19 @@ from trace_clustering_dagster.operations.decisions import (
     NEEDS_ATTENTION,
     Outcome,
     TeamDay,
-    by_team,
     closed_days,
     decide,
-    in_numbers,
+    outcome_counts,
+    teams_by_outcome,
 )
 from trace_clustering_dagster.operations.runs import (
     ATTEMPT_TAG,
     COORDINATOR,
     SCHEDULE,
     being_launched,
-    deciding,
     past_runs,
     recent_ticks,
+    undecided,
     was_canceled,
     with_outcome,
 )
@@ -40,24 +40,24 @@ from trace_clustering_dagster.settings import AutomationSettings
 from trace_clustering_dagster.traces.params import TraceParams
 
 NAMED_IN_CURSOR = 20
-# How long late data may go unseen while all teams are done.
+# Interval between ClickHouse queries while all teams are done; late data waits as long.
 QUIET = datetime.timedelta(minutes=15)
 
 
 def build_coordinator(graph: Graph, job: Any, settings: AutomationSettings) -> dg.SensorDefinition:
-    """The sensor that requests a graph's runs."""
+    """Build the sensor that requests a graph's runs."""
     params, clickhouse = graph.called("params"), graph.called("clickhouse")
 
     @dg.sensor(
         name=graph.called(COORDINATOR),
         job=job,
         required_resource_keys={params, clickhouse},
-        # with runs_per_tick, often enough that two runs at a time never wait for a tick; seldom
+        # short enough, with runs_per_tick, that two concurrent runs never wait for a tick; long
         # enough for a query over all teams
         minimum_interval_seconds=45,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests a run for every team with enough traces in the newest closed day's "
-        "window, and again, after a pause, for one that failed.",
+        "window, and retries failed runs after a pause.",
     )
     def coordinator(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         return _evaluate(
@@ -78,7 +78,7 @@ def _evaluate(
     params: TraceParams,
     clickhouse: Warehouse,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Gather the facts, decide, request."""
+    """Read ClickHouse and the instance, decide, and request runs."""
     from trace_clustering_dagster.traces.queries import count_team_traces
 
     with one_line_errors():
@@ -87,8 +87,8 @@ def _evaluate(
         first = graph.days.start.date()
         ticks = recent_ticks(context.instance, graph.called(COORDINATOR))
         # one of them is this evaluation
-        if len(deciding(ticks)) > 1 or _is_at_work(context.instance, graph.called(SCHEDULE)):
-            return dg.SkipReason("another evaluation is requesting runs: left to the next tick")
+        if len(undecided(ticks)) > 1 or _is_evaluating(context.instance, graph.called(SCHEDULE)):
+            return dg.SkipReason("another evaluation requests runs now: waiting for the next tick")
         now = datetime.datetime.now(datetime.timezone.utc)
         open_days = closed_days(now, settings, first)
         if not open_days:
@@ -99,9 +99,9 @@ def _evaluate(
             params.model_dump_json(),
             clickhouse.model_dump_json(),
         )
-        last = _last_look(context.cursor)
-        if last["about"] == about and (due := _asks_again(last, now)):
-            return dg.SkipReason(f"{_describe(last['days'])}. ClickHouse is asked again at {due}")
+        last = _last_query(context.cursor)
+        if last["about"] == about and (due := _next_query(last, now)):
+            return dg.SkipReason(f"{_describe(last['days'])}. The next query is at {due}")
         connection = clickhouse.connect(
             graph.called(COORDINATOR), settings.discovery_timeout_seconds
         )
@@ -111,8 +111,8 @@ def _evaluate(
             for day, teams_of_day in counts.items()
             for team_id, count in teams_of_day.items()
         }
-    # In this order nothing is requested again: what is launched after the first look is in the
-    # ticks, and what ends after the second has its outcome.
+    # This order prevents duplicate requests: a run that is launched after `past_runs` is in the
+    # ticks, and a run that ends after `being_launched` has its outcome.
     runs = past_runs(context.instance, graph, open_days, params)
     runs += being_launched(ticks, {run.run_id for run in runs})
     done = with_outcome(context.instance, graph, traces)
@@ -132,18 +132,18 @@ def _evaluate(
     seen = [
         {
             "day": str(day),
-            **in_numbers(decisions, day),
-            "teams": by_team(decisions, day, NAMED_IN_CURSOR),
-            # of all teams, so that the log names them again when any of them changes
-            "digest": _digest(by_team(decisions, day)),
+            **outcome_counts(decisions, day),
+            "teams": teams_by_outcome(decisions, day, NAMED_IN_CURSOR),
+            # of all teams, so that a change of any of them is logged
+            "digest": _digest(teams_by_outcome(decisions, day)),
         }
         for day in open_days
     ]
     summary = _describe(seen)
     context.log.info(summary)
-    if seen != last["days"]:  # no list twice
+    if seen != last["days"]:  # log each list once
         for day in open_days:
-            for outcome, names in by_team(decisions, day).items():
+            for outcome, names in teams_by_outcome(decisions, day).items():
                 context.log.info(f"{day}: {outcome}: teams {names}")
 
     requested = {
@@ -168,24 +168,24 @@ def _evaluate(
     )
 
 
-def _is_at_work(instance: dg.DagsterInstance, schedule: str) -> bool:
-    """Whether a schedule is evaluated, or launches: its ticks do not say what they request."""
+def _is_evaluating(instance: dg.DagsterInstance, schedule: str) -> bool:
+    """Whether a schedule is evaluating or launching runs. Its ticks do not list their requests."""
     return any(tick.end_timestamp is None for tick in recent_ticks(instance, schedule))
 
 
-def _last_look(cursor: str | None) -> dict[str, Any]:
-    """What the last tick that asked ClickHouse saw; nothing if there was none, or if the cursor is
-    of an older version or of a person."""
-    look: dict[str, Any] = {"asked": "", "about": "", "days": []}
+def _last_query(cursor: str | None) -> dict[str, Any]:
+    """The result of the last tick that queried ClickHouse; empty if there was none, or if the
+    cursor is from an older version or a person."""
+    nothing: dict[str, Any] = {"asked": "", "about": "", "days": []}
     with contextlib.suppress(ValueError):
         last = json.loads(cursor or "{}")
-        return look | last if isinstance(last, dict) else look
-    return look
+        return nothing | last if isinstance(last, dict) else nothing
+    return nothing
 
 
-def _asks_again(last: Mapping[str, Any], now: datetime.datetime) -> str:
-    """When ClickHouse is asked again, if all that was seen is done or left to a person and that was
-    not long ago; else ""."""
+def _next_query(last: Mapping[str, Any], now: datetime.datetime) -> str:
+    """The time of the next ClickHouse query, if no team-day needs a run and the last query is
+    recent; "" if it is now."""
     if any(day["requested"] or day["waiting"] for day in last["days"]):
         return ""
     asked = datetime.datetime.fromisoformat(last["asked"])
@@ -197,11 +197,11 @@ def _digest(*facts: object) -> str:
 
 
 def _describe(seen: Sequence[Mapping[str, Any]]) -> str:
-    """The days in one line: the numbers, and the teams that wait for a person."""
-    return "; ".join(_day_describe(day) for day in seen)
+    """The days in one line: the counts, and the teams that need a person."""
+    return "; ".join(_describe_day(day) for day in seen)
 
 
-def _day_describe(day: Mapping[str, Any]) -> str:
+def _describe_day(day: Mapping[str, Any]) -> str:
     numbers = [
         f"{count} {what}" for what, count in day.items() if what not in ("day", "teams", "digest")
     ]

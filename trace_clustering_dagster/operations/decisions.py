@@ -1,7 +1,7 @@
 """Decide which team-days to run, hold back or give up on. Pure: no Dagster, no I/O.
 
-Nothing is remembered. What a decision depends on is read from the instance's runs at every tick,
-so that a daemon killed at any moment loses nothing and repeats nothing.
+There is no stored state. Every tick decides from the instance's runs, so a daemon that is killed at
+any moment loses nothing and repeats nothing.
 """
 
 import datetime
@@ -14,7 +14,7 @@ from trace_clustering_dagster.settings import AutomationSettings
 
 
 class Outcome(Enum):
-    """What is decided about a team that has embeddings in the day's window."""
+    """The decision about a team that has embeddings in the day's window."""
 
     DONE = "done"
     REQUESTED = "requested"
@@ -47,36 +47,36 @@ class TeamDay:
 
 @dataclass(frozen=True)
 class PastRun:
-    """A run of a team-day, whoever launched it, in the order of creation."""
+    """A run of a team-day, whoever launched it."""
 
     run_id: str
     team_day: TeamDay
     status: str
     """``active`` (not finished yet), ``succeeded``, ``failed`` or ``canceled``."""
     attempt: int = 0
-    """Which attempt of the coordinator it is, from 1; 0 for the runs of others."""
+    """Number of the coordinator's attempt, from 1; 0 for runs that others launched."""
     ended: datetime.datetime | None = None
-    """Of finished runs."""
+    """End time; None for active runs."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """An outcome, and what a person wants to know with it."""
+    """An outcome, and its details for people."""
 
     outcome: Outcome
     detail: str = ""
     attempt: int = 0
-    """Of ``REQUESTED``: from 1."""
+    """Number of the attempt if the outcome is ``REQUESTED``, from 1."""
 
 
 def closed_days(
     now: datetime.datetime, settings: AutomationSettings, first: datetime.date
 ) -> list[datetime.date]:
-    """The days to look after, oldest first: the newest that is closed and settled, and those before
-    it that are caught up on; none before ``first``.
+    """The UTC days to run, oldest first: the newest that has ended and settled, and the days to
+    catch up on before it; none before ``first``.
 
     Args:
-        now: With a UTC offset. Days are UTC days, whatever it is.
+        now: The current time, with any UTC offset.
     """
     settled = now.astimezone(datetime.timezone.utc) - datetime.timedelta(
         minutes=settings.settle_minutes
@@ -99,10 +99,10 @@ def decide(
     """Decide about every team-day of ``traces``, oldest day first.
 
     Args:
-        traces: Eligible traces of each team that was seen in each day's window.
-        min_traces: With fewer, a team is left out.
-        runs: All runs of these days that the instance knows, in the order of creation.
-        materialized: Those whose event has been emitted, or was found to need none.
+        traces: Number of eligible traces by team-day.
+        min_traces: Teams with fewer traces are not run.
+        runs: All runs of these days in the instance, in the order of creation.
+        materialized: Team-days whose event was emitted or skipped.
     """
     runs_of: dict[TeamDay, list[PastRun]] = {}
     for run in runs:
@@ -112,10 +112,10 @@ def decide(
         team_day: Decision(Outcome.DONE)
         if team_day in done
         else _ineligible(team_day.team_id, count, settings, min_traces)
-        or next_step(now, settings, runs_of.get(team_day, []))
+        or next_decision(now, settings, runs_of.get(team_day, []))
         for team_day, count in sorted(traces.items())
     }
-    # teams that were not tried yet come before teams that failed
+    # first attempts come before retries
     requested = sorted(
         (team_day.day, decision.attempt, team_day)
         for team_day, decision in decisions.items()
@@ -129,19 +129,17 @@ def decide(
 def _ineligible(
     team_id: int, count: int, settings: AutomationSettings, min_traces: int
 ) -> Decision | None:
-    if settings.teams and team_id not in settings.teams:
-        return Decision(Outcome.NOT_LISTED)
-    if team_id in settings.excluded_teams:
-        return Decision(Outcome.EXCLUDED)
+    if unlisted := _unlisted(team_id, settings):
+        return Decision(unlisted)
     if count < min_traces:
         return Decision(Outcome.TOO_FEW, f"{count} of {min_traces}")
     return None
 
 
-def next_step(
+def next_decision(
     now: datetime.datetime, settings: AutomationSettings, runs: Sequence[PastRun]
 ) -> Decision:
-    """What happens next to a team-day that is listed and has enough traces, from its runs."""
+    """Decide from its runs about a team-day that is listed and has enough traces."""
     if any(run.status == "active" for run in runs):
         return Decision(Outcome.ACTIVE)
     if runs and runs[-1].status == "canceled":
@@ -149,31 +147,36 @@ def next_step(
     attempts = [run for run in runs if run.attempt]
     if not attempts:
         return Decision(Outcome.REQUESTED, attempt=1)
-    # a person may have run an attempt once more: the last to end counts
+    # a person may have re-executed an attempt: the last one to end counts
     last = max(attempts, key=lambda run: (run.attempt, run.ended or now))
     if last.attempt >= settings.max_attempts:
         return Decision(Outcome.GAVE_UP, f"see run {runs[-1].run_id}")
     pause = pause_after(last.attempt, settings)
     due = (last.ended or now) + pause
-    # an end further ahead is of a clock that was set back since: it would be waited for
+    # ignore an end time far in the future: the clock has been set back since
     if now < due <= now + 2 * pause:
         return Decision(Outcome.RETRY, f"attempt {last.attempt + 1} from {due:%H:%M:%S} UTC on")
     return Decision(Outcome.REQUESTED, f"attempt {last.attempt + 1}", last.attempt + 1)
 
 
 def is_listed(team_id: int, settings: AutomationSettings) -> bool:
-    """Whether the settings let the team run."""
-    allowed = not settings.teams or team_id in settings.teams
-    return allowed and team_id not in settings.excluded_teams
+    """Whether the settings include the team."""
+    return _unlisted(team_id, settings) is None
+
+
+def _unlisted(team_id: int, settings: AutomationSettings) -> Outcome | None:
+    if settings.teams and team_id not in settings.teams:
+        return Outcome.NOT_LISTED
+    return Outcome.EXCLUDED if team_id in settings.excluded_teams else None
 
 
 def pause_after(attempt: int, settings: AutomationSettings) -> datetime.timedelta:
-    """How long a team-day is left alone after a failed attempt: twice as long every time."""
+    """The pause after a failed attempt; it doubles with each attempt."""
     return datetime.timedelta(minutes=settings.retry_minutes * 2.0 ** (attempt - 1))
 
 
-def in_numbers(decisions: Mapping[TeamDay, Decision], day: datetime.date) -> dict[str, int]:
-    """How many teams were seen on a day, are eligible, done, requested, wait, and for whom."""
+def outcome_counts(decisions: Mapping[TeamDay, Decision], day: datetime.date) -> dict[str, int]:
+    """The numbers of teams on a day: seen, eligible, done, requested, waiting, for a person."""
     counts = Counter(
         decision.outcome for team_day, decision in decisions.items() if team_day.day == day
     )
@@ -188,13 +191,13 @@ def in_numbers(decisions: Mapping[TeamDay, Decision], day: datetime.date) -> dic
     }
 
 
-def by_team(
+def teams_by_outcome(
     decisions: Mapping[TeamDay, Decision], day: datetime.date, at_most: int | None = None
 ) -> dict[str, str]:
-    """By outcome, the teams of a day that are not done, with what is to be said of each.
+    """The teams of a day that are not done, with their details, by outcome.
 
     Args:
-        at_most: How many teams to name of each outcome; None names all.
+        at_most: Number of teams to name for each outcome; None names all.
     """
     texts: dict[str, list[str]] = {}
     for team_day, decision in decisions.items():

@@ -1,8 +1,8 @@
-"""A run that explores: with parameters of its own, beside the partition's own run.
+"""Explorations: runs with other parameters than the deployment's.
 
 A run explores if a parameter that decides which traces are clustered, or how, differs from the
-deployment's (`ClusteringParams.explores`). Its values, its report and its event have places of
-their own, and nothing takes it for the run of its team and day.
+deployment's (`ClusteringParams.explores`). Its values, report and event are stored separately, and
+it never counts as the run of its team and day.
 """
 
 import datetime
@@ -18,13 +18,13 @@ from trace_clustering_dagster.traces.params import TraceParams
 
 
 def exploration_of(graph: Graph, deployment: TraceParams) -> dg.ResourceDefinition:
-    """The resource ``exploration``: the digits that name the parameters of a run that explores, ""
-    for any other. It tags the run before the first asset starts."""
+    """Build the resource ``exploration``: the digits that identify the parameters of a run that
+    explores, "" for other runs. It tags the run before the first asset starts."""
 
     @dg.resource(
         {},
         required_resource_keys={graph.called("params")},
-        description="Where the run's values are kept: made from params, nothing to set.",
+        description="Identifies an exploration by its params. It has no config.",
     )
     def exploration(context: dg.InitResourceContext) -> str:
         run, params = context.run, getattr(context.resources, graph.called("params"))
@@ -32,23 +32,22 @@ def exploration_of(graph: Graph, deployment: TraceParams) -> dg.ResourceDefiniti
         if run is None or partition is None:
             if params.deciding() != deployment.deciding():
                 raise dg.Failure(
-                    description="a run that explores needs one partition, and this run names none: "
-                    "give --partition 'DAY|TEAM', or run it without parameters of its own",
+                    description="an exploration needs one partition, and this run has none: give "
+                    "--partition 'DAY|TEAM', or run it with the deployment's parameters",
                     allow_retries=False,
                 )
             return ""
         day, team_id = day_and_team(partition)
         explores: str = params.explores(deployment, day)
-        # a run that is launched again has the tags of the former one
+        # a re-executed run copies the tags of the original run
         if context.instance and explores != run.tags.get(EXPLORES_TAG, ""):
             tags = {EXPLORES_TAG: explores, DAY_TAG: str(day), TEAM_TAG: str(team_id)}
             context.instance.add_run_tags(run.run_id, tags)
         if explores and context.log:
             context.log.info(
-                f"this run explores with parameters of its own: its values lie under "
-                f"explore/{explores}, its event and report are shown by "
+                f"this run explores other parameters: its values are under explore/{explores}, "
                 f"`trace-clustering clusters --explore {explores}` and `report --explore "
-                f"{explores}`; the partition's own stay as they are"
+                f"{explores}` show its event and report; the partition's own values do not change"
             )
         return explores
 
@@ -61,7 +60,8 @@ def has_explored(run: dg.DagsterRun) -> bool:
 
 
 def will_explore(run: dg.DagsterRun, graph: Graph, deployment: TraceParams) -> bool:
-    """Whether a run that has not started yet explores, by its config: its tags may be another's."""
+    """Whether a run that has not started yet will explore, by its config: its tags may be copied
+    from another run."""
     config: Any = run.run_config
     for key in ("resources", graph.called("params"), "config"):
         config = config.get(key) if isinstance(config, Mapping) else None
@@ -71,6 +71,6 @@ def will_explore(run: dg.DagsterRun, graph: Graph, deployment: TraceParams) -> b
         day = datetime.date.fromisoformat(run.tags.get(PARTITION_NAME_TAG, "").partition("|")[0])
         return bool(deployment.overridden_by(config).explores(deployment, day))
     except ValueError:
-        return False  # of another project
+        return False  # a run of another project
     except dg.Failure:
-        return True  # it can only fail
+        return True  # invalid parameters: the run fails and makes no outcome

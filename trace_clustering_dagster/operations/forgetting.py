@@ -1,7 +1,7 @@
-"""Forget a team: find and remove what this program stores of it.
+"""Forget a team: find and remove everything that this program stores about it.
 
-`places` names everything that is stored of teams. What is stored anew, an asset, a table or a
-folder, gets its place there.
+`places` lists everything that is stored about teams. A new asset, table or folder must be added
+there.
 """
 
 import contextlib
@@ -37,22 +37,22 @@ from trace_clustering_dagster.operations.stored_files import (
 from trace_clustering_dagster.settings import AutomationSettings
 from trace_clustering_dagster.traces.queries import count_traces
 
-# A mutation rewrites the parts of the table that have rows of the team.
+# A mutation rewrites every part of the table that holds rows of the team.
 DELETION_TIMEOUT_SECONDS = 3600
 
 
 class Place(Protocol):
-    """Where something is stored of teams."""
+    """A place that stores data about teams."""
 
-    def holds(self, team_id: int) -> str:
-        """What is there of the team, in words; "" if nothing is.
+    def describe(self, team_id: int) -> str:
+        """Describe what is stored about the team; "" if nothing.
 
         Raises:
-            dagster.Failure: one line that says why that cannot be seen.
+            dagster.Failure: one line that says why the place cannot be read.
         """
 
     def remove(self, team_id: int) -> None:
-        """Remove all of that. It can be repeated, wherever it was interrupted.
+        """Remove all of it. After an interruption, it can be called again.
 
         Raises:
             dagster.Failure: one line that says what is left, and why.
@@ -65,8 +65,8 @@ def places(
     clickhouse: Warehouse,
     instance: dg.DagsterInstance | None,
 ) -> Mapping[str, Place]:
-    """Everything that is stored of teams, in the order in which it is removed: first what may be
-    refused, at last what shows that there was such a team."""
+    """All places, in the order of removal: first those that may refuse, last the one that shows
+    that the team existed."""
     of_the_instance: dict[str, Place] = {}
     if instance:
         of_the_instance = {
@@ -84,7 +84,7 @@ def places(
 class _Events:
     clickhouse: Warehouse
 
-    def holds(self, team_id: int) -> str:
+    def describe(self, team_id: int) -> str:
         rows = count_own_events(self.clickhouse.connect("trace-clustering forget"), team_id)
         return f"{rows} rows of {CLUSTERS_EVENT} in {self.clickhouse.output}" if rows else ""
 
@@ -92,10 +92,10 @@ class _Events:
         connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
         delete_own_events(connection, team_id)
         if left := count_own_events(connection, team_id):
-            why = "they are in files that hold others too" if self.clickhouse.is_embedded else ""
+            why = "their files also hold other rows" if self.clickhouse.is_embedded else ""
             raise dg.Failure(
                 description=f"{left} rows of {CLUSTERS_EVENT} of team {team_id} are left in "
-                f"{self.clickhouse.output}: {why or 'another run may write there'}"
+                f"{self.clickhouse.output}: {why or 'a run may have inserted them meanwhile'}"
             )
 
 
@@ -104,11 +104,11 @@ class _Files:
     stored: StoredFiles
     name: str
 
-    def holds(self, team_id: int) -> str:
+    def describe(self, team_id: int) -> str:
         files = list(self._files(team_id))
         explored = sum(self.stored.root / self.name not in file.path.parents for file in files)
         sizes = (size_of(file.path) or 0 for file in files)
-        of_them = f", {explored} of them of explorations" if explored else ""
+        of_them = f", {explored} of them from explorations" if explored else ""
         return f"{len(files)} files, {sum(sizes) / 1e3:,.0f} kB{of_them}" if files else ""
 
     def remove(self, team_id: int) -> None:
@@ -118,11 +118,11 @@ class _Files:
                 remove(path)
         except dg.Failure:
             raise
-        except Exception as error:  # of the object store's library, as it likes
+        except Exception as error:  # object store libraries raise any type
             raise dg.Failure(description=f"{path} cannot be removed: {error}") from None
         folder = self.stored.root / self.name / str(team_id)
         if is_local(folder):
-            with contextlib.suppress(OSError):  # most things have no folder for each team
+            with contextlib.suppress(OSError):  # only the answers have a folder per team
                 os.rmdir(folder.path)
 
     def _files(self, team_id: int) -> Iterator[StoredFile]:
@@ -134,7 +134,7 @@ class _Runs:
     instance: dg.DagsterInstance
     graph: Graph
 
-    def holds(self, team_id: int) -> str:
+    def describe(self, team_id: int) -> str:
         count = len(_runs(self.instance, self.graph, team_id))
         return f"{count} runs, their logs and materializations" if count else ""
 
@@ -145,7 +145,7 @@ class _Runs:
             _remove_copies(storage, self.instance, self.graph, set(run_ids))
         for run_id in run_ids:
             self.instance.compute_log_manager.delete_logs(prefix=[run_id])
-            # before the run: without that, nobody would find them again
+            # before the run, because the events cannot be found without it
             storage.delete_events(run_id)
             self.instance.delete_run(run_id)
 
@@ -155,7 +155,7 @@ class _Partition:
     instance: dg.DagsterInstance
     teams: str
 
-    def holds(self, team_id: int) -> str:
+    def describe(self, team_id: int) -> str:
         return "registered" if self.instance.has_dynamic_partition(self.teams, str(team_id)) else ""
 
     def remove(self, team_id: int) -> None:
@@ -163,7 +163,7 @@ class _Partition:
 
 
 def active_runs(instance: dg.DagsterInstance, graph: Graph, team_id: int) -> list[dg.DagsterRun]:
-    """The team's runs that are queued or running."""
+    """The team's queued and running runs."""
     return [run for run in _runs(instance, graph, team_id) if run.status not in FINISHED_STATUSES]
 
 
@@ -174,26 +174,26 @@ def caveats(
     instance: dg.DagsterInstance | None,
     team_id: int,
 ) -> Iterator[str]:
-    """What to know, and to do, before or after a team is forgotten; a line for each."""
+    """What `forget` does not cover and what to do about it, one line each."""
     traces = count_traces(clickhouse.connect("trace-clustering forget"), team_id)
     if traces and settings.enabled and is_listed(team_id, settings):
         excluded = ",".join(map(str, sorted({*settings.excluded_teams, team_id})))
         yield (
-            f"team {team_id} still has {traces} traces, and the coordinator clusters it again: set "
+            f"team {team_id} still has {traces} traces, so the coordinator clusters it again: set "
             f"TRACE_CLUSTERING_EXCLUDED_TEAMS={excluded} where the code server runs"
         )
     if instance is None:
         yield (
-            "DAGSTER_HOME is not set: the Dagster instance, which has the team's runs and knows it "
-            "as a partition, is not looked at. Set it and forget the team again"
+            "DAGSTER_HOME is not set, so the team's runs and partition in the Dagster instance are "
+            "not included. Set it and forget the team again"
         )
     elif is_backfilling(instance):
-        yield "a backfill is going on: if it has days of this team, forget the team again after it"
+        yield "a backfill is running: if it has days of this team, forget the team again after it"
     if unknown := sum(file.team_id is None for file in _files(stored, ANSWERS)):
         yield (
-            f"{unknown} answers that version 0.1 kept belong to no known team: they go with "
-            f"text_retention_days, or remove {stored.root / ANSWERS}/*.txt (what is asked "
-            "again is paid again)"
+            f"{unknown} answers that version 0.1 stored belong to no known team: they are removed "
+            f"after text_retention_days, or remove {stored.root / ANSWERS}/*.txt (repeated "
+            "requests are paid again)"
         )
 
 
@@ -203,11 +203,11 @@ def _files(stored: StoredFiles, name: str) -> Iterator[StoredFile]:
     for root in [stored.root, *(stored.explorations(failures) if folder.is_explored else [])]:
         yield from folder.files(root / name, failures, lambda _: True)
     if failures:
-        raise dg.Failure(description=f"cannot be listed: {failures[0]}")
+        raise dg.Failure(description=f"files cannot be listed: {failures[0]}")
 
 
 def _runs(instance: dg.DagsterInstance, graph: Graph, team_id: int) -> list[dg.DagsterRun]:
-    """The team's runs of these assets: others in the instance may have teams too."""
+    """The team's runs of this graph: runs of other graphs in the instance may have teams too."""
     runs = instance.get_runs(dg.RunsFilter(tags={TEAM_TAG: str(team_id)}))
     return [run for run in runs if is_own(instance, graph, run, if_unknown=False)]
 
@@ -215,9 +215,9 @@ def _runs(instance: dg.DagsterInstance, graph: Graph, team_id: int) -> list[dg.D
 def _remove_copies(
     storage: SqlEventLogStorage, instance: dg.DagsterInstance, graph: Graph, run_ids: set[str]
 ) -> None:
-    """Remove what Dagster keeps beside a run's events and leaves when a run is deleted: results of
-    asset checks, and of each asset the newest materialization with its metadata. Without that,
-    Dagster takes it from the events that are left."""
+    """Remove what Dagster leaves behind when a run is deleted: results of asset checks, and each
+    asset's newest materialization with its metadata, which Dagster then takes from the remaining
+    events."""
     records = instance.get_asset_records([graph.key(asset) for asset in graph.assets])
     shown = {
         record.asset_entry.asset_key

@@ -1,8 +1,8 @@
-"""Freshness: a team whose clusters silently stopped shows in the UI.
+"""Freshness: the UI shows teams that silently stopped getting clusters.
 
-Dagster's freshness policies look at whole assets, and any team's event would keep
-`emitted_event` fresh. So it is a check, and it is on an asset that nothing materializes: a check
-on a stage would run with every run, and every materialisation of its asset would hide its result.
+Dagster's freshness policies apply to whole assets, so any team's event would keep `emitted_event`
+fresh. This is a check instead, on an asset that is never materialized: a check on a materialized
+asset would run with every run, and every materialization would hide its result.
 """
 
 import datetime
@@ -14,37 +14,37 @@ from trace_clustering_dagster.operations.decisions import TeamDay, closed_days, 
 from trace_clustering_dagster.operations.runs import registered_teams, with_outcome
 from trace_clustering_dagster.settings import AutomationSettings
 
-# A team that has had no outcome for as long has left.
+# A team without an outcome for longer counts as gone.
 LOOK_BACK_DAYS = 7
-# Time for the runs of a day, from when they are due.
+# Time that the runs of a day may take once they are due.
 GRACE = datetime.timedelta(hours=6)
 
 
 def teams_of(graph: Graph) -> dg.AssetSpec:
-    """The asset that stands for the teams of a graph."""
+    """The asset that represents the teams of a graph."""
     return dg.AssetSpec(
         graph.key("teams"),
         deps=[graph.key("emitted_event")],
         group_name=graph.called("clusters"),
-        description="The teams that are clustered, the registered partitions. Nothing materializes "
-        "it; its check says which teams have stopped.",
+        description="The registered teams. It is never materialized; its check reports teams that "
+        "stopped getting clusters.",
     )
 
 
 def build_freshness_check(graph: Graph, settings: AutomationSettings) -> dg.AssetChecksDefinition:
-    """The check of the asset ``teams``."""
+    """Build the check of the asset ``teams``."""
 
     @dg.asset_check(asset=graph.key("teams"))
     def every_team_is_fresh(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        """Warns of teams that had an outcome (an event, or a skip with its reason) within a week,
-        but none for the newest day that is over.
+        """Warns about teams that had an outcome (an event, or a skip with its reason) within a
+        week, but have none for the newest day that has ended.
 
-        The team's runs, and the ticks that requested none, say why.
+        The team's runs and the coordinator's ticks show why.
         """
         now = datetime.datetime.now(datetime.timezone.utc)
-        # the newest day for which runs have been due for some hours
+        # the newest day whose runs have been due for some hours
         newest = closed_days(now - GRACE, settings, first=datetime.date.min)[-1]
-        registered, odd = registered_teams(context.instance, graph)
+        registered, invalid = registered_teams(context.instance, graph)
         listed = sorted(team_id for team_id in registered if is_listed(team_id, settings))
         looked_at = [newest - datetime.timedelta(days=back) for back in range(LOOK_BACK_DAYS + 1)]
         outcomes = with_outcome(
@@ -71,7 +71,7 @@ def build_freshness_check(graph: Graph, settings: AutomationSettings) -> dg.Asse
             metadata={
                 "newest_day": str(newest),
                 "teams": len(listed),
-                "invalid_teams": dg.MetadataValue.json(odd) if odd else "none",
+                "invalid_teams": dg.MetadataValue.json(invalid) if invalid else "none",
                 "stopped": dg.MetadataValue.table(records) if records else "none",
             },
         )

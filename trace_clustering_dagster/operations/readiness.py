@@ -1,4 +1,4 @@
-"""Is a deployment ready to run? One finding for each thing that a run needs."""
+"""Check that everything a run needs is in place, with one finding for each need."""
 
 import contextlib
 import datetime
@@ -43,15 +43,15 @@ from trace_clustering_dagster.traces.queries import (
     summaries_columns,
 )
 
-# Kinds of rows that are named where none is eligible.
+# Number of kinds of rows to name if no trace is eligible.
 _KINDS = 5
-# One word of a model that has to be loaded first.
+# A local model may have to be loaded first.
 _ASKING_SECONDS = 30
-# What may differ when an event is emitted again.
+# Columns that may differ when an event is emitted again.
 _CHANGING_COLUMNS = {"properties", "created_at", "_timestamp"}
 
 
-# What a setting is a part of.
+# The subject of a finding about a setting.
 _SUBJECTS = {
     "params": "parameters",
     "clickhouse": "ClickHouse",
@@ -61,7 +61,7 @@ _SUBJECTS = {
 
 
 class Finding(NamedTuple):
-    """What was found of one thing, without secrets; if it is not ok, with what to do."""
+    """The result of one check, without secrets; if not ok, with a remedy."""
 
     status: Literal["ok", "warning", "failed"]
     subject: str
@@ -71,14 +71,14 @@ class Finding(NamedTuple):
 def findings(
     settings: Settings, problems: Mapping[str, str], *, ask: bool = False
 ) -> Iterator[Finding]:
-    """Look at all that the settings name, one thing after the other.
+    """Check everything that the settings name, one after the other.
 
-    Writes no row to ClickHouse. Sends one request to the label model if ``ask``, else none.
+    Writes no row to ClickHouse.
 
     Args:
-        settings: With the defaults in place of wrong ones.
-        problems: What is wrong with those, by setting.
-        ask: Whether to send the request.
+        settings: Settings, with defaults in place of invalid values.
+        problems: Problems of the invalid values, by setting.
+        ask: Whether to send one request to the label model.
     """
     wrong: dict[str, list[str]] = {}
     for name, problem in problems.items():
@@ -125,32 +125,32 @@ def _clickhouse(settings: Settings, params: ClusteringParams | None) -> Iterator
         return
     yield _answers(clickhouse)
 
-    def look(subject: str, at: Callable[[], Finding]) -> Finding:
+    def checked(subject: str, check: Callable[[], Finding]) -> Finding:
         try:
-            return at()
+            return check()
         except dg.Failure as failure:
             return Finding("failed", subject, failure.description or "")
 
     subject = f"table {clickhouse.embeddings_table}"
-    embeddings = look(subject, lambda: _embeddings(subject, clickhouse, connection))
+    embeddings = checked(subject, lambda: _embeddings(subject, clickhouse, connection))
     yield embeddings
     if clickhouse.has_own_output:
         read = f"table {clickhouse.events_table}"
-        yield look(read, lambda: _columns(read, summaries_columns(connection), EVENTS_COLUMNS))
+        yield checked(read, lambda: _columns(read, summaries_columns(connection), EVENTS_COLUMNS))
     written = f"table {clickhouse.output}"
-    events = look(written, lambda: _columns(written, events_columns(connection), EVENTS_COLUMNS))
+    events = checked(written, lambda: _columns(written, events_columns(connection), EVENTS_COLUMNS))
     yield events
     if not clickhouse.is_embedded and events.status == "ok":
-        yield look("replacing events", lambda: _replacing(clickhouse, connection))
-    yield look("inserting events", lambda: _inserting(connection))
+        yield checked("replacing events", lambda: _replacing(clickhouse, connection))
+    yield checked("inserting events", lambda: _inserting(connection))
     if params and embeddings.status != "failed":
-        yield look("traces", lambda: _traces(connection, params))
+        yield checked("traces", lambda: _traces(connection, params))
 
 
 def _answers(clickhouse: Warehouse) -> Finding:
     url = urlsplit(clickhouse.url)
     if url.scheme == "http" and clickhouse.password and not _is_local(url.hostname):
-        text = f"{clickhouse.url} answers, and the password goes there as plain text over http"
+        text = f"{clickhouse.url} answers, but http sends the password as plain text"
         remedy = f"use https:// in {URL_VARIABLE}"
         return Finding("warning", "ClickHouse", f"{text} -> {remedy}")
     return Finding("ok", "ClickHouse", f"{clickhouse.url} answers")
@@ -167,7 +167,7 @@ def _embeddings(subject: str, clickhouse: Warehouse, connection: Connection) -> 
     if connection.has_model_column:
         finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
         if finding.status == "ok" and clickhouse.embeddings_model:
-            text = f"{finding.text}; model_name is one, so {EMBEDDINGS_MODEL_VARIABLE} is not used"
+            text = f"{finding.text}; model_name exists, so {EMBEDDINGS_MODEL_VARIABLE} is unused"
             return Finding("warning", subject, f"{text} -> unset it")
         return finding
     del types["model_name"]
@@ -175,15 +175,15 @@ def _embeddings(subject: str, clickhouse: Warehouse, connection: Connection) -> 
     if finding.status == "failed":
         return finding
     if clickhouse.table_model:
-        text = f"{finding.text}; without model_name, all are of the model {clickhouse.table_model}"
+        text = f"{finding.text}; without model_name, all rows have model {clickhouse.table_model}"
         return Finding("ok", subject, text)
-    text = f"{finding.text}; without model_name, and the table's name says none either"
-    return Finding("warning", subject, f"{text} -> name the model in {EMBEDDINGS_MODEL_VARIABLE}")
+    text = f"{finding.text}; without model_name, and the table's name contains no model"
+    return Finding("warning", subject, f"{text} -> set the model in {EMBEDDINGS_MODEL_VARIABLE}")
 
 
 def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) -> Finding:
     wrong = [
-        f"{name} is {type_}, needed is {needed[name]}"
+        f"{name} is {type_}, expected {needed[name]}"
         for name, type_ in types.items()
         if not is_accepted(type_, needed[name])
     ]
@@ -195,24 +195,24 @@ def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) 
 
 def _replacing(clickhouse: Warehouse, connection: Connection) -> Finding:
     subject = "replacing events"
-    table, by_chance = clickhouse.output_events_table, False
+    table, is_random = clickhouse.output_events_table, False
     engine = table_engine(connection, clickhouse.output_database, table)
     if engine and (local := engine.local_table):
-        table, by_chance = local.name, bool(re.search(r"\brand\w*\(", engine.definition))
+        table, is_random = local.name, bool(re.search(r"\brand\w*\(", engine.definition))
         engine = table_engine(connection, local.database, table)
-    if by_chance:
-        problem = "the shard of a row is random: a day that runs again is there twice"
+    if is_random:
+        problem = "the shard of a row is random: a day that runs again is stored twice"
     elif engine is None:
-        text = f"the engine of {table} cannot be seen -> is it a ReplacingMergeTree?"
+        text = f"the engine of {table} is not visible -> check that it is a ReplacingMergeTree"
         return Finding("warning", subject, text)
     elif not engine.name.endswith("ReplacingMergeTree"):
-        problem = f"{table} is a {engine.name}: a day that runs again is there twice"
+        problem = f"{table} is a {engine.name}: a day that runs again is stored twice"
     elif "uuid" not in (columns := set(re.findall(r"\w+", engine.sorting_key))):
         problem = f"{table} is sorted by {engine.sorting_key}, without uuid: other events are lost"
     elif changing := columns & _CHANGING_COLUMNS:
         problem = f"{table} is sorted by {', '.join(sorted(changing))}: no row is ever replaced"
     else:
-        return Finding("ok", subject, f"{table} is a {engine.name}, sorted by what stays the same")
+        return Finding("ok", subject, f"{table} is a {engine.name} with a stable sorting key")
     remedy = "use the engine and order that `trace-clustering schema` prints"
     return Finding("warning", subject, f"{problem} -> {remedy}")
 
@@ -235,7 +235,7 @@ def _traces(connection: Connection, params: ClusteringParams) -> Finding:
         return Finding("ok", "traces", text)
     kinds = embeddings_overview(connection, _KINDS + 1)
     if not kinds:
-        return Finding("warning", "traces", f"{text} -> write embeddings: the table has no row")
+        return Finding("warning", "traces", f"{text} -> write embeddings: the table is empty")
     wanted = (
         f"product={params.product}, document_type={' or '.join(params.document_types)}, "
         f"rendering={' or '.join(params.renderings)}"
@@ -243,20 +243,20 @@ def _traces(connection: Connection, params: ClusteringParams) -> Finding:
     return Finding(
         "warning",
         "traces",
-        f"{text}; the table's newest row is of {kinds[0].newest_day}: {_in_words(kinds)} -> write "
-        "embeddings of these days, run an earlier one, or name what there is in "
+        f"{text}; the table's newest row is of {kinds[0].newest_day}: {_describe(kinds)} -> write "
+        "embeddings of these days, run an earlier day, or select existing rows in "
         f"TRACE_CLUSTERING_PARAMS (now {wanted})",
     )
 
 
-def _in_words(kinds: list[EmbeddingsKind]) -> str:
-    told = [
+def _describe(kinds: list[EmbeddingsKind]) -> str:
+    texts = [
         f"{kind.rows:,} rows up to {kind.newest_day} with product={kind.product[:100]}, "
         f"document_type={kind.document_type[:100]}, rendering={kind.rendering[:100]}, "
         f"model_name={kind.model_name[:100]}"
         for kind in kinds[:_KINDS]
     ]
-    return "; ".join(told) + ("; and others" if len(kinds) > _KINDS else "")
+    return "; ".join(texts) + ("; and others" if len(kinds) > _KINDS else "")
 
 
 def _storage(settings: Settings) -> Finding:
@@ -269,20 +269,20 @@ def _storage(settings: Settings) -> Finding:
         try:
             path.read_bytes()
         finally:
-            # a look first, as unlink takes, may be refused as well
+            # unlink would list the file first, which may be forbidden too
             path.fs.rm_file(path.path)
-    except Exception as error:  # of the object store's library, as it likes
+    except Exception as error:  # object store libraries raise any type
         failure = storage_failure(storage, path, error)
         return Finding("failed", "storage", failure.description or "")
     finally:
-        with contextlib.suppress(OSError):  # there is something in it by now
+        with contextlib.suppress(OSError):  # no longer empty
             for folder in new:
                 folder.rmdir()
     text = f"{storage} can be written to and read from"
     is_relative = "://" not in storage and not os.path.isabs(storage)
     if is_relative and not Warehouse.of(settings).is_embedded:
-        problem = f"{text}, but is another folder for each folder that a process starts in"
-        remedy = "name it from / on, or an object store, in TRACE_CLUSTERING_STORAGE"
+        problem = f"{text}, but is relative to the folder that each process starts in"
+        remedy = "set an absolute path or an object store in TRACE_CLUSTERING_STORAGE"
         return Finding("warning", "storage", f"{problem} -> {remedy}")
     return Finding("ok", "storage", text)
 
@@ -297,7 +297,7 @@ def _label_model(params: ClusteringParams, ask: bool) -> Finding:
     )
 
     if not is_configured():
-        text = f"{NOT_CONFIGURED}; without, labels are the traces' own words"
+        text = f"{NOT_CONFIGURED}; without it, labels use the traces' own words"
         return Finding("ok", "label model", text)
     try:
         url = urlsplit(server_url())
@@ -306,7 +306,7 @@ def _label_model(params: ClusteringParams, ask: bool) -> Finding:
         host = None
     if not host:
         # a mistyped URL may hold a password: do not repeat it
-        text = "OPENAI_BASE_URL is no URL -> use http://host:port/v1 or https://host/v1"
+        text = "OPENAI_BASE_URL is not a URL -> use http://host:port/v1 or https://host/v1"
         return Finding("failed", "label model", text)
     model = params.label_model
     if not ask:
@@ -325,5 +325,5 @@ def _settings(settings: Settings) -> Finding:
     start, today = settings.start_date, datetime.datetime.now(datetime.timezone.utc).date()
     if datetime.date.fromisoformat(start) >= today:
         problem = f"TRACE_CLUSTERING_START_DATE={start} has not ended yet: there is no day to run"
-        return Finding("warning", "settings", f"{problem} -> name an earlier day")
-    return Finding("ok", "settings", "dates, retention and automation can be read")
+        return Finding("warning", "settings", f"{problem} -> set an earlier day")
+    return Finding("ok", "settings", "dates, retention and automation are valid")

@@ -1,8 +1,8 @@
-"""Retention: files are removed some days after they were of use.
+"""Retention: remove files after a number of days.
 
-A thousand teams write some 25 GB of vectors and distances a day, which can be made again, and
-reports and labels hold text of traces, which is not to be kept for ever. What is small and holds
-none (sample, model, representatives, receipt) and the event stay.
+A thousand teams write some 25 GB of vectors and distances a day, which can be made again. Reports
+and labels hold text of traces, which must not be kept forever. Small values without text (sample,
+model, representatives, receipt) and the event stay.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ from trace_clustering_dagster.operations.stored_files import (
 if TYPE_CHECKING:
     from upath import UPath
 
-# A writer that was killed left it behind: no run lasts as long.
+# No run takes longer, so the writer of an older temporary file was killed.
 TEMPORARY_LIFETIME = datetime.timedelta(days=1)
 
 
 @dataclass
 class Removed:
-    """What was removed of one folder, and what could not be."""
+    """What was removed from one folder, and what could not be removed."""
 
     files: int = 0
     size: int = 0
@@ -46,14 +46,14 @@ class Removed:
 
 
 def remove_old_files_op(graph: Graph) -> dg.OpDefinition:
-    """The op that removes a graph's expired files, and what killed writers left."""
+    """Build the op that removes a graph's expired files and temporary files of killed writers."""
 
     @dg.op(
         name=graph.called("remove_old_files"),
         required_resource_keys={graph.called("stored_files")},
     )
     def remove_old_files(context: dg.OpExecutionContext) -> None:
-        """Remove expired files, and what killed writers left."""
+        """Remove expired files and temporary files of killed writers."""
         _remove_old_files(context, getattr(context.resources, graph.called("stored_files")))
 
     return remove_old_files
@@ -62,7 +62,7 @@ def remove_old_files_op(graph: Graph) -> dg.OpDefinition:
 def _remove_old_files(context: dg.OpExecutionContext, stored: StoredFiles) -> None:
     backfill = is_backfilling(context.instance)
     if backfill:
-        context.log.info("a backfill is going on: its partitions may be any, all values stay")
+        context.log.info("a backfill is running: all values stay, it may need any of them")
     running = _running_partitions(context.instance)
     elsewhere = Removed()
     explorations = stored.explorations(elsewhere.failures)
@@ -85,8 +85,8 @@ def _remove_old_files(context: dg.OpExecutionContext, stored: StoredFiles) -> No
         context.log.warning("\n".join(failures))
         raise dg.Failure(
             description=f"{len(failures)} old files could not be removed (the log has them all), "
-            f"such as {failures[0]}; the others are gone. May the user of the runs remove files "
-            "there? The next run tries again",
+            f"such as {failures[0]}; the others are removed. Check the run user's right to remove "
+            "files there; the next run retries",
             metadata=metadata,
             allow_retries=False,
         )
@@ -94,7 +94,7 @@ def _remove_old_files(context: dg.OpExecutionContext, stored: StoredFiles) -> No
 
 
 def is_backfilling(instance: dg.DagsterInstance) -> bool:
-    """Whether a backfill has not ended, of whatever partitions."""
+    """Whether any backfill has not ended."""
     return any(b.status not in BULK_ACTION_TERMINAL_STATUSES for b in instance.get_backfills())
 
 
@@ -108,15 +108,15 @@ def remove_expired(
     folder: Folder,
     is_in_use: Callable[[str], bool],
 ) -> Removed:
-    """Remove a folder's expired files, and temporary files of killed writers.
+    """Remove a folder's expired files and temporary files of killed writers.
 
-    A file goes once its day *and* its last modification lie more than ``days`` back, and its
-    partition is not in use: a run of an old day keeps its files. An answer has no day.
+    A file expires when its day *and* its last modification are more than ``days_kept`` days ago and
+    its partition is not in use, so a run of an old day keeps its files. An answer has no day.
 
     Args:
         places: The folder, in the storage and in each exploration.
-        folder: What its files are.
-        is_in_use: Of a partition key.
+        folder: The kind of files.
+        is_in_use: Whether the partition of a key is in use.
     """
     removed, days = Removed(), folder.days_kept
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -132,12 +132,12 @@ def remove_expired(
         return None
 
     for place in places:
-        # an object store has no temporary files: there is no need to list what cannot expire
+        # an object store has no temporary files, so do not list files that cannot expire
         if not (days or is_local(place)):
             continue
         is_listed = (lambda day: True) if is_local(place) else is_old
-        # all before the first is removed: that makes an object store's listing void, and each file
-        # that is looked at after it costs a request
+        # check all files before removing any: a removal invalidates an object store's cached
+        # listing, and each later check costs a request
         due = [
             (file, now - age)
             for file in folder.files(place, removed.failures, is_listed)
@@ -146,7 +146,7 @@ def remove_expired(
         for file, time in due:
             try:
                 size = remove(file.path, time)
-            except Exception as error:  # of the object store's library, as it likes
+            except Exception as error:  # object store libraries raise any type
                 removed.failures.append(f"{file.path}: {error}")
                 continue
             if size is not None:
@@ -157,12 +157,12 @@ def remove_expired(
 
 
 def _remove_empty_folders(exploration: "UPath", names: Iterable[str], failures: list[str]) -> None:
-    """Of a disk: an object store has no folders."""
+    """Remove empty folders from a disk. An object store has no folders."""
     if not is_local(exploration):
         return
     for name in names:
         for folder in [*children(exploration / name, failures), exploration / name]:
-            with contextlib.suppress(OSError):  # it is not empty, or not there
+            with contextlib.suppress(OSError):  # not empty or missing
                 os.rmdir(folder.path)
     with contextlib.suppress(OSError):
         os.rmdir(exploration.path)

@@ -1,6 +1,6 @@
-"""What the instance knows of team-days: their runs, their outcomes, and the ticks that are at work.
+"""Read the runs, outcomes and ticks of team-days from the Dagster instance.
 
-The one place that says which runs count, and which team-days have an outcome.
+This module alone defines which runs count and which team-days have an outcome.
 """
 
 import datetime
@@ -25,9 +25,9 @@ from trace_clustering_dagster.traces.params import TraceParams
 COORDINATOR, SCHEDULE = "trace_clustering_coordinator", "daily_trace_clustering"
 ATTEMPT_TAG = "trace_clustering/attempt"
 
-# Dagster gives up on an evaluation after 60 s; as much again to register teams and write it down.
+# Dagster cancels an evaluation after 60 s; as long again to register teams and store the requests.
 DECIDING = datetime.timedelta(minutes=2)
-# Time to launch what one tick requested.
+# Time to launch the runs that one tick requested.
 LAUNCHING = datetime.timedelta(minutes=10)
 
 
@@ -38,11 +38,11 @@ def past_runs(
     deployment: TraceParams,
     team_id: int | None = None,
 ) -> list[PastRun]:
-    """The runs of the days, whoever launched them, the first created first; of one team, if it is
-    given. Runs that explore are none of them.
+    """The runs of the days in the order of creation, whoever launched them, without explorations;
+    only those of ``team_id`` if given.
 
-    A run that was created, but never queued, does not count for longer than a launch takes: its
-    daemon was killed in between. Dagster queues that very run when it is requested again.
+    A run that was created but not queued counts only while a launch may take: after that, its
+    daemon was killed in between. Dagster queues the same run when it is requested again.
     """
     abandoned = datetime.datetime.now(datetime.timezone.utc) - LAUNCHING
     tags: dict[str, str | Sequence[str]] = {DAY_TAG: [str(day) for day in days]}
@@ -59,7 +59,7 @@ def past_runs(
             team_day=team_day_of(record.dagster_run),
             status=statuses.get(record.dagster_run.status, "active"),
             attempt=attempt_of(record.dagster_run),
-            # a run that was imported may lack an end
+            # an imported run may have no end time
             ended=datetime.datetime.fromtimestamp(record.end_time, datetime.timezone.utc)
             if record.end_time
             else record.update_timestamp,
@@ -79,11 +79,11 @@ def past_runs(
 def is_own(
     instance: dg.DagsterInstance, graph: Graph, run: dg.DagsterRun, *, if_unknown: bool
 ) -> bool:
-    """Whether a run makes assets of the graph: others in the instance may have the same days and
-    teams.
+    """Whether a run materializes assets of the graph: runs of other graphs in the instance may have
+    the same days and teams.
 
     Args:
-        if_unknown: Of a run that does not say which assets it makes.
+        if_unknown: The result for a run that does not record its assets.
     """
     own = [graph.key(asset) for asset in graph.assets]
     if run.job_name == graph.job:
@@ -103,12 +103,12 @@ def is_own(
 def with_outcome(
     instance: dg.DagsterInstance, graph: Graph, team_days: Iterable[TeamDay]
 ) -> set[TeamDay]:
-    """Those of the team-days that have an outcome, made by whatever run that does not explore: an
-    event, or a skip with its reason."""
+    """The team-days that have an outcome (an event, or a skip with its reason) from a run that does
+    not explore."""
     by_key = {team_day.partition_key: team_day for team_day in team_days}
     if not by_key:
         return set()
-    # of these partitions alone: the asset's whole history grows for ever
+    # only of these partitions, because the asset's whole history keeps growing
     found = instance.get_latest_storage_id_by_partition(
         graph.key("emitted_event"), dg.DagsterEventType.ASSET_MATERIALIZATION, set(by_key)
     )
@@ -123,7 +123,7 @@ def with_outcome(
 def _explorers(
     instance: dg.DagsterInstance, team_days: Iterable[TeamDay]
 ) -> dict[TeamDay, set[str]]:
-    """The ids of the runs that explored, by team-day; those without any are missing."""
+    """The ids of exploration runs by team-day; team-days without any are missing."""
     wanted = set(team_days)
     digits = [
         value for _, values in instance.get_run_tags([EXPLORES_TAG]) for value in values if value
@@ -141,37 +141,37 @@ def _explorers(
 def _has_other(
     instance: dg.DagsterInstance, graph: Graph, partition_key: str, run_ids: set[str]
 ) -> bool:
-    """Whether a run that is none of these made an outcome, too."""
+    """Whether a run that is not among ``run_ids`` made an outcome."""
     found = instance.fetch_materializations(
         dg.AssetRecordsFilter(
             asset_key=graph.key("emitted_event"), asset_partitions=[partition_key]
         ),
-        # each of them makes one at most
+        # each run makes at most one
         limit=len(run_ids) + 1,
     )
     return any(record.run_id not in run_ids for record in found.records)
 
 
 def registered_teams(instance: dg.DagsterInstance, graph: Graph) -> tuple[set[int], list[str]]:
-    """The registered teams, and registered keys that are no teams: the UI accepts any text."""
+    """The registered teams, and registered keys that are not team ids: the UI accepts any text."""
     keys = instance.get_dynamic_partitions(graph.called("team"))
-    odd = sorted(key for key in keys if not is_team(key))
-    return {int(key) for key in keys if key not in odd}, odd
+    invalid = sorted(key for key in keys if not is_team(key))
+    return {int(key) for key in keys if key not in invalid}, invalid
 
 
 def team_day_of(run: dg.DagsterRun) -> TeamDay:
-    """The team-day of a run that has the tags of one."""
+    """The team-day of a run, from its tags."""
     return TeamDay(datetime.date.fromisoformat(run.tags[DAY_TAG]), int(run.tags[TEAM_TAG]))
 
 
 def attempt_of(run: dg.DagsterRun) -> int:
-    """Which attempt of the coordinator a run is; 0 for the runs of others, whatever their tags."""
+    """The number of the coordinator's attempt; 0 for a run without a valid tag."""
     tag = run.tags.get(ATTEMPT_TAG, "")
     return int(tag) if re.fullmatch("[1-9][0-9]?", tag) else 0
 
 
 def was_canceled(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a failed run had been terminated by force: it ends as a failure all the same."""
+    """Whether a failed run was force-terminated, which Dagster also records as a failure."""
     return bool(
         instance.get_records_for_run(
             run_id, of_type=dg.DagsterEventType.RUN_CANCELED, limit=1
@@ -186,7 +186,7 @@ def is_on(instance: dg.DagsterInstance, sensor: str) -> bool:
 
 
 def recent_ticks(instance: dg.DagsterInstance, name: str) -> list[Any]:
-    """The ticks of a sensor or a schedule that may still launch runs, the newest first."""
+    """The ticks of a sensor or schedule that may still launch runs, newest first."""
     after = datetime.datetime.now(datetime.timezone.utc) - LAUNCHING
     return [
         tick
@@ -198,13 +198,13 @@ def recent_ticks(instance: dg.DagsterInstance, name: str) -> list[Any]:
     ]
 
 
-def deciding(ticks: Iterable[Any]) -> list[Any]:
-    """Those of a sensor's ticks that may come to requests that are not written down yet.
+def undecided(ticks: Iterable[Any]) -> list[Any]:
+    """The ticks of a sensor that may still make requests.
 
-    Dagster writes a tick down before it evaluates it, and its requests before it launches them. So
-    of two evaluations at once, at least one sees the other. But a second daemon takes a tick
-    without requests for one that was cut off: it marks it as skipped, without a reason, while the
-    first one goes on with it. Only time tells the two apart.
+    Dagster stores a tick before it evaluates it, and its requests before it launches them. So of
+    two concurrent evaluations, at least one sees the other. But a second daemon assumes that a tick
+    without requests was interrupted: it marks the tick as skipped, without a reason, while the
+    first daemon still evaluates it. Only the tick's age tells the two cases apart.
     """
     since = (datetime.datetime.now(datetime.timezone.utc) - DECIDING).timestamp()
     return [
@@ -220,8 +220,8 @@ def deciding(ticks: Iterable[Any]) -> list[Any]:
 
 
 def being_launched(ticks: Iterable[Any], known_run_ids: set[str]) -> list[PastRun]:
-    """Runs that a tick has requested and that are not there yet. Dagster goes on with the launches
-    of a tick that was cut off, even while another daemon is still at it."""
+    """Runs that a tick has requested and that do not exist yet. Dagster resumes the launches of an
+    interrupted tick, even while another daemon still works on it."""
     return [
         PastRun(run_id, TeamDay(*day_and_team(request.partition_key)), "active")
         for tick in ticks

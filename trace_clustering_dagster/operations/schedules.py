@@ -1,5 +1,4 @@
-"""What runs by the clock: the daily runs, for whoever does not use the coordinator, and what looks
-after the stored values and the teams."""
+"""The schedules: daily runs, as an alternative to the coordinator, and daily maintenance."""
 
 import datetime
 from typing import Any
@@ -13,11 +12,11 @@ from trace_clustering_dagster.operations.runs import (
     COORDINATOR,
     SCHEDULE,
     being_launched,
-    deciding,
     is_on,
     past_runs,
     recent_ticks,
     registered_teams,
+    undecided,
     with_outcome,
 )
 from trace_clustering_dagster.operations.ticks import SWITCHED_OFF
@@ -26,8 +25,8 @@ from trace_clustering_dagster.traces.params import TraceParams
 
 
 def build_schedule(graph: Graph, job: Any, settings: AutomationSettings) -> dg.ScheduleDefinition:
-    """The schedule that requests yesterday's run of every registered team: the alternative to the
-    coordinator, while that is off."""
+    """Build the schedule that requests yesterday's run of every registered team: the alternative to
+    the coordinator."""
     check_cron(settings.cron)
     params = graph.called("params")
 
@@ -39,7 +38,7 @@ def build_schedule(graph: Graph, job: Any, settings: AutomationSettings) -> dg.S
         required_resource_keys={params},
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="The alternative to the coordinator: requests yesterday's run of every "
-        "registered team. Steps aside while the coordinator is on.",
+        "registered team. It skips while the coordinator is on.",
     )
     def daily(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         return _evaluate(context, graph, settings, getattr(context.resources, params))
@@ -48,7 +47,7 @@ def build_schedule(graph: Graph, job: Any, settings: AutomationSettings) -> dg.S
 
 
 def check_cron(text: str) -> None:
-    """Raise ValueError, in one line, unless it is a cron schedule."""
+    """Raise a one-line ValueError unless it is a cron schedule."""
     if not is_valid_cron_string(text):
         raise ValueError(
             f"automation.cron (TRACE_CLUSTERING_CRON): {text[:100]} is not a cron schedule: use "
@@ -59,7 +58,7 @@ def check_cron(text: str) -> None:
 def build_maintenance(
     graph: Graph, settings: AutomationSettings, retention: Any, freshness: Any
 ) -> list[dg.ScheduleDefinition]:
-    """The schedules of the two jobs, on from the start."""
+    """Build the schedules of the two maintenance jobs; they run by default."""
 
     def schedule(name: str, job: Any, hour: int, description: str) -> dg.ScheduleDefinition:
         @dg.schedule(
@@ -76,9 +75,9 @@ def build_maintenance(
 
     return [
         schedule("daily_retention", retention, 3, "Removes old files at 03:00 UTC."),
-        # at noon: by then the newest day's runs are done
+        # by noon the newest day's runs are done
         schedule(
-            "daily_freshness", freshness, 12, "Looks for teams that have stopped at 12:00 UTC."
+            "daily_freshness", freshness, 12, "Checks the freshness of all teams at 12:00 UTC."
         ),
     ]
 
@@ -89,13 +88,13 @@ def _evaluate(
     settings: AutomationSettings,
     params: TraceParams,
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """A run for each registered team that has none yet, however few its traces are."""
+    """Request a run for each registered team that has no outcome, however few its traces are."""
     if not settings.enabled:
         return dg.SkipReason(SWITCHED_OFF)
     coordinator, first = graph.called(COORDINATOR), graph.days.start.date()
     ticks = recent_ticks(context.instance, coordinator)
-    if is_on(context.instance, coordinator) or deciding(ticks):
-        return dg.SkipReason(f"{coordinator} is on and does this: stop it to use the schedule")
+    if is_on(context.instance, coordinator) or undecided(ticks):
+        return dg.SkipReason(f"{coordinator} is on: stop it to use this schedule instead")
     scheduled = context.scheduled_execution_time.astimezone(datetime.timezone.utc)
     day = scheduled.date() - datetime.timedelta(days=1)
     if day < first:
@@ -108,7 +107,7 @@ def _evaluate(
     missing = sorted(wanted - active - with_outcome(context.instance, graph, wanted))
     if not missing:
         return dg.SkipReason(
-            f"{day}: {len(registered)} teams registered, {len(wanted)} wanted, all of them done, "
+            f"{day}: {len(registered)} teams registered, {len(wanted)} listed, all of these done, "
             "queued or running"
         )
     return [

@@ -1,6 +1,6 @@
-"""What lies under the storage: which folders this program writes to, and whose their files are.
+"""The files in the storage: the folders that this program writes to, and the team of each file.
 
-Files of other names, and what links lead to, are none of its own.
+It ignores files with other names, and symbolic links.
 """
 
 import datetime
@@ -25,20 +25,20 @@ class StoredFile(NamedTuple):
 
     path: "UPath"
     team_id: int | None
-    """None of an answer of version 0.1, which did not keep the teams apart."""
+    """None for an answer of version 0.1, which did not separate teams."""
     day: datetime.date | None
-    """Of its partition; an answer belongs to none."""
+    """Day of its partition; None for an answer."""
     is_temporary: bool
-    """Not whole: it is being written, or its writer was killed."""
+    """Whether it is incomplete: still being written, or its writer was killed."""
 
 
 @dataclass(frozen=True)
 class AssetFolder:
-    """The values of an asset: ``<asset>/<date>/<team><extension>``, in explorations too."""
+    """The values of an asset: ``<asset>/<date>/<team><extension>``, also in explorations."""
 
     extension: str
     days_kept: int
-    """0 for ever."""
+    """0 keeps the files forever."""
     is_explored = True
 
     def files(
@@ -47,8 +47,8 @@ class AssetFolder:
         failures: list[str],
         is_listed: Callable[[datetime.date | None], bool],
     ) -> Iterator[StoredFile]:
-        """The files in ``folder``, of those days for which ``is_listed`` is true. What cannot be
-        listed is told in ``failures``."""
+        """Yield the files in ``folder`` of the days for which ``is_listed`` returns true. Appends
+        what cannot be listed to ``failures``."""
         for child in children(folder, failures):
             try:
                 day = datetime.date.fromisoformat(child.name)
@@ -62,7 +62,7 @@ class AssetFolder:
 
 @dataclass(frozen=True)
 class AnswersFolder:
-    """Answers of the label model: ``label_answers/<team>/<digest>.txt``; of version 0.1,
+    """Answers of the label model: ``label_answers/<team>/<digest>.txt``; those of version 0.1 are
     ``label_answers/<digest>.txt``."""
 
     days_kept: int
@@ -74,7 +74,7 @@ class AnswersFolder:
         failures: list[str],
         is_listed: Callable[[datetime.date | None], bool],
     ) -> Iterator[StoredFile]:
-        """Like ``AssetFolder.files``, with the day None."""
+        """Like ``AssetFolder.files``, with None for the day."""
         if not is_listed(None):
             return
         for child in children(folder, failures):
@@ -89,7 +89,7 @@ Folder = AssetFolder | AnswersFolder
 
 
 def folders_of(assets: Iterable[TeamAsset], settings: Settings) -> Mapping[str, Folder]:
-    """Every folder that a graph stores in, but for the one that holds explorations, by name."""
+    """All folders that a graph writes to, except for explorations, by name."""
     return {
         **{
             asset.name: AssetFolder(asset.stored_as.extension or "", asset.days_kept(settings))
@@ -104,8 +104,8 @@ class StoredFiles:
     """All files of a graph.
 
     Attributes:
-        storage: Where they lie.
-        folders: What there is, by name.
+        storage: The graph's storage.
+        folders: The folders in it, by name.
     """
 
     storage: Storage
@@ -117,7 +117,7 @@ class StoredFiles:
         return self.storage.root
 
     def explorations(self, failures: list[str]) -> list["UPath"]:
-        """The folders of runs that explored, which look like the storage itself."""
+        """The folders of explorations, each with the layout of the storage itself."""
         return [
             child
             for child in children(self.root / EXPLORE_FOLDER, failures)
@@ -126,22 +126,22 @@ class StoredFiles:
 
 
 def children(folder: "UPath", failures: list[str]) -> list["UPath"]:
-    """What is in the folder now, sorted, so that the oldest day is the first; nothing if there is
-    no such folder. If it cannot be listed, ``failures`` says why."""
+    """The current children of the folder, sorted by name, so the oldest day comes first; empty if
+    it does not exist. If it cannot be listed, the reason is appended to ``failures``."""
     try:
         folder.fs.invalidate_cache(folder.path)
         return sorted(folder.iterdir(), key=lambda path: path.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except Exception as error:  # of the object store's library, as it likes
+    except Exception as error:  # object store libraries raise any type
         failures.append(f"{folder}: {error}")
         return []
 
 
 def remove(path: "UPath", modified_before: datetime.datetime | None = None) -> int | None:
-    """Remove a regular file; its bytes, or None if it is no such file, was modified since, or
-    somebody else removed it."""
-    path.fs.invalidate_cache(path.path)  # an object store's listing may be older than the value
+    """Remove a regular file. Returns its size in bytes, or None if it is not a regular file, no
+    longer exists, or was modified since ``modified_before``."""
+    path.fs.invalidate_cache(path.path)  # a cached listing may be older than the file
     size = size_of(path, modified_before)
     if size is not None:
         try:
@@ -152,8 +152,8 @@ def remove(path: "UPath", modified_before: datetime.datetime | None = None) -> i
 
 
 def size_of(path: "UPath", modified_before: datetime.datetime | None = None) -> int | None:
-    """Bytes of a regular file, as it was listed; None if it is no such file, is not there any more,
-    or was modified since."""
+    """The size of a regular file in bytes, from its listing; None if it is not a regular file, no
+    longer exists, or was modified since ``modified_before``."""
     try:
         entry = path.fs.info(path.path)
         is_file = entry["type"] == "file" and not entry.get("islink")
@@ -165,5 +165,5 @@ def size_of(path: "UPath", modified_before: datetime.datetime | None = None) -> 
 
 
 def _parse(file_name: str, name: str) -> re.Match[str] | None:
-    """The name of a whole file, or of a temporary one (see ``storage.write_whole``)."""
+    """Match the name of a complete or a temporary file (see ``base.files.write_whole``)."""
     return re.fullmatch(rf"(?P<temporary>\.)?{name}(?(temporary)\.[0-9a-f]{{32}}\.tmp)", file_name)

@@ -7,7 +7,7 @@ from trace_clustering_dagster.traces import queries as traces
 
 
 def tables(warehouse: Warehouse) -> list[Table]:
-    """The tables of a warehouse; one that several rooms use is one."""
+    """The tables of a warehouse; a table that several rooms use appears once."""
     found: dict[tuple[str, str], Table] = {}
     for table in (*traces.tables(warehouse), *clusters.tables(warehouse)):
         place = (table.database, table.name)

@@ -1,4 +1,4 @@
-"""What the ticks of sensors and schedules have in common."""
+"""Shared by the ticks of sensors and schedules."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ SWITCHED_OFF = (
 
 
 class TickError(dg.DagsterError):
-    """Why a tick failed, in one line: Dagster shows its own errors as they are, any other one
-    inside an account of where it was raised."""
+    """A tick's error in one line. Dagster shows its own errors unchanged, and wraps others in a
+    message about where they were raised."""
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn the errors that a person can mend into a red tick with one line."""
+    """Turn errors that a person can fix into a failed tick with a one-line message."""
     try:
         yield
     except dg.Failure as failure:

@@ -16,7 +16,7 @@ from trace_clustering_dagster.titles.answer import (
     title_of,
 )
 from trace_clustering_dagster.titles.groups import Group, Title, Wording
-from trace_clustering_dagster.titles.prompt import batches, revision_messages, title_messages
+from trace_clustering_dagster.titles.messages import batches, revision_messages, title_messages
 from trace_clustering_dagster.titles.text import nearly_equal
 
 # A title and two sentences take about 80 tokens. The limit bounds what a server can spend.

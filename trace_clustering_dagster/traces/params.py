@@ -1,4 +1,4 @@
-"""Which traces a run looks at, and what is shown of them."""
+"""Parameters that select a run's traces and hide their text."""
 
 import datetime
 import hashlib
@@ -10,8 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from trace_clustering_dagster.base.params import DECIDES, Params
 from trace_clustering_dagster.base.times import end_of, parse_time
 
-# What PostHog calls the embedded summaries of traces: at first the one document type and the
-# renderings that begin with llma_, then a document type for each rendering.
+# PostHog's names for the embedded summaries of traces: at first one document type and renderings
+# with the prefix llma_, later one document type for each rendering.
 DOCUMENT_TYPES = ["llm-trace-summary", "llm-trace-summary-detailed", "llm-trace-summary-minimal"]
 RENDERINGS = ["llma_trace_detailed", "detailed", "llma_trace_minimal", "minimal"]
 NEWER_NAMES = (*DOCUMENT_TYPES[1:], "detailed", "minimal")
@@ -61,7 +61,7 @@ class TraceParams(Params):
         description="Embeddings with this product.",
         json_schema_extra=DECIDES,
     )
-    # Any: of Dagster's configuration types the only one that takes a string as well as a list
+    # Any is Dagster's only config type that accepts both a string and a list
     document_type: Any = Field(
         default=DOCUMENT_TYPES,
         description="Embeddings with this document type, or with one of a list of them.",
@@ -106,9 +106,9 @@ class TraceParams(Params):
         return self
 
     def explores(self, deployment: "TraceParams", day: datetime.date) -> str:
-        """Twelve hex digits that name these parameters, if a run of the day's partition with them
-        clusters other traces, or fits them in another way, than the deployment's own parameters
-        do; "" if it does not."""
+        """Twelve hex digits that identify these parameters if a run of the day's partition with
+        them would select or cluster traces differently from the deployment's own parameters; ""
+        otherwise."""
         own, others = self.deciding(), deployment.deciding()
         if self.window(day) == deployment.window(day):
             own["window"] = others["window"]
@@ -117,7 +117,7 @@ class TraceParams(Params):
         return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
 
     def deciding(self) -> dict[str, Any]:
-        """With the window."""
+        """Like the base method, plus the window."""
         explicit = self.explicit_window()
         window = [time.isoformat() for time in explicit] if explicit else self.lookback_days
         return {
@@ -132,10 +132,10 @@ class TraceParams(Params):
         return listed(self.document_type)
 
     def explicit_window(self) -> tuple[datetime.datetime, datetime.datetime] | None:
-        """The configured window in UTC, half-open ``[start, end)``, or None when not given.
+        """The configured window in UTC, half-open ``[start, end)``; None if not given.
 
         Raises:
-            ValueError: one bound only, a bound that is no RFC 3339 time, or start not before end.
+            ValueError: one bound is missing or not an RFC 3339 time, or start is not before end.
         """
         if self.window_start is None and self.window_end is None:
             return None
@@ -161,15 +161,15 @@ class TraceParams(Params):
     def window(self, day: datetime.date) -> tuple[datetime.datetime, datetime.datetime]:
         """The UTC window ``[start, end)`` of a day's partition.
 
-        It ends at 00:00 UTC after ``day`` and begins ``lookback_days`` earlier, unless a window
-        is configured explicitly.
+        It ends at 00:00 UTC after ``day`` and starts ``lookback_days`` earlier, unless an explicit
+        window is configured.
         """
         end = end_of(day)
         return self.explicit_window() or (end - datetime.timedelta(days=self.lookback_days), end)
 
 
 def listed(names: Any) -> list[str]:
-    """One name, or a list of them, as a list; empty if it is neither."""
+    """One name or a list of names, as a list; empty if it is neither."""
     return [names] if isinstance(names, str) else list(names) if isinstance(names, list) else []
 
 

@@ -1,4 +1,4 @@
-"""What is asked of the traces: which there are, their vectors, their summaries."""
+"""Queries for traces: which exist, their vectors, their summaries."""
 
 import datetime
 import hashlib
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 SQL = Statements(__file__)
 
-# A summary event is dated by its emission, which may lie outside its trace's window.
+# The timestamp of a summary event is its emission, which may lie outside its trace's window.
 SUMMARY_MARGIN = datetime.timedelta(days=7)
-# Characters of their JSON to fetch: escaped ones are longer, an item has more than its text, and a
-# text that is cut off here is cut again when it is redacted.
+# Characters of JSON to fetch: escapes are longer, and an item holds more than its text. A text that
+# is cut off here is cut again when it is redacted.
 _MAX_JSON = 2 * MAX_CHARACTERS
-# Traces of one query. A summary has at most 176 kB and a title 8 kB, and there are copies in the
-# engine, in the driver and in the rows.
+# Traces per query. A summary has at most 176 kB and a title 8 kB; the engine, the driver and the
+# rows hold a copy each.
 _SUMMARIES_A_QUERY, _TITLES_A_QUERY = 250, 1_000
-# a greater length of an array counts as negative
+# ClickHouse takes a greater array length as negative
 _NO_LIMIT = 2**63 - 1
 
 
 class EmbeddingsKind(NamedTuple):
-    """Rows of the embeddings table that are alike, how many, and the day of the newest (UTC)."""
+    """A kind of rows in the embeddings table, their number, and the UTC day of the newest."""
 
     product: str
     document_type: str
@@ -46,7 +46,7 @@ class EmbeddingsKind(NamedTuple):
 
 
 def tables(warehouse: Warehouse) -> list[Table]:
-    """The tables that are read."""
+    """The tables that this room reads."""
     return [
         Table(
             warehouse.database,
@@ -70,8 +70,8 @@ def sample_traces(
 ) -> TraceSample:
     """Choose the traces to cluster: all eligible ones, or a seeded sample of ``max_samples``.
 
-    Eligible is a trace with an embedding of the run's one (model, dimension): the most frequent
-    among the window's traces, or the most frequent of ``params.model_name``.
+    A trace is eligible if it has an embedding of the run's (model, dimension): the most frequent
+    one among the window's traces, or the most frequent one of ``params.model_name``.
     """
     start, end = params.window(day)
     filters = {"team_id": team_id, **_embeddings_filter(day, params)}
@@ -125,16 +125,16 @@ def sample_traces(
 
 
 def _recorded(configured: list[str], found: set[str]) -> list[str]:
-    """The configured names without those of PostHog's newer layout that no row of the window has:
-    a sample of older rows stays as it was before these names were known."""
+    """The configured names, without names of PostHog's newer layout that no row of the window has:
+    the sample of older rows does not change when newer names are added."""
     return [n for n in configured if n in found or n not in NEWER_NAMES] or configured
 
 
 def fetch_embeddings(clickhouse: Connection, sample: TraceSample) -> TraceEmbeddings:
-    """Fetch one vector for each trace of the sample, straight into one float32 matrix.
+    """Fetch one vector for each trace of the sample, directly into one float32 matrix.
 
-    Vectors with NaN or infinity and vectors of zeros are left out and counted, and so are traces
-    whose embedding is no longer there.
+    Vectors with NaN or infinity, vectors of zeros, and traces whose embedding no longer exists are
+    left out and counted.
     """
     import numpy as np
 
@@ -153,7 +153,7 @@ def fetch_embeddings(clickhouse: Connection, sample: TraceSample) -> TraceEmbedd
             "document_types": listed(sample.parameters["document_type"]),
         } | {name: sample.parameters[name] for name in ("seed", "product", "renderings")}
         for batch in clickhouse.batches(SQL["trace_embeddings"], parameters):
-            # traces that arrived after the sample was taken are none of it
+            # skip traces that arrived after the sample was taken
             rows = np.array([row_of.get(i, -1) for i in batch.column("trace_id").to_pylist()])
             known = rows >= 0
             matrix[rows[known]] = _vectors(batch, sample.dimension)[known]
@@ -195,11 +195,11 @@ def fetch_summaries(
     redact: bool = True,
     titles_only: bool = False,
 ) -> dict[str, TraceSummary]:
-    """The latest summaries of the given traces, by trace id; a trace without one is missing.
+    """Fetch the latest summary of each trace, by trace id; traces without one are missing.
 
     Args:
-        redact: Replace personal data and credentials in the texts.
-        titles_only: Leave the other texts out.
+        redact: Whether to redact personal data and credentials.
+        titles_only: Whether to fetch titles only.
     """
     wanted = sorted(set(trace_ids))
     summaries: dict[str, TraceSummary] = {}
@@ -234,13 +234,12 @@ def count_team_traces(
     params: "TraceParams",
     at_most: int = _NO_LIMIT,
 ) -> dict[datetime.date, dict[int, int]]:
-    """Eligible traces in each day's window by team: what ``sample_traces`` would find in total.
+    """Count the eligible traces of each team in each day's window, as ``sample_traces`` does.
 
-    Teams that have embeddings in a window, but none that is eligible, have 0. One query for all
-    days.
+    Teams that have only ineligible embeddings have 0. One query counts all days.
 
     Args:
-        at_most: A team that has more has this many; a small number spares the server memory.
+        at_most: Cap on each count; a small cap saves memory on the server.
     """
     windows = [params.window(day) for day in days]
     rows = clickhouse.rows(
@@ -262,24 +261,24 @@ def count_team_traces(
 
 
 def count_traces(clickhouse: Connection, team_id: int) -> int:
-    """Distinct traces of a team over all time; 0 if there is no such team."""
+    """Count the distinct traces of a team over all time; 0 for an unknown team."""
     ((count,),) = clickhouse.rows(SQL["team_traces"], {"team_id": team_id})
     return int(count)
 
 
 def embeddings_overview(clickhouse: Connection, limit: int) -> list[EmbeddingsKind]:
-    """Which kinds of rows the embeddings table has, of any team and time, the newest first."""
+    """The kinds of rows in the embeddings table, of all teams and times, newest first."""
     rows = clickhouse.rows(SQL["embeddings_overview"], {"limit": limit})
     return [EmbeddingsKind(*row) for row in rows]
 
 
 def embeddings_columns(clickhouse: Connection) -> dict[str, str]:
-    """The types of the embeddings table's columns that are read, by name."""
+    """The types of the columns that are read from the embeddings table, by name."""
     return {row[0]: row[1] for row in clickhouse.rows(SQL["embeddings_columns"], {})}
 
 
 def summaries_columns(clickhouse: Connection) -> dict[str, str]:
-    """The types of the columns of the table of summaries that are read, by name."""
+    """The types of the columns that are read from the summaries table, by name."""
     return {row[0]: row[1] for row in clickhouse.rows(SQL["summaries_columns"], {})}
 
 

@@ -1,4 +1,4 @@
-"""How the values of ``trace_ids`` and ``embeddings`` become files."""
+"""IO managers of ``trace_ids`` and ``embeddings``."""
 
 import datetime
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 class TraceIdsIOManager(TeamDayIOManager):
-    """Parquet: one row a sampled trace; window, counts and parameters in the metadata."""
+    """Parquet: one row per sampled trace; window, counts and parameters in the metadata."""
 
     extension = ".parquet"
 
     def contradiction(self, value: TraceSample, day: datetime.date, team_id: int) -> str:
-        """No other value names what it belongs to: by this one, no team gets another's."""
+        """Only this value holds its team and window, so this check protects all assets from
+        another team's files."""
         if value.team_id != team_id:
             return f"it is of team {value.team_id}"
         if not self.exploration and value.window_end != end_of(day):
@@ -48,7 +49,7 @@ class TraceIdsIOManager(TeamDayIOManager):
 
 
 class EmbeddingsIOManager(TeamDayIOManager):
-    """``.npy``: one vector a trace; the trace ids after them."""
+    """``.npy``: one vector per trace, followed by the trace ids."""
 
     extension = ".npy"
 

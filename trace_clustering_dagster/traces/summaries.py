@@ -1,4 +1,4 @@
-"""Read a trace's summary from its event: JSON of any shape, as bounded and redacted text."""
+"""Parse a trace's summary, JSON of any shape, into bounded and redacted text."""
 
 import contextlib
 import itertools
@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from trace_clustering_dagster.llm import redaction
 from trace_clustering_dagster.traces.values import TraceSummary
 
-# No label and no reader needs more of a trace: characters of a text, texts of a list.
+# Characters per text and texts per list. Neither labels nor readers need more.
 MAX_CHARACTERS, MAX_ITEMS = 1000, 10
 
 
@@ -24,10 +24,10 @@ def parse_summary(
     *,
     redact: bool,
 ) -> TraceSummary:
-    """A summary from its properties' raw JSON, which may be cut off; what cannot be read is empty,
-    and no text is longer than anybody reads.
+    """Parse a summary from the raw JSON of its properties, which may be cut off. Fields that cannot
+    be parsed are empty, long texts are truncated.
 
-    Bullets and notes are arrays of ``{text, line_refs}`` or such an array as JSON text.
+    Bullets and notes are arrays of ``{text, line_refs}``, or such an array as JSON text.
     """
     return TraceSummary(
         trace_id=trace_id,
@@ -57,7 +57,7 @@ def _items(raw: str, redact: bool) -> tuple[str, ...]:
 
 
 def _json(raw: str) -> tuple[Any, bool]:
-    """The value of the JSON, and whether its end is missing; None if it cannot be read."""
+    """The value of the JSON (None if it cannot be parsed), and whether its end is missing."""
     try:
         return (json.loads(raw) if raw else None), False
     except (ValueError, RecursionError):
@@ -69,13 +69,13 @@ def _json(raw: str) -> tuple[Any, bool]:
 def _text(value: Any, cut_off: bool, redact: bool, *, one_line: bool = False) -> str:
     if not isinstance(value, str):
         return ""
-    # a lone surrogate escape is legal in JSON but cannot be encoded again
+    # a lone surrogate escape is valid JSON but cannot be encoded as UTF-8
     text = value.strip().encode("utf-8", "replace").decode("utf-8")
     if one_line:
         text = " ".join(text.split())
     if not redact:
         return text[:MAX_CHARACTERS]
-    # half a secret is not found, and what nobody reads is not worth the time
+    # a truncated secret is not recognized, and redacting text beyond the limit wastes time
     enough = MAX_CHARACTERS + redaction.LONGEST
     if cut_off or len(text) > enough:
         return redaction.redact_cut_off(text[:enough])[:MAX_CHARACTERS]

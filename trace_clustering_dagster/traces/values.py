@@ -1,4 +1,4 @@
-"""What is known of the traces of a team's window."""
+"""Values that describe the traces in a team's window."""
 
 import datetime
 import functools
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TraceSample:
-    """Which traces of a team's window are clustered (the value of ``trace_ids``).
+    """The sampled traces of a team's window (the value of ``trace_ids``).
 
     Attributes:
         team_id: The team.
         window_start, window_end: UTC, half-open ``[start, end)``.
         trace_ids: The sampled ids, sorted.
         total: Distinct eligible traces in the window, before sampling.
-        model_name, dimension: The embedding model and its vector length; "" and 0 if no trace
-            is eligible.
-        hash_cutoff: The sample is every eligible trace whose seeded hash is at most this.
-        left_out: Traces of the window that are not eligible, counted by reason.
+        model_name, dimension: The embedding model and its vector length; the configured model or
+            "", and 0, if no trace is eligible.
+        hash_cutoff: The sample holds every eligible trace whose seeded hash is at most this.
+        left_out: Counts of ineligible traces in the window, by reason.
         parameters: The parameters that chose the sample.
     """
 
@@ -52,7 +52,7 @@ class TraceSample:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hex digest of everything in the sample."""
+        """Hex digest of all fields."""
         rest = as_dict(self) | {
             "window_start": utc(self.window_start),
             "window_end": utc(self.window_end),
@@ -67,8 +67,8 @@ class TraceEmbeddings:
     Attributes:
         trace_ids: Sorted; row i of ``matrix`` belongs to trace i.
         matrix: float32 (n, d), finite, no row of zeros.
-        left_out: Sampled traces without a valid vector, counted by reason.
-        sample_digest: Of the sample that it was fetched for.
+        left_out: Counts of sampled traces without a valid vector, by reason.
+        sample_digest: Digest of the sample.
     """
 
     trace_ids: tuple[str, ...]
@@ -83,7 +83,7 @@ class TraceEmbeddings:
 
     @property
     def made_from(self) -> Mapping[str, str]:
-        """Digests of what it was made from, by asset."""
+        """Digests of the values that it was made from, by asset."""
         return {"trace_ids": self.sample_digest}
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class TraceEmbeddings:
 
 @dataclass(frozen=True)
 class TraceSummary:
-    """What the summary of a trace says; fields that it lacks are empty."""
+    """The summary of a trace; missing fields are empty."""
 
     trace_id: str
     title: str = ""
@@ -102,7 +102,7 @@ class TraceSummary:
 
 
 def too_few_traces(sample: TraceSample, embeddings: TraceEmbeddings, min_traces: int) -> str:
-    """Why there are too few traces to cluster, in one sentence; "" if there are enough."""
+    """One sentence that says there are too few traces to cluster; "" if there are enough."""
     if len(embeddings) >= min_traces:
         return ""
     return (
@@ -113,5 +113,5 @@ def too_few_traces(sample: TraceSample, embeddings: TraceEmbeddings, min_traces:
 
 
 def describe_left_out(left_out: Mapping[str, int]) -> str:
-    """Such as ``; 3 left out: vector of zeros``, for each reason."""
+    """Text such as ``; 3 left out: vector of zeros``, for each reason."""
     return "".join(f"; {count} left out: {why}" for why, count in left_out.items())

@@ -125,7 +125,7 @@ def test_a_stage_of_an_exploration_reads_the_values_of_that_exploration(deploy: 
     config = {"min_k": 2, "max_k": 2}
     alone = deployment.run(select="fitted_model", config=config, raise_on_error=False)
     assert not alone.success
-    assert "This run explores: materialize the whole partition" in failure_messages(alone)[0]
+    assert "This is an exploration: materialize the whole partition" in failure_messages(alone)[0]
 
     deployment.run(config=config)
     again = deployment.run(select="fitted_model", config=config)
@@ -219,7 +219,7 @@ def test_days_are_compared_with_their_like(deploy: Any) -> None:
     for day, params in (("2026-01-29", {"max_k": 10}), ("2026-01-30", {}), (DAY, {})):
         deployment.run(f"{day}|1", **params)
     shown = command(deployment, "clusters", "--team", "1", "--days", "3")
-    assert "2026-01-29 is left out, it was clustered in another way: max_k 10" in shown
+    assert "2026-01-29 is left out because its parameters differ: max_k 10" in shown
     as_json = command(deployment, "clusters", "--team", "1", "--days", "3", "--json")
     compared = json.loads(as_json)
     assert compared["days"] == ["2026-01-30", DAY]

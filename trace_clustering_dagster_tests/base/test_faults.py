@@ -483,7 +483,7 @@ def test_damaged_file_of_a_warehouse_is_told_in_one_line(
     }
     with pytest.raises(dg.Failure) as failure:
         ask[table]()
-    assert_one_line(failure.value, f"are the Parquet files in {folder} whole?")
+    assert_one_line(failure.value, f"check that the Parquet files in {folder} are complete")
 
 
 UNWRITABLE = """
@@ -557,6 +557,6 @@ def test_places_that_cannot_be_written_to_are_told_in_one_line(tmp_path: Path) -
         (message,), there, left = told[case]
         assert message.startswith(expected), message
         assert message.count("\n") == 0
-        assert "write there?" in message
+        assert ": check the free space and " in message
         assert (there, left) == (events, [])
     assert told["space again"] == [[], 1, []]

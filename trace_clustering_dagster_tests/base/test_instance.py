@@ -176,8 +176,8 @@ def test_failure_between_two_runs_of_a_partition_says_to_wait_for_the_other(
     assert message.startswith("embeddings of this partition was made from another trace_ids ")
     assert "\n" not in message
     if other == PARTITION:
-        assert f"run {at_work.run_id[:8]} is running on this partition" in message
-        assert "when it has ended" in message
+        assert f"run {at_work.run_id[:8]} materializes this partition now" in message
+        assert "after it ends" in message
     else:
         assert at_work.run_id[:8] not in message
-        assert "is running on" not in message
+        assert "materializes this partition now" not in message

@@ -306,7 +306,7 @@ def test_package_that_is_not_installed_is_named(deploy: Any) -> None:
     (message,) = failure_messages(deployment.run(select="trace_ids", raise_on_error=False))
     assert "Please install gcsfs" in message
     assert message.endswith(
-        "Please install gcsfs to access Google Storage -> install what that names"
+        "Please install gcsfs to access Google Storage -> install the package that it names"
     )
 
 

@@ -86,7 +86,7 @@ def test_tables_are_created_by_the_command(
     client.command("CREATE TABLE applied.events (x Int64) ENGINE = Memory")
     shown = printed("--apply", **environment)
     assert shown.exit_code == 0, shown.output
-    there = "was there already and stays as it is: see `trace-clustering check`"
+    there = "already exists and is unchanged: see `trace-clustering check`"
     assert shown.output.splitlines() == [
         "applied.posthog_document_embeddings is created",
         f"applied.events {there}",

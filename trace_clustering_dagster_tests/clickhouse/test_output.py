@@ -193,12 +193,12 @@ def test_two_databases_with_passwords_of_their_own_do_not_mix(
 def test_what_an_output_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
     for environment, text in (
         ({"OUTPUT_DATABASE": "mine"}, "an embedded warehouse has no databases: unset "),
-        ({"OUTPUT_PREFIX": "../"}, "'../events' is not a table name: use at most 200 letters"),
-        ({"OUTPUT_PREFIX": "x" * 195}, "xx' is not a table name: use at most 200 letters"),
+        ({"OUTPUT_PREFIX": "../"}, "PREFIX='../' is not the name of a table or database: use "),
+        ({"OUTPUT_PREFIX": "x" * 195}, "xx' is not the name of a table or database: use at most "),
         (
             {"OUTPUT_DATABASE": "a.b", "CLICKHOUSE_URL": "http://host/db"},
-            "'a.b' is not a database name: use at most 200 letters, digits and underscores, in "
-            "TRACE_CLUSTERING_OUTPUT_DATABASE",
+            "TRACE_CLUSTERING_OUTPUT_DATABASE='a.b' is not the name of a table or database: use at "
+            "most 200 letters, digits and underscores",
         ),
     ):
         given = {"CLICKHOUSE_URL": f"chdb://{tmp_path}"} | environment

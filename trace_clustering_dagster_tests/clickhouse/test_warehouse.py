@@ -35,7 +35,7 @@ def test_missing_warehouse_says_how_to_make_one(tmp_path: Path) -> None:
     ("values", "message"),
     [
         *(
-            ({"url": url}, "not the URL of a ClickHouse: use ")
+            ({"url": url}, "not a ClickHouse URL: use ")
             for url in (
                 "",
                 "clickhouse://host",
@@ -52,13 +52,13 @@ def test_missing_warehouse_says_how_to_make_one(tmp_path: Path) -> None:
                 "https://host:9/?user=x&password=hunter2",
             )
         ),
-        ({"events_table": "events; DROP TABLE x"}, "is not a table name"),
-        ({"embeddings_table": "../elsewhere"}, "is not a table name"),
+        ({"events_table": "events; DROP TABLE x"}, "is not the name of a table"),
+        ({"embeddings_table": "../elsewhere"}, "is not the name of a table"),
         *(
-            ({"events_table": name}, "is not a table name")
+            ({"events_table": name}, "is not the name of a table")
             for name in ("events\n", "événements", "ｅvents", "evеnts", "1st", "a.b", "`a`", "")
         ),
-        ({"events_table": "x" * 5000}, "'xxx[x]{97}' is not a table name"),
+        ({"events_table": "x" * 5000}, "'xxx[x]{97}' is not the name of a table"),
     ],
 )
 def test_configuration_is_checked_before_any_work(values: dict[str, str], message: str) -> None:

@@ -48,7 +48,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"window_start": "2025-01-01T00:00:00", "window_end": "2026-01-01T00:00:00Z"},
         "window_start=2025-01-01T00:00:00 has no UTC offset: use RFC 3339",
     ),
-    ({"min_k": "many"}, "min_k=many is not usable"),
+    ({"min_k": "many"}, "min_k=many is invalid"),
     ({"max_k": 100_000}, "max_k=100000 is too large: use 200 or less"),
     ({"n_init": 10**9}, "n_init=1000000000 is too large: use 100 or less"),
     ({"representatives": 10**9}, "representatives=1000000000 is too large: use 100 or less"),

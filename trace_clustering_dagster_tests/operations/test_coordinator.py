@@ -485,7 +485,7 @@ def test_clickhouse_is_left_alone_while_nothing_is_open(
         assert asked() == 5
         tick = evaluate(instance, clickhouse, cursor)
         assert "2 eligible, 2 done, 0 requested" in tick.skip_message
-        assert "ClickHouse is asked again at" in tick.skip_message
+        assert "The next query is at" in tick.skip_message
         assert tick.cursor == cursor
         assert asked() == 5
 
@@ -566,7 +566,7 @@ def test_schedule_requests_registered_teams_that_have_no_run(
     for team in ("1", "3"):
         tags = {"dagster/partition/date": "2026-01-31", "dagster/partition/team": team}
         home.instance.create_run_for_job(dg.GraphDefinition("other").to_job(), tags=tags)
-    assert "all of them done, queued or running" in tick().skip_message
+    assert "all of these done, queued or running" in tick().skip_message
     monkeypatch.setenv("TRACE_CLUSTERING_AUTOMATION", "off")
     assert "TRACE_CLUSTERING_AUTOMATION=off" in tick().skip_message
 
@@ -625,10 +625,10 @@ class StageFailedError(Exception):
             None,
             {"trace_clustering/attempt": "1"},
             {},
-            "the coordinator tries again: attempt 2 from",
+            "the coordinator retries it: attempt 2 from",
         ),
-        (None, {"trace_clustering/attempt": "3"}, {}, "no further attempt: mend the cause"),
-        (None, {"trace_clustering/attempt": "x"}, {}, "the coordinator requests it, if"),
+        (None, {"trace_clustering/attempt": "3"}, {}, "no further attempt: fix the cause"),
+        (None, {"trace_clustering/attempt": "x"}, {}, "the coordinator requests it if"),
         (None, {"trace_clustering/attempt": "1"}, {"EXCLUDED_TEAMS": "7"}, "no further attempt"),
         ("2026-01-01", {"trace_clustering/attempt": "1"}, {}, "no further attempt"),
     ],

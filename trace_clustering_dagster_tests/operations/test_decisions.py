@@ -11,11 +11,11 @@ from trace_clustering_dagster.operations.decisions import (
     Outcome,
     PastRun,
     TeamDay,
-    by_team,
     closed_days,
     decide,
-    in_numbers,
+    outcome_counts,
     pause_after,
+    teams_by_outcome,
 )
 from trace_clustering_dagster.settings import AutomationSettings, Settings
 
@@ -158,13 +158,13 @@ def test_no_team_day_runs_twice_and_the_numbers_add_up(
         requested = {t: d.attempt for t, d in decisions.items() if d.outcome is Outcome.REQUESTED}
         assert len(requested) <= settings.runs_per_tick
         for day in days:
-            numbers = in_numbers(decisions, day)
+            numbers = outcome_counts(decisions, day)
             assert numbers["seen"] == len(counts)
             assert numbers["eligible"] == sum(count >= 20 for count in counts.values())
             assert numbers["eligible"] == sum(
                 numbers[name] for name in ("done", "requested", "waiting", "left to a person")
             )
-            assert "19 of 20" in str(by_team(decisions, day)) or 19 not in counts.values()
+            assert "19 of 20" in str(teams_by_outcome(decisions, day)) or 19 not in counts.values()
         launched = data.draw(st.integers(0, len(requested))) if requested else 0
         for team_day, attempt in list(requested.items())[:launched]:
             assert not any(r.team_day == team_day and r.status == "active" for r in runs)
@@ -179,7 +179,7 @@ def test_no_team_day_runs_twice_and_the_numbers_add_up(
         if (
             all(r.status != "active" for r in runs)
             and not requested
-            and not any(in_numbers(decisions, day)["waiting"] for day in days)
+            and not any(outcome_counts(decisions, day)["waiting"] for day in days)
         ):
             break
     attempts = Counter((r.team_day, r.attempt) for r in runs)

@@ -136,7 +136,7 @@ def test_a_team_is_forgotten_and_others_are_not(
     assert shown.output.splitlines()[-1] == ("to remove it: trace-clustering forget --team 1 --yes")
     said = lines(shown)
     assert said["events_table"] == "2 rows of $ai_trace_clusters in events"
-    assert re.fullmatch(r"2 files, \d+ kB, 1 of them of explorations", said["trace_ids"])
+    assert re.fullmatch(r"2 files, \d+ kB, 1 of them from explorations", said["trace_ids"])
     assert said["report"].startswith("3 files")
     assert said["label_answers"].startswith("2 files")
     assert said["runs"] == "2 runs, their logs and materializations"
@@ -262,7 +262,7 @@ def test_what_it_cannot_do_by_itself_is_said(deploy: Any, home: Path) -> None:
     assert "team 1 still has 60 traces" in coordinator
     assert "set TRACE_CLUSTERING_EXCLUDED_TEAMS=1,7 where" in coordinator
     assert instance.startswith("DAGSTER_HOME is not set")
-    assert unknown.startswith("1 answers that version 0.1 kept belong to no known team")
+    assert unknown.startswith("1 answers that version 0.1 stored belong to no known team")
     assert f"remove {flat.parent}/*.txt" in unknown
     quiet: Any = {"DAGSTER_HOME": str(home), "TRACE_CLUSTERING_TEAMS": "7"}
     assert len(re.findall("^note: ", forget(deployment, **quiet).output, re.MULTILINE)) == 1
@@ -281,7 +281,7 @@ def test_rows_in_files_of_others_are_not_removed(deploy: Any) -> None:
     (folder / "compacted.parquet").write_bytes(written.read_bytes())
     result = forget(deployment, "--yes")
     assert result.exit_code == 1
-    assert "1 rows of $ai_trace_clusters of team 1 are left in events: they are in files" in (
+    assert "1 rows of $ai_trace_clusters of team 1 are left in events: their files also" in (
         result.output
     )
     assert not written.exists()
@@ -297,7 +297,7 @@ def test_missing_right_to_delete_is_named(deploy_server: Any) -> None:
     refused = forget(deployment, "--yes")
     assert refused.exit_code == 1
     assert "ALTER DELETE ON limited.events" in refused.output
-    assert "`trace-clustering schema --grants USER` prints all that it needs" in refused.output
+    assert "`trace-clustering schema --grants USER` prints all required rights" in refused.output
     assert refused.output.count("\n") == 1
     assert files(deployment) == before
     url = deployment.clickhouse.url.replace("limited@", "forgetter@")

@@ -147,7 +147,7 @@ def test_types_that_do_as_well_are_accepted(
         ("timestamp DateTime64(6, 'UTC')", "timestamp DateTime('Asia/Kolkata')"),
         ("distinct_id String", "distinct_id LowCardinality(Nullable(String))"),
         ("created_at DateTime64(6, 'UTC')", "created_at DateTime"),
-        ("_timestamp DateTime, -- of", "_timestamp DateTime64(3), -- of"),
+        ("_timestamp DateTime, -- for", "_timestamp DateTime64(3), -- for"),
         (
             "cityHash64(distinct_id), cityHash64(uuid))",
             "cityHash64(distinct_id), cityHash64(uuid)) SETTINGS allow_nullable_key = 1",
@@ -177,14 +177,14 @@ def test_other_types_are_refused_by_name(deploy_server: Any, check: Check) -> No
     assert code == 1
     assert found[TABLES[0]] == (
         "failed",
-        "team_id is String, needed is Int64; document_id is FixedString(36), needed is String; "
-        "inserted_at is Date, needed is DateTime64(3, 'UTC'); embedding is "
-        "Array(Nullable(Float32)), needed is Array(Float64) -> see `trace-clustering schema`",
+        "team_id is String, expected Int64; document_id is FixedString(36), expected String; "
+        "inserted_at is Date, expected DateTime64(3, 'UTC'); embedding is "
+        "Array(Nullable(Float32)), expected Array(Float64) -> see `trace-clustering schema`",
     )
     assert found[TABLES[1]] == (
         "failed",
-        "uuid is UInt128, needed is UUID; properties is JSON, needed is String; team_id is String, "
-        "needed is Int64; created_at is Nullable(DateTime), needed is DateTime64(6, 'UTC') -> see "
+        "uuid is UInt128, expected UUID; properties is JSON, expected String; team_id is String, "
+        "expected Int64; created_at is Nullable(DateTime), expected DateTime64(6, 'UTC') -> see "
         "`trace-clustering schema`",
     )
 
@@ -201,7 +201,7 @@ def test_missing_columns_and_tables_are_named(deploy_server: Any, check: Check) 
 @pytest.mark.parametrize(
     ("alter", "status", "text"),
     [
-        (("ReplacingMergeTree(_timestamp)", "MergeTree"), "warning", "runs again is there twice"),
+        (("ReplacingMergeTree(_timestamp)", "MergeTree"), "warning", "runs again is stored twice"),
         ((", cityHash64(uuid)", ""), "warning", "without uuid: other events are lost"),
         (("cityHash64(uuid)", "uuid, created_at"), "warning", "created_at: no row is ever"),
         (("event, city", "event, _offset, city"), "ok", "events is a ReplacingMergeTree"),
@@ -233,7 +233,7 @@ def test_engine_of_what_is_behind_a_table_counts(
     expected = {
         "over_events": ("ok", "events is a ReplacingMergeTree"),
         "over_events_anyhow": ("warning", "the shard of a row is random"),
-        "over_other_servers": ("warning", "the engine of events cannot be seen"),
+        "over_other_servers": ("warning", "the engine of events is not visible"),
         "a_view": ("warning", "a_view is a View"),
     }
     for name, (status, text) in expected.items():
@@ -241,7 +241,7 @@ def test_engine_of_what_is_behind_a_table_counts(
         assert found["replacing events"][0] == status
         assert text in found["replacing events"][1]
     assert found["inserting events"][0] == "failed"
-    assert "no view, in TRACE_CLUSTERING_EVENTS_TABLE" in found["inserting events"][1]
+    assert "set TRACE_CLUSTERING_EVENTS_TABLE to a table" in found["inserting events"][1]
 
 
 def test_no_eligible_team_is_warned_of_with_what_there_is(
@@ -259,7 +259,7 @@ def test_no_eligible_team_is_warned_of_with_what_there_is(
         "document_type=llm-trace-summary, rendering=llma_trace_detailed, model_name=test-model; "
         "1,200 rows up to 2026-01-31 with product=support-bot, document_type=llm-trace-summary, "
         "rendering=trace, model_name=test-model -> write embeddings of these days, run an earlier "
-        "one, or name what there is in TRACE_CLUSTERING_PARAMS (now product=llm-analytics, "
+        "day, or select existing rows in TRACE_CLUSTERING_PARAMS (now product=llm-analytics, "
         "document_type=llm-trace-summary or llm-trace-summary-detailed or "
         "llm-trace-summary-minimal, rendering=llma_trace_detailed or detailed or "
         "llma_trace_minimal or minimal)"
@@ -277,7 +277,7 @@ def test_few_of_many_kinds_of_rows_are_told_in_one_line(make_deployment: Any, ch
     assert "; and others -> " in found["traces"][1]
     assert len(found["traces"][1]) < 2500
     _, found = check(make_deployment([]))
-    assert found["traces"][1].endswith(" -> write embeddings: the table has no row")
+    assert found["traces"][1].endswith(" -> write embeddings: the table is empty")
 
 
 def test_parameters_of_the_deployment_are_those_that_count(
@@ -321,19 +321,19 @@ def test_table_of_a_model_is_told_of(
     named = as_table_of_a_model(deployment, request, "posthog_document_embeddings_m_1")
     unnamed = as_table_of_a_model(deployment, request, "vectors")
     columns = "8 columns can be read and have the needed types; without model_name, "
-    assert text(named) == ("ok", f"{columns}all are of the model m_1")
+    assert text(named) == ("ok", f"{columns}all rows have model m_1")
     model = {"TRACE_CLUSTERING_EMBEDDINGS_MODEL": "mine"}
     for each in (named, unnamed):
-        assert text(each, **model) == ("ok", f"{columns}all are of the model mine")
+        assert text(each, **model) == ("ok", f"{columns}all rows have model mine")
     assert text(unnamed) == (
         "warning",
-        f"{columns}and the table's name says none either -> name the model in "
+        f"{columns}and the table's name contains no model -> set the model in "
         "TRACE_CLUSTERING_EMBEDDINGS_MODEL",
     )
     assert text(deployment, **model) == (
         "warning",
-        "9 columns can be read and have the needed types; model_name is one, so "
-        "TRACE_CLUSTERING_EMBEDDINGS_MODEL is not used -> unset it",
+        "9 columns can be read and have the needed types; model_name exists, so "
+        "TRACE_CLUSTERING_EMBEDDINGS_MODEL is unused -> unset it",
     )
 
 
@@ -410,7 +410,7 @@ def test_settings_that_cannot_be_read(
 @pytest.mark.parametrize(
     ("environment", "text"),
     [
-        ({"URL": "http://user@127.0.0.1:9/default"}, "is the server up"),
+        ({"URL": "http://user@127.0.0.1:9/default"}, "check that the server is up"),
         ({"URL": "https://user:hunter2@host/db"}, "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD"),
         ({"URL": "chdb:///no/warehouse/here"}, "trace-clustering demo-data"),
         ({"PASSWORD": "hunter2"}, "Authentication failed"),
@@ -442,8 +442,8 @@ def test_folder_that_cannot_be_written_to(deploy: Any, check: Check, tmp_path: P
     )
     assert found["storage"] == (
         "failed",
-        f"{in_the_way / 'assets'}: Not a directory -> is there space, and may this user read and "
-        "write there?",
+        f"{in_the_way / 'assets'}: Not a directory -> check the free space and this user's read "
+        "and write permission",
     )
     assert found["inserting events"][0] == "failed"
     assert str(warehouse / "results") in found["inserting events"][1]
@@ -456,7 +456,7 @@ def test_folder_that_cannot_be_written_to(deploy: Any, check: Check, tmp_path: P
         ({"OPENAI_API_KEY": "hunter2"}, "ok", "gpt-4o-mini at api.openai.com; no request was sent"),
         ({"OPENAI_BASE_URL": "http://me:hunter2@[::1]:9/v1"}, "ok", "gpt-4o-mini at ::1;"),
         ({"OPENAI_BASE_URL": "hunter2:11434/v1"}, "failed", "use http://host:port/v1"),
-        ({"OPENAI_BASE_URL": "http://[hunter2"}, "failed", "OPENAI_BASE_URL is no URL"),
+        ({"OPENAI_BASE_URL": "http://[hunter2"}, "failed", "OPENAI_BASE_URL is not a URL"),
     ],
 )
 def test_label_model_is_named_without_its_secrets(

@@ -178,7 +178,9 @@ def test_command_reads_an_object_store(deployment: Deployment) -> None:
     deployment.run()
     stored = command("memory://report-test", "--team", "1", "--open")
     assert stored.output.startswith(f"memory://report-test/report/{DAY}/1.html\n")
-    assert stored.output.endswith("Error: it is not on this machine: download it, then open it\n")
+    assert stored.output.endswith(
+        "Error: the report is not on this machine: download it to open it\n"
+    )
     unknown = command("nosuchstore://bucket", "--team", "1")
     assert unknown.exit_code == 1
     assert unknown.output.startswith("Error: the storage nosuchstore://bucket cannot")
@@ -190,7 +192,7 @@ def test_command_opens_the_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", str(tmp_path))
     closed = command(tmp_path, "--team", "1", "--open")
     assert closed.exit_code == 1
-    assert "no browser was found: open the file above" in closed.output
+    assert "no browser found: open the file above" in closed.output
     opened = tmp_path / "opened"
     os.mkfifo(opened)
     browser = tmp_path / "xdg-open"

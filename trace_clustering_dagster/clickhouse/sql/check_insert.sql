@@ -1,4 +1,4 @@
--- No row: fails where the user may not insert an event, or where a column cannot take its value.
+-- Inserts no row: fails if the user may not insert events, or if a column cannot hold its value.
 INSERT INTO {output_database:Identifier}.{output_events_table:Identifier}
     (uuid, event, properties, timestamp, team_id, distinct_id, created_at, _timestamp)
 SELECT

@@ -1,9 +1,9 @@
--- What runs, `check` and `clusters` need. They also read system.tables and system.columns, which
--- show any user the tables that it may use. The tables with `_local` count where the servers of the
--- cluster ask one another in the user's name (`secret` in remote_servers).
+-- Rights for runs, `check` and `clusters`. They also read system.tables and system.columns, which
+-- show every user the tables that it may use. The rights on the `_local` tables are needed if the
+-- servers of the cluster query each other as that user (`secret` in remote_servers).
 {rights}
 
--- What `forget` needs as well. It allows to remove any event: leave it out, or grant it to another
--- user, who needs the rights above too.
+-- Additional rights for `forget`. They allow deleting any event: leave them out, or grant them to
+-- another user, together with the rights above.
 -- GRANT ON CLUSTER {cluster:Identifier} CLUSTER ON *.* TO {user:Identifier};
 {rights_to_forget}

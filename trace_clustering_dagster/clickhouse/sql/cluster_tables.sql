@@ -1,8 +1,8 @@
--- `trace-clustering schema --grants USER` prints the rights on these tables that a user needs.
+-- `trace-clustering schema --grants USER` prints the rights that a user needs on these tables.
 
--- Each shard's rows are in the tables with `_local`, replicated. Read from and write to the
--- Distributed tables without it: they have the names that trace_clustering_dagster uses. Their last
--- argument sends a row and the row that replaces it to the same shard. The servers' remote_servers
--- should have internal_replication for this cluster.
+-- The `_local` tables hold each shard's rows, replicated. Read from and write to the Distributed
+-- tables: they have the names that trace_clustering_dagster uses. Their sharding key sends a row
+-- and its replacement to the same shard. Set internal_replication for this cluster in the servers'
+-- remote_servers.
 
 {tables}

@@ -1,5 +1,5 @@
--- Returns when all replicas are rid of the rows. Table and condition are filled in: what follows the
--- table on a cluster, `ON CLUSTER`, takes no parameter.
+-- Returns when all replicas have deleted the rows. Table and condition are filled in, because
+-- `ON CLUSTER` accepts no parameters.
 ALTER TABLE {table:Identifier}
 DELETE WHERE
     {where}

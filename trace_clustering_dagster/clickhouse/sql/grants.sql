@@ -1,7 +1,7 @@
--- What runs, `check` and `clusters` need. They also read system.tables and system.columns, which
--- show any user the tables that it may use.
+-- Rights for runs, `check` and `clusters`. They also read system.tables and system.columns, which
+-- show every user the tables that it may use.
 {rights}
 
--- What `forget` needs as well. It allows to remove any event: leave it out, or grant it to another
--- user, who needs the rights above too.
+-- Additional rights for `forget`. They allow deleting any event: leave them out, or grant them to
+-- another user, together with the rights above.
 {rights_to_forget}

@@ -1,4 +1,4 @@
--- How a table keeps its rows; no row where there is no such table, or the user may not see it.
+-- A table's engine; no row if there is no such table or the user may not see it.
 SELECT
     engine,
     engine_full,

@@ -1,3 +1,3 @@
--- `trace-clustering schema --grants USER` prints the rights on these tables that a user needs.
+-- `trace-clustering schema --grants USER` prints the rights that a user needs on these tables.
 
 {tables}

@@ -1,10 +1,10 @@
--- What the embeddings table has, whatever the filters are: rows and the day of the newest by what
--- the filters go by, the newest first. Reads small columns only; of more than ten thousand kinds of
--- rows it counts those that it meets first.
+-- The embeddings table without filters: row count and newest day for each combination of the
+-- columns that the filters use, newest first. Reads small columns only. Counts the first ten
+-- thousand combinations that it finds.
 SELECT
     product,
     document_type,
-    toString({{rendering}}) AS row_rendering,
+    toString({{rendering_of_row}}) AS row_rendering,
     {{model_name}} AS model_name,
     count() AS row_count,
     toDate(max(timestamp), 'UTC') AS newest_day

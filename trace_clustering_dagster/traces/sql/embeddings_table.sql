@@ -1,15 +1,15 @@
 (
-    -- the columns that are read
+    -- columns that are read
     team_id Int64,
     product LowCardinality(String),
     document_type LowCardinality(String),
     model_name LowCardinality(String),
     rendering LowCardinality(String),
-    document_id String, -- the trace id, or what PostHog writes: trace id::job id
+    document_id String, -- the trace id, or PostHog's trace id::job id
     timestamp DateTime64(3, 'UTC'), -- of the trace
     inserted_at DateTime64(3, 'UTC'),
     embedding Array(Float64),
-    -- others that PostHog's table has
+    -- other columns of PostHog's table
     content String DEFAULT '',
     _timestamp DateTime,
     _offset UInt64,
@@ -21,7 +21,7 @@ ORDER BY (
     team_id, toDate(timestamp), product, document_type, model_name, rendering,
     cityHash64(document_id)
 )
--- Without a TTL, rows are kept for ever. Uncomment it to remove them after three months; for a table
--- that exists, ALTER TABLE ... MODIFY TTL toDateTime(timestamp) + INTERVAL 3 MONTH
+-- Without a TTL, rows are kept forever. Uncomment it to remove them after three months; for an
+-- existing table: ALTER TABLE ... MODIFY TTL toDateTime(timestamp) + INTERVAL 3 MONTH
 -- TTL toDateTime(timestamp) + INTERVAL 3 MONTH
 SETTINGS index_granularity = 512

@@ -1,5 +1,5 @@
 (
-    -- the columns that are read and written
+    -- columns that are read and written
     uuid UUID,
     event String,
     properties String, -- JSON
@@ -7,8 +7,8 @@
     team_id Int64,
     distinct_id String,
     created_at DateTime64(6, 'UTC'),
-    _timestamp DateTime, -- of the rows with one uuid, the newest is kept
-    -- others that PostHog's table has
+    _timestamp DateTime, -- for each uuid, the newest row is kept
+    -- other columns of PostHog's table
     elements_chain String,
     person_id UUID,
     person_created_at DateTime64(3),

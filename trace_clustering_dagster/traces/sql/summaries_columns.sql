@@ -1,4 +1,4 @@
--- Types of the columns that the queries read. Fails where one is missing or may not be read.
+-- Types of the columns that the queries read. Fails if one is missing or may not be read.
 DESCRIBE (
     SELECT
         uuid,

@@ -1,7 +1,7 @@
--- Every team with embeddings in each window, and how many traces a run of it would be eligible to
--- sample: those of its most frequent (model_name, dimension), as far as `at_most`, which keeps no
--- more of a team in memory. Reads no vector, only its length, and each row once, however many
--- windows it is in. Team ids that are not positive 64-bit integers are no partitions.
+-- Every team with embeddings in each window, and the number of traces that its run could sample:
+-- those of its most frequent (model_name, dimension), at most `at_most`, which bounds the memory
+-- per team. Reads the length of vectors only, and each row once, however many windows contain it.
+-- Team ids that are not positive 64-bit integers cannot be partitions.
 SELECT
     window,
     team_id,
@@ -24,12 +24,12 @@ FROM (
         team_id,
         {{model_name}} AS model_name,
         length(embedding) AS dimension,
-        length(groupUniqArray({at_most:UInt64})(cityHash64({{trace_id}}))) AS traces
+        length(groupUniqArray({at_most:UInt64})(cityHash64({{trace_id_of_row}}))) AS traces
     FROM {database:Identifier}.{embeddings_table:Identifier}
     WHERE
         {{embeddings_filter}}
         AND team_id BETWEEN 1 AND 9223372036854775807
-        AND isValidUTF8({{trace_id}})
+        AND isValidUTF8({{trace_id_of_row}})
     GROUP BY window, team_id, model_name, dimension
 )
 GROUP BY window, team_id

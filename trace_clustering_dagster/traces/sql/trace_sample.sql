@@ -1,7 +1,7 @@
--- The window's distinct traces, counted: with an eligible embedding; with only embeddings of another
--- model or dimension; with only empty embeddings; with an id that is no UTF-8, which no event could
--- carry. And a deterministic sample of the eligible ones: those with the smallest seeded hashes.
--- One query, so that a trace that arrives meanwhile is in all of the answer or in none.
+-- Counts of the window's distinct traces: those with an eligible embedding; with only embeddings of
+-- another model or dimension; with only empty embeddings; with an id that is not UTF-8, which an
+-- event cannot hold. Also a deterministic sample: the eligible traces with the smallest seeded
+-- hashes. One query, so that counts and sample agree although traces arrive meanwhile.
 SELECT
     countIf(is_text AND eligible) AS total,
     countIf(is_text AND NOT eligible AND has_vector) AS other_model,
@@ -16,7 +16,7 @@ SELECT
     ) AS sample
 FROM (
     SELECT
-        {{trace_id}} AS trace_id,
+        {{trace_id_of_row}} AS trace_id,
         cityHash64(trace_id, {seed:UInt64}) AS hash,
         isValidUTF8(trace_id) AS is_text,
         max(

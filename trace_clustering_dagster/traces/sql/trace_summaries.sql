@@ -1,6 +1,6 @@
--- The latest summary of each trace. Traces are found by a hash of their id: ids may be of any
--- length and a bound value may not (128 KiB over HTTP). The caller compares the ids themselves.
--- Of texts without end, no more is fetched than is needed to show what anybody reads.
+-- The latest summary of each trace. Traces are selected by a hash of their id, because bound values
+-- are limited (128 KiB over HTTP) and ids are not. The caller compares the ids themselves.
+-- Long texts are truncated to what labels and readers need.
 SELECT
     JSONExtractString(properties, '$ai_trace_id') AS trace_id,
     leftUTF8(JSONExtractRaw(properties, '$ai_summary_title'), {max_text:UInt64}) AS title,
@@ -17,5 +17,5 @@ WHERE
     AND halfMD5(trace_id) IN {trace_id_hashes:Array(UInt64)}
 ORDER BY timestamp DESC, uuid
 LIMIT 1 BY trace_id
--- what is sorted are the texts that are asked for, not all properties
+-- sort the extracted texts, not all properties
 SETTINGS query_plan_execute_functions_after_sorting = 0

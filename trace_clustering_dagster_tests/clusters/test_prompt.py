@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from trace_clustering_dagster.clusters.evidence import Evidence
-from trace_clustering_dagster.clusters.wording import CLUSTERS
+from trace_clustering_dagster.clusters.prompt import CLUSTERS
 from trace_clustering_dagster.llm.budget import Messages
 from trace_clustering_dagster.titles.groups import Title
-from trace_clustering_dagster.titles.prompt import revision_messages, title_messages
+from trace_clustering_dagster.titles.messages import revision_messages, title_messages
 from trace_clustering_dagster.traces.values import TraceSummary
 from trace_clustering_dagster_tests.support.model_server import ModelServer
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from trace_clustering_dagster.llm.budget import estimated_tokens
 from trace_clustering_dagster.titles.groups import Group, Summary, Title, Wording
-from trace_clustering_dagster.titles.prompt import (
+from trace_clustering_dagster.titles.messages import (
     batches,
     instructions,
     revision,
