@@ -12,7 +12,7 @@ demo ui screenshots: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://$(CURDIR)/.
 demo ui screenshots: export TRACE_CLUSTERING_STORAGE = $(CURDIR)/.dagster/assets
 demo ui screenshots: export DAGSTER_HOME = $(CURDIR)/$(HOME_FOLDER)
 
-.PHONY: demo ui screenshots test test-kernels lint audit benchmarks clean
+.PHONY: demo ui screenshots test test-kernels lint reference audit benchmarks clean
 
 demo: $(INSTALLED) $(INSTANCE)
 	@$(BIN)/trace-clustering demo-data .dagster/warehouse
@@ -48,11 +48,15 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# the tables in docs/ that are generated from the code
+reference: $(INSTALLED)
+	$(BIN)/python -m trace_clustering_dagster_tests.support.reference
+
 # known vulnerabilities of the versions in constraints.txt; needs access to osv.dev
 audit:
 	@.ci/audit
 
-# the README's screenshots, of the demo's results; needs chromium and chromedriver
+# the screenshots of README.md and docs/, of the demo's results; needs chromium and chromedriver
 screenshots: demo
 	$(BIN)/python -m trace_clustering_dagster_tests.support.screenshots
 

@@ -325,7 +325,7 @@ def shared_copy(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         real = request.param == "real"
         source = SHARED_DATA if real else request.getfixturevalue("made_traces")
         if real and not (source / name).is_dir():
-            pytest.skip(f"no real traces in {source / name}: README.md says what they are")
+            pytest.skip(f"no real traces in {source / name}: CONTRIBUTING.md says what they are")
         for table in ("posthog_document_embeddings", "events"):
             (tmp_path / name / table).mkdir(parents=True)
             for file in (source / name / table).glob("*.parquet"):

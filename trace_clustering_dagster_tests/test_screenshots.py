@@ -1,4 +1,4 @@
-"""The README's pictures still show what there is."""
+"""The pictures of the documents still show what there is."""
 
 import json
 from typing import Any
@@ -27,12 +27,13 @@ def test_pictures_are_current_in_kind(deploy: Any) -> None:
     }
     report = (deployment.storage / "report" / DAY / "1.html").read_text(encoding="utf-8")
     assert structure(report, metadata) == json.loads(STRUCTURE.read_text()), (
-        "the pictures of the README show something else than there is now: make screenshots"
+        "the pictures of the documents show something else than there is now: make screenshots"
     )
 
 
-def test_readme_shows_the_pictures() -> None:
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+def test_documents_show_the_pictures() -> None:
+    documents = [REPOSITORY / "README.md", REPOSITORY / "docs" / "results.md"]
+    text = "".join(document.read_text(encoding="utf-8") for document in documents)
     for name in PICTURES:
-        assert f"docs/images/{name}.png" in readme
+        assert f"images/{name}.png" in text
         assert (IMAGES / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -40,21 +40,25 @@ class _Strict(BaseModel):
 class ClusterTrace(_Strict):
     """A member of a cluster; ``rank`` 0 is nearest to the centroid."""
 
-    trace_id: str
-    distance_to_centroid: float = Field(ge=0)
-    rank: int = Field(ge=0)
+    trace_id: str = Field(description="Id of the trace.")
+    distance_to_centroid: float = Field(
+        ge=0, description="Euclidean distance to the cluster's centroid."
+    )
+    rank: int = Field(ge=0, description="Place in the cluster: 0 is nearest to the centroid.")
 
 
 class Cluster(_Strict):
     """A cluster, its members sorted by their distance to the centroid."""
 
-    cluster_id: int = Field(ge=0)
-    size: int = Field(ge=1)
-    title: str = Field(min_length=1)
-    description: str
-    trace_ids: list[str]
-    traces: list[ClusterTrace]
-    centroid: list[float]
+    cluster_id: int = Field(
+        ge=0, description="From 0. Ids of different days have nothing in common."
+    )
+    size: int = Field(ge=1, description="Number of traces.")
+    title: str = Field(min_length=1, description="Short name.")
+    description: str = Field(description="What the traces have in common.")
+    trace_ids: list[str] = Field(description="Ids of all its traces, nearest first.")
+    traces: list[ClusterTrace] = Field(description="The same traces, with distance and rank.")
+    centroid: list[float] = Field(description="Mean of the traces' vectors.")
 
     @model_validator(mode="after")
     def _check(self) -> "Self":
@@ -79,22 +83,50 @@ UtcTime = Annotated[str, AfterValidator(_utc_time)]
 class TraceClusters(_Strict):
     """Properties of a ``$ai_trace_clusters`` event. Times are RFC 3339 in UTC with ``Z``."""
 
-    clustering_version: str = Field(alias="$ai_clustering_version")
-    clustering_run_id: str = Field(alias="$ai_clustering_run_id")
-    team_id: int = Field(alias="$ai_team_id", ge=1)
-    timestamp: UtcTime = Field(alias="$ai_timestamp")
-    window_start: UtcTime = Field(alias="$ai_window_start")
-    window_end: UtcTime = Field(alias="$ai_window_end")
-    total_traces_analyzed: int = Field(alias="$ai_total_traces_analyzed", ge=1)
-    sampled_traces_count: int = Field(alias="$ai_sampled_traces_count", ge=1)
-    optimal_k: int = Field(alias="$ai_optimal_k", ge=1)
-    silhouette_score: float | None = Field(alias="$ai_silhouette_score", ge=-1, le=1)
-    inertia: float = Field(alias="$ai_inertia", ge=0)
-    # the name of the graph that emitted it; one without a name says nothing
-    clustering_instance: str = Field(alias="$ai_clustering_instance", default="")
-    # events of version 0.1 have none
-    clustering_params: dict[str, JsonValue] = Field(alias="$ai_clustering_params", default={})
-    clusters: list[Cluster] = Field(alias="$ai_clusters")
+    clustering_version: str = Field(
+        alias="$ai_clustering_version", description="Version of the algorithm, `v1`."
+    )
+    clustering_run_id: str = Field(
+        alias="$ai_clustering_run_id",
+        description="Team and window end, such as `team_1_2026-11-22T00:00:00Z`. The event of an "
+        "exploration ends in `_explore_<digits>`.",
+    )
+    team_id: int = Field(alias="$ai_team_id", ge=1, description="The team.")
+    timestamp: UtcTime = Field(alias="$ai_timestamp", description="The end of the window.")
+    window_start: UtcTime = Field(
+        alias="$ai_window_start", description="First moment of the window, RFC 3339 in UTC with Z."
+    )
+    window_end: UtcTime = Field(
+        alias="$ai_window_end", description="End of the window (exclusive), RFC 3339 in UTC with Z."
+    )
+    total_traces_analyzed: int = Field(
+        alias="$ai_total_traces_analyzed", ge=1, description="Eligible traces in the window."
+    )
+    sampled_traces_count: int = Field(
+        alias="$ai_sampled_traces_count", ge=1, description="Traces that were clustered."
+    )
+    optimal_k: int = Field(alias="$ai_optimal_k", ge=1, description="Number of clusters.")
+    silhouette_score: float | None = Field(
+        alias="$ai_silhouette_score",
+        ge=-1,
+        le=1,
+        description="Mean silhouette of the traces; null for one cluster.",
+    )
+    inertia: float = Field(
+        alias="$ai_inertia", ge=0, description="Sum of squared distances to the own centroid."
+    )
+    clustering_instance: str = Field(
+        alias="$ai_clustering_instance",
+        default="",
+        description="Name of the graph that emitted it; absent if the graph has no name.",
+    )
+    clustering_params: dict[str, JsonValue] = Field(
+        alias="$ai_clustering_params",
+        default={},
+        description="Parameters that chose the traces and the fit; absent in events of version "
+        "0.1.",
+    )
+    clusters: list[Cluster] = Field(alias="$ai_clusters", description="The clusters, by id.")
 
     @model_validator(mode="after")
     def _check(self) -> "Self":

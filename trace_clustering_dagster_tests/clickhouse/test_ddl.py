@@ -160,11 +160,11 @@ def test_cluster_must_be_an_identifier(cluster: str) -> None:
     assert f"{cluster!r} is not a cluster name: use letters, digits and underscores" in shown.output
 
 
-def test_readme_has_the_query_that_is_printed(
+def test_documents_have_the_query_that_is_printed(
     deploy_server: Any, clickhouse_server: Server
 ) -> None:
     query = printed("--read").output
-    assert f"```sql\n{query}```" in (REPOSITORY / "README.md").read_text()
+    assert f"```sql\n{query}```" in (REPOSITORY / "docs" / "results.md").read_text()
     deployment = deploy_server(separated_rows())
     deployment.run()
     ((_, k, clusters),) = (

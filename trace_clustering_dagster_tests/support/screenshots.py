@@ -1,4 +1,4 @@
-"""The pictures of the README, of what `make demo` made: `make screenshots`."""
+"""The pictures of the documents, of what `make demo` made: `make screenshots`."""
 
 import base64
 import datetime

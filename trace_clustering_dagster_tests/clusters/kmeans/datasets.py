@@ -82,7 +82,7 @@ def of_texts(folder: str, seed: int, n: int) -> Floats:
     """n rows of the demo's embeddings, or of real ones; skips the test where there are none."""
     path = SHARED_DATA / folder
     if folder != "demo" and not path.is_dir():
-        pytest.skip(f"no real embeddings in {path}: README.md says what they are")
+        pytest.skip(f"no real embeddings in {path}: CONTRIBUTING.md says what they are")
     rows = _demo_vectors() if folder == "demo" else _vectors(path)
     chosen = np.random.default_rng(seed).permutation(len(rows))[:n]
     return np.take(rows, np.sort(chosen), axis=0)
