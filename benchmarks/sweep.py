@@ -29,7 +29,7 @@ from benchmarks.report import machine, table, write_section
 from trace_clustering_dagster.clusters.kmeans.distances import squared_norms
 from trace_clustering_dagster.clusters.kmeans.k_sweep import KSweep, sweep_k
 from trace_clustering_dagster.clusters.kmeans.reference import sweep_k_scikit_learn
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks
 from trace_clustering_dagster.clusters.kmeans.silhouette import exact_samples
 from trace_clustering_dagster.clusters.kmeans.workers import worker_pool
 
@@ -161,12 +161,12 @@ def compare_20_000() -> list[list[str]]:
     comparison = Comparison.run(
         "synthetic 20,000, k=3..6", rows, (3, 6), n_threads=1, repetitions=1
     )
-    labels = {k: score.labels for k, score in comparison.fast_sweep.scores.items()}
-    centred = CentredRows(rows, rows[:1000].mean(axis=0), np.float32)
-    norms = np.concatenate([squared_norms(centred.block(*span)) for span in blocks(20_000, 1000)])
+    assignments = {k: score.assignments for k, score in comparison.fast_sweep.scores.items()}
+    centered = CenteredRows(rows, rows[:1000].mean(axis=0), np.float32)
+    norms = np.concatenate([squared_norms(centered.block(*span)) for span in blocks(20_000, 1000)])
     exact = Times([], [])
     with threadpool_limits(1), worker_pool() as pool:
-        samples = timed(lambda: exact_samples(centred, norms, labels, pool), exact)
+        samples = timed(lambda: exact_samples(centered, norms, assignments, pool), exact)
     errors = [
         abs(score.silhouette - samples[k].mean()) / score.silhouette_se
         for k, score in comparison.fast_sweep.scores.items()

@@ -16,12 +16,12 @@ from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
 from trace_clustering_dagster.clusters.checks import (
     EMBEDDINGS_CHECKS,
     EVENT_CHECKS,
+    FIT_CHECKS,
     LABEL_CHECKS,
-    MODEL_CHECKS,
     SAMPLE_CHECKS,
     check_event,
+    check_fit,
     check_labels,
-    check_model,
     check_sample,
     check_vectors,
 )
@@ -171,19 +171,19 @@ def k_sweep_scores(
     "numpy",
     version="2",
     stored_as=FittedModelIOManager,
-    checks=MODEL_CHECKS,
+    checks=FIT_CHECKS,
 )
 def fitted_model(
     trace_ids: TraceSample, k_sweep_scores: KSweepScores
 ) -> dg.MaterializeResult[FittedModel]:
     """The fit with the best silhouette: centroids, the cluster of each trace, the parameters."""
-    from trace_clustering_dagster.clusters.metadata import model_metadata
+    from trace_clustering_dagster.clusters.metadata import fit_metadata
 
-    model = FittedModel.best_of(trace_ids, k_sweep_scores)
+    fit = FittedModel.best_of(trace_ids, k_sweep_scores)
     return dg.MaterializeResult(
-        value=model,
-        metadata=model_metadata(trace_ids, model),
-        check_results=check_model(trace_ids, model),
+        value=fit,
+        metadata=fit_metadata(trace_ids, fit),
+        check_results=check_fit(trace_ids, fit),
     )
 
 
@@ -226,15 +226,15 @@ def representatives(
     from trace_clustering_dagster.clusters.kmeans.representatives import nearest_members
     from trace_clustering_dagster.clusters.metadata import representatives_metadata
 
-    model, distances = fitted_model, distance_matrix.distances
+    fit, distances = fitted_model, distance_matrix.distances
     traces = tuple(
-        Representative(cluster_id, rank, model.trace_ids[row], float(distances[row, cluster_id]))
+        Representative(cluster_id, rank, fit.trace_ids[row], float(distances[row, cluster_id]))
         for cluster_id, rows in enumerate(
-            nearest_members(distances, model.labels, params.representatives)
+            nearest_members(distances, fit.assignments, params.representatives)
         )
         for rank, row in enumerate(rows)
     )
-    nearest = Representatives(traces, model.digest)
+    nearest = Representatives(traces, fit.digest)
     return dg.MaterializeResult(value=nearest, metadata=representatives_metadata(nearest))
 
 

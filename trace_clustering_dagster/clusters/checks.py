@@ -30,7 +30,7 @@ SAMPLE_CHECKS = {
 EMBEDDINGS_CHECKS = {
     "vectors_valid": "Every sampled trace has a vector that is finite and not all zeros.",
 }
-MODEL_CHECKS = {
+FIT_CHECKS = {
     "every_trace_in_one_cluster": "Every clustered trace is in exactly one cluster, and is one of "
     "the sample.",
     "structure_worth_showing": "The silhouette is above what vectors without clusters reach.",
@@ -101,18 +101,18 @@ def check_vectors(sample: TraceSample, embeddings: TraceEmbeddings) -> dg.AssetC
     )
 
 
-def check_model(sample: TraceSample, model: FittedModel) -> list[dg.AssetCheckResult]:
-    """The results of ``MODEL_CHECKS``."""
-    if model.skipped:
-        return [_passed(name, "there is nothing to look at: skipped", {}) for name in MODEL_CHECKS]
-    return [_one_cluster_each(sample, model), _structure(model), _largest_share(model)]
+def check_fit(sample: TraceSample, fit: FittedModel) -> list[dg.AssetCheckResult]:
+    """The results of ``FIT_CHECKS``."""
+    if fit.skipped:
+        return [_passed(name, "there is nothing to look at: skipped", {}) for name in FIT_CHECKS]
+    return [_one_cluster_each(sample, fit), _structure(fit), _largest_share(fit)]
 
 
-def _one_cluster_each(sample: TraceSample, model: FittedModel) -> dg.AssetCheckResult:
+def _one_cluster_each(sample: TraceSample, fit: FittedModel) -> dg.AssetCheckResult:
     name = "every_trace_in_one_cluster"
-    repeated = len(model.trace_ids) - len(set(model.trace_ids))
-    unknown = len(set(model.trace_ids) - set(sample.trace_ids))
-    metadata = {"traces": len(model.trace_ids), "clusters": model.k}
+    repeated = len(fit.trace_ids) - len(set(fit.trace_ids))
+    unknown = len(set(fit.trace_ids) - set(sample.trace_ids))
+    metadata = {"traces": len(fit.trace_ids), "clusters": fit.k}
     if repeated or unknown:
         return _warning(
             name,
@@ -120,18 +120,18 @@ def _one_cluster_each(sample: TraceSample, model: FittedModel) -> dg.AssetCheckR
             "file was changed. Materialise the whole partition again",
             metadata,
         )
-    without = len(sample.trace_ids) - len(model.trace_ids)
+    without = len(sample.trace_ids) - len(fit.trace_ids)
     told = f"{without} sampled traces have no valid vector: see embeddings" if without else ""
     return _passed(name, told, metadata)
 
 
-def _structure(model: FittedModel) -> dg.AssetCheckResult:
+def _structure(fit: FittedModel) -> dg.AssetCheckResult:
     name = "structure_worth_showing"
-    if model.silhouette is None:
+    if fit.silhouette is None:
         return _passed(name, "one cluster has no silhouette", {})
-    metadata = {"silhouette": model.silhouette, "floor": SILHOUETTE_FLOOR}
-    told = f"silhouette {model.silhouette:.3f}"
-    if model.silhouette >= SILHOUETTE_FLOOR:
+    metadata = {"silhouette": fit.silhouette, "floor": SILHOUETTE_FLOOR}
+    told = f"silhouette {fit.silhouette:.3f}"
+    if fit.silhouette >= SILHOUETTE_FLOOR:
         return _passed(name, told, metadata)
     return _warning(
         name,
@@ -142,11 +142,11 @@ def _structure(model: FittedModel) -> dg.AssetCheckResult:
     )
 
 
-def _largest_share(model: FittedModel) -> dg.AssetCheckResult:
+def _largest_share(fit: FittedModel) -> dg.AssetCheckResult:
     name = "no_cluster_holds_nearly_everything"
-    largest, traces = int(model.sizes.max()), len(model.trace_ids)
+    largest, traces = int(fit.sizes.max()), len(fit.trace_ids)
     metadata = {"largest_share": largest / traces}
-    told = f"cluster {int(model.sizes.argmax())} holds {largest} of {traces} traces"
+    told = f"cluster {int(fit.sizes.argmax())} holds {largest} of {traces} traces"
     if largest <= LARGEST_SHARE * traces:
         return _passed(name, told, metadata)
     return _warning(
@@ -240,7 +240,7 @@ def _not_commanded(labels: ClusterLabels) -> dg.AssetCheckResult:
     name = "labels_not_commanded"
     metadata = {"withheld_traces": labels.withheld_traces}
     told = (
-        f"{labels.withheld_traces} traces near the centres try to instruct their reader; they were "
+        f"{labels.withheld_traces} traces near the centers try to instruct their reader; they were "
         "withheld from the labels"
         if labels.withheld_traces
         else ""

@@ -147,7 +147,7 @@ def run_id(sample: TraceSample, exploration: str = "") -> str:
 
 def build_event(
     sample: TraceSample,
-    model: FittedModel,
+    fit: FittedModel,
     distances: NDArray[np.float32],
     labels: ClusterLabels,
     exploration: str = "",
@@ -157,8 +157,8 @@ def build_event(
 
     Args:
         sample: Window and counts.
-        model: The fit; ``model.k >= 1``.
-        distances: (n, k), rows as in ``model``.
+        fit: With at least one cluster.
+        distances: (n, k), rows as in ``fit``.
         labels: One label a cluster.
         exploration: What names the parameters of a run that explores.
         instance: The name of the graph; "" for none.
@@ -166,10 +166,10 @@ def build_event(
     Raises:
         ValueError: the values contradict each other (pydantic names the field and the value).
     """
-    ranked = nearest_members(distances, model.labels, len(model.trace_ids))
+    ranked = nearest_members(distances, fit.assignments, len(fit.trace_ids))
     clusters = []
     for label, rows in zip(labels.clusters, ranked, strict=True):
-        ids = [model.trace_ids[row] for row in rows]
+        ids = [fit.trace_ids[row] for row in rows]
         clusters.append(
             Cluster(
                 cluster_id=label.cluster_id,
@@ -183,7 +183,7 @@ def build_event(
                         zip(ids, _short_floats(distances[rows, label.cluster_id]), strict=True)
                     )
                 ],
-                centroid=_short_floats(model.centroids[label.cluster_id]),
+                centroid=_short_floats(fit.centroids[label.cluster_id]),
             )
         )
     properties = TraceClusters.model_validate(
@@ -195,12 +195,12 @@ def build_event(
             "$ai_window_start": utc(sample.window_start),
             "$ai_window_end": utc(sample.window_end),
             "$ai_total_traces_analyzed": sample.total,
-            "$ai_sampled_traces_count": len(model.trace_ids),
-            "$ai_optimal_k": model.k,
-            "$ai_silhouette_score": model.silhouette,
-            "$ai_inertia": model.inertia,
+            "$ai_sampled_traces_count": len(fit.trace_ids),
+            "$ai_optimal_k": fit.k,
+            "$ai_silhouette_score": fit.silhouette,
+            "$ai_inertia": fit.inertia,
             "$ai_clustering_instance": instance,
-            "$ai_clustering_params": {**model.parameters, "model_name": sample.model_name},
+            "$ai_clustering_params": {**fit.parameters, "model_name": sample.model_name},
             "$ai_clusters": clusters,
         }
     )

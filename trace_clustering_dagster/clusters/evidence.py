@@ -54,7 +54,7 @@ def as_summary(trace: TraceSummary) -> Summary:
 
 
 def gather_evidence(
-    model: FittedModel,
+    fit: FittedModel,
     distances: NDArray[np.float32],
     representatives: Representatives,
     fetch: Callable[[Sequence[str]], Mapping[str, TraceSummary]],
@@ -62,9 +62,8 @@ def gather_evidence(
     """Choose the traces of every cluster and fetch their summaries, all at once.
 
     Args:
-        model: The fit.
-        distances: (n, k), rows as in ``model``.
-        representatives: Of the clusters of ``model``.
+        distances: (n, k), rows as in ``fit``.
+        representatives: Of the clusters of ``fit``.
         fetch: Summaries by trace id; a trace without one is missing.
 
     Returns:
@@ -72,15 +71,15 @@ def gather_evidence(
     """
     shown = {t.trace_id for t in representatives.traces}
     others = [
-        [model.trace_ids[row] for row in rows]
-        for rows in nearest_others(distances, model.labels, 2 * CONTRAST)
+        [fit.trace_ids[row] for row in rows]
+        for rows in nearest_others(distances, fit.assignments, 2 * CONTRAST)
     ]
     contrast = [[t for t in ids if t not in shown][:CONTRAST] for ids in others]
     shown.update(t for ids in contrast for t in ids)
     border = {t for ids in others for t in ids} - shown
     held_out, members = [], []
-    for rows in nearest_members(distances, model.labels, len(model.labels)):
-        ids = [model.trace_ids[row] for row in rows]
+    for rows in nearest_members(distances, fit.assignments, len(fit.assignments)):
+        ids = [fit.trace_ids[row] for row in rows]
         unseen = [t for t in ids if t not in shown]
         aside = {*_spread(unseen, HELD_OUT), *border.intersection(unseen)}
         held_out.append([t for t in unseen if t in aside])
@@ -101,7 +100,7 @@ def gather_evidence(
             known(members[cluster_id]),
             known(held_out[cluster_id]),
         )
-        for cluster_id, size in enumerate(model.sizes)
+        for cluster_id, size in enumerate(fit.sizes)
     ]
 
 

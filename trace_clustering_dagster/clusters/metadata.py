@@ -104,50 +104,50 @@ def k_sweep_metadata(scores: KSweepScores) -> dict[str, Any]:
     return metadata | {"scores": _table(table), "parameters": dict(scores.parameters)}
 
 
-def model_metadata(sample: TraceSample, model: FittedModel) -> dict[str, Any]:
+def fit_metadata(sample: TraceSample, fit: FittedModel) -> dict[str, Any]:
     """The choice, the sizes and silhouettes, and every parameter that led to it."""
-    silhouettes = ["none" if np.isnan(s) else f"{s:.4f}" for s in model.cluster_silhouettes]
+    silhouettes = ["none" if np.isnan(s) else f"{s:.4f}" for s in fit.cluster_silhouettes]
     return {
-        **_skipped(model.skipped),
+        **_skipped(fit.skipped),
         **window_metadata(sample),
-        "sampled": len(model.trace_ids),
-        "k": model.k,
-        **_silhouette(model),
-        "inertia": model.inertia,
+        "sampled": len(fit.trace_ids),
+        "k": fit.k,
+        **_silhouette(fit),
+        "inertia": fit.inertia,
         "clusters": _table(
             [
                 {
                     "cluster_id": i,
                     "size": int(size),
-                    "share": _share(size, len(model.labels)),
+                    "share": _share(size, len(fit.assignments)),
                     "silhouette": silhouettes[i],
                 }
-                for i, size in enumerate(model.sizes)
+                for i, size in enumerate(fit.sizes)
             ]
         ),
-        "parameters": dict(model.parameters),
+        "parameters": dict(fit.parameters),
     }
 
 
-def distances_metadata(model: FittedModel, distances: NDArray[np.float32]) -> dict[str, Any]:
+def distances_metadata(fit: FittedModel, distances: NDArray[np.float32]) -> dict[str, Any]:
     """How tight and how separate each cluster is: the distances of its traces to their own
     centroid and to the next one, mean and far (near) tenth.
     """
     metadata: dict[str, Any] = {"traces": len(distances), "clusters": distances.shape[1]}
-    each = np.arange(len(model.labels))
-    own = distances[each, model.labels]
+    each = np.arange(len(fit.assignments))
+    own = distances[each, fit.assignments]
     others = distances.copy()
-    others[each, model.labels] = np.inf
+    others[each, fit.assignments] = np.inf
     following = others.min(axis=1, initial=np.inf)
     rows = []
-    for cluster in range(model.k):
-        members = model.labels == cluster
+    for cluster in range(fit.k):
+        members = fit.assignments == cluster
         row = {
             "cluster_id": cluster,
             "own_mean": _short(own[members].mean()),
             "own_p90": _short(np.percentile(own[members], 90)),
         }
-        if model.k > 1:
+        if fit.k > 1:
             row |= {
                 "next_mean": _short(following[members].mean()),
                 "next_p10": _short(np.percentile(following[members], 10)),
@@ -233,7 +233,7 @@ def labels_metadata(
 
 
 def event_metadata(
-    sample: TraceSample, model: FittedModel, event: EmittedEvent, table: str, report: dg.AssetKey
+    sample: TraceSample, fit: FittedModel, event: EmittedEvent, table: str, report: dg.AssetKey
 ) -> dict[str, Any]:
     """The run id, the counts, and the query that reads the event back from ``table``; beside it,
     the asset ``report``."""
@@ -242,9 +242,9 @@ def event_metadata(
         "clustering_run_id": event.run_id,
         **window_metadata(sample),
         "total": sample.total,
-        "sampled": len(model.trace_ids),
-        "k": model.k,
-        **_silhouette(model),
+        "sampled": len(fit.trace_ids),
+        "k": fit.k,
+        **_silhouette(fit),
     }
     if event.properties:
         metadata |= {
@@ -257,13 +257,13 @@ def event_metadata(
                 f"    AND uuid = '{event.uuid}'\nORDER BY _timestamp DESC LIMIT 1\n```"
             ),
         }
-    return metadata | {"parameters": dict(model.parameters)}
+    return metadata | {"parameters": dict(fit.parameters)}
 
 
-def _silhouette(model: FittedModel) -> dict[str, float]:
-    if model.silhouette is None:
+def _silhouette(fit: FittedModel) -> dict[str, float]:
+    if fit.silhouette is None:
         return {}
-    return {"silhouette": model.silhouette, "silhouette_se": model.silhouette_se}
+    return {"silhouette": fit.silhouette, "silhouette_se": fit.silhouette_se}
 
 
 def _skipped(reason: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import dagster as dg
@@ -49,7 +50,7 @@ class KSweepScoresIOManager(TeamDayIOManager):
             "silhouette_se": pa.array([s.silhouette_se for s in scores.values()], pa.float64()),
             "inertia": pa.array([s.inertia for s in scores.values()], pa.float64()),
             "sizes": pa.array([s.sizes for s in scores.values()], pa.list_(pa.int64())),
-            "labels": pa.array([s.labels for s in scores.values()], pa.list_(pa.int32())),
+            "labels": pa.array([s.assignments for s in scores.values()], pa.list_(pa.int32())),
             "centroids": pa.array(
                 [list(s.centroids) for s in scores.values()], pa.list_(pa.list_(pa.float32()))
             ),
@@ -72,7 +73,7 @@ class KSweepScoresIOManager(TeamDayIOManager):
                 silhouette=row["silhouette"],
                 silhouette_se=row["silhouette_se"],
                 inertia=row["inertia"],
-                labels=np.array(row["labels"], dtype=np.int32),
+                assignments=np.array(row["labels"], dtype=np.int32),
                 centroids=np.array(row["centroids"], dtype=np.float32),
                 silhouette_samples=np.array(row["silhouette_samples"], dtype=np.float32),
             )
@@ -86,13 +87,18 @@ class FittedModelIOManager(TeamDayIOManager):
     """``.npz`` with the arrays; everything else as JSON in ``rest``."""
 
     extension = ".npz"
-    arrays: ClassVar[tuple[str, ...]] = ("labels", "centroids", "silhouette_samples")
+    # names in the file, by field
+    arrays: ClassVar[Mapping[str, str]] = {
+        "assignments": "labels",
+        "centroids": "centroids",
+        "silhouette_samples": "silhouette_samples",
+    }
 
     def write(self, value: FittedModel, file: BinaryIO) -> None:
         import numpy as np
 
         rest = as_dict(value)
-        arrays = {name: rest.pop(name) for name in self.arrays}
+        arrays = {name: rest.pop(field) for field, name in self.arrays.items()}
         encoded = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
         np.savez(file, rest=encoded, **arrays)
 
@@ -102,7 +108,7 @@ class FittedModelIOManager(TeamDayIOManager):
         # numpy.load would advise to unpickle what is no .npz
         with np.lib.npyio.NpzFile(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             rest = json.loads(stored["rest"].tobytes())
-            arrays: dict[str, Any] = {name: stored[name] for name in self.arrays}
+            arrays: dict[str, Any] = {field: stored[name] for field, name in self.arrays.items()}
         return FittedModel(**rest | {"trace_ids": tuple(rest["trace_ids"])}, **arrays)
 
 

@@ -47,8 +47,8 @@ class FittedModel:
     """The winning fit (the value of ``fitted_model``); with no centroid when clustering is skipped.
 
     Attributes:
-        trace_ids: Sorted; ``labels[i]`` is the cluster of trace i.
-        labels: int32 (n,), values 0..k-1, every cluster has a member.
+        trace_ids: Sorted; ``assignments[i]`` is the cluster of trace i.
+        assignments: int32 (n,), values 0..k-1, every cluster has a member.
         centroids: float32 (k, d).
         silhouette_samples: float32 (n,), the silhouette of each trace; NaN for those that were not
             sampled for it, and for one cluster.
@@ -61,7 +61,7 @@ class FittedModel:
     """
 
     trace_ids: tuple[str, ...]
-    labels: "NDArray[np.int32]"
+    assignments: "NDArray[np.int32]"
     centroids: "NDArray[np.float32]"
     silhouette_samples: "NDArray[np.float32]"
     silhouette: float | None
@@ -81,7 +81,7 @@ class FittedModel:
             nothing = np.empty((0, sample.dimension), dtype=np.float32)
             return cls(
                 trace_ids=(),
-                labels=np.empty(0, np.int32),
+                assignments=np.empty(0, np.int32),
                 centroids=nothing,
                 silhouette_samples=np.empty(0, np.float32),
                 silhouette=None,
@@ -94,7 +94,7 @@ class FittedModel:
         best = scores.sweep.scores[scores.sweep.best_k]
         return cls(
             trace_ids=scores.trace_ids,
-            labels=best.labels,
+            assignments=best.assignments,
             centroids=best.centroids,
             silhouette_samples=best.silhouette_samples,
             silhouette=best.silhouette,
@@ -108,18 +108,18 @@ class FittedModel:
         import numpy as np
 
         k = len(self.centroids)
-        require(len(self.labels) == len(self.trace_ids), "one label a trace")
+        require(len(self.assignments) == len(self.trace_ids), "one assignment a trace")
         require(len(self.silhouette_samples) == len(self.trace_ids), "one silhouette a trace")
         require(
-            bool(np.array_equal(np.unique(self.labels), np.arange(k))),
-            "every cluster has a member, and every label a centroid",
+            bool(np.array_equal(np.unique(self.assignments), np.arange(k))),
+            "every cluster has a member, and every assignment a centroid",
         )
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hex digest of the sample, the labels and the centroids."""
+        """Hex digest of the sample, the assignments and the centroids."""
         return digest_of(
-            self.sample_digest.encode(), self.labels.tobytes(), self.centroids.tobytes()
+            self.sample_digest.encode(), self.assignments.tobytes(), self.centroids.tobytes()
         )
 
     @property
@@ -132,7 +132,7 @@ class FittedModel:
         """int64 (k,): traces in each cluster."""
         import numpy as np
 
-        return np.bincount(self.labels, minlength=self.k).astype(np.int64)
+        return np.bincount(self.assignments, minlength=self.k).astype(np.int64)
 
     @property
     def cluster_silhouettes(self) -> "NDArray[np.float64]":
@@ -140,9 +140,9 @@ class FittedModel:
         import numpy as np
 
         sampled = ~np.isnan(self.silhouette_samples)
-        labels, values = self.labels[sampled], self.silhouette_samples[sampled]
-        sums = np.bincount(labels, values, minlength=self.k)
-        counts = np.bincount(labels, minlength=self.k)
+        assignments, values = self.assignments[sampled], self.silhouette_samples[sampled]
+        sums = np.bincount(assignments, values, minlength=self.k)
+        counts = np.bincount(assignments, minlength=self.k)
         means = np.full(self.k, np.nan)
         np.divide(sums, counts, out=means, where=counts > 0)
         return means
@@ -230,7 +230,7 @@ class ClusterLabels:
         requests: HTTP requests to its server in this run.
         cached_answers: Answers that were kept from earlier runs.
         prompt_tokens, completion_tokens: Of this run, as the model's server counted them.
-        withheld_traces: Traces near the centres that no label is made from, because they instruct
+        withheld_traces: Traces near the centers that no label is made from, because they instruct
             their reader.
         commanded: Clusters for which the model once answered with what a trace demands.
         note: What else went wrong when the model was asked, "" if nothing did.

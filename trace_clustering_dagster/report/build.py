@@ -34,17 +34,17 @@ _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _MARKUP = re.compile("<(?=/|!--|script)", re.IGNORECASE)
 
 
-def drawn_rows(model: FittedModel) -> NDArray[np.intp]:
+def drawn_rows(fit: FittedModel) -> NDArray[np.intp]:
     """The rows of the traces that the report draws: all, or, of too many, evenly spaced ones among
     those that have a silhouette."""
-    rows = np.arange(len(model.trace_ids))
-    if model.k > 1:
-        rows = rows[~np.isnan(model.silhouette_samples)]
+    rows = np.arange(len(fit.trace_ids))
+    if fit.k > 1:
+        rows = rows[~np.isnan(fit.silhouette_samples)]
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), DRAWN_TRACES)).astype(np.intp)]
 
 
 def shown_trace_ids(
-    model: FittedModel, representatives: Representatives
+    fit: FittedModel, representatives: Representatives
 ) -> tuple[set[str], set[str]]:
     """The traces whose summaries the report shows, and the others, whose titles it shows."""
     described = {
@@ -52,13 +52,13 @@ def shown_trace_ids(
         for nearest in representatives.by_cluster().values()
         for trace in nearest[:SHOWN_REPRESENTATIVES]
     }
-    return described, {model.trace_ids[row] for row in drawn_rows(model)} - described
+    return described, {fit.trace_ids[row] for row in drawn_rows(fit)} - described
 
 
 def build_report(
     sample: TraceSample,
     embeddings: TraceEmbeddings,
-    model: FittedModel,
+    fit: FittedModel,
     distances: NDArray[np.float32],
     representatives: Representatives,
     labels: ClusterLabels,
@@ -70,7 +70,7 @@ def build_report(
     """The report as one HTML page.
 
     Args:
-        sample, embeddings, model, representatives, labels: Of one run; embeddings, model and
+        sample, embeddings, fit, representatives, labels: Of one run; embeddings, fit and
             distances have the same rows.
         distances: (n, k), to the centroids.
         summaries: By trace id, those of `shown_trace_ids`, redacted if they are to be; missing
@@ -81,12 +81,12 @@ def build_report(
     """
     page: dict[str, Any] = {
         "sample": sample,
-        "model": model,
+        "fit": fit,
         "labels": labels,
         "run_id": run_id(sample, exploration),
         "exploration": exploration,
         "left_out": _left_out(sample, embeddings),
-        "parameters": dict(model.parameters),
+        "parameters": dict(fit.parameters),
         "versions": {
             "trace_clustering_dagster": importlib.metadata.version("trace-clustering-dagster"),
             "clustering": CLUSTERING_VERSION,
@@ -94,12 +94,12 @@ def build_report(
         "show_text": show_text,
         "charts": charts,
     }
-    if model.k:
+    if fit.k:
         texts = {
             trace_id: _shown(summary)
             for trace_id, summary in (summaries if show_text else {}).items()
         }
-        page |= _clusters(embeddings, model, distances, representatives, labels, texts, show_text)
+        page |= _clusters(embeddings, fit, distances, representatives, labels, texts, show_text)
     style, script = _asset("report.css"), _asset("report.js")
     html = _template().render(
         **page, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
@@ -109,7 +109,7 @@ def build_report(
 
 def _clusters(
     embeddings: TraceEmbeddings,
-    model: FittedModel,
+    fit: FittedModel,
     distances: NDArray[np.float32],
     representatives: Representatives,
     labels: ClusterLabels,
@@ -117,16 +117,16 @@ def _clusters(
     show_text: bool,
 ) -> dict[str, Any]:
     """What the page shows of the clusters and their traces."""
-    rows = drawn_rows(model)
-    drawn_labels = model.labels[rows]
-    sizes = model.sizes.tolist()
-    order = sorted(range(model.k), key=lambda cluster: (-sizes[cluster], cluster))
-    spreads, spread_ticks = charts.spreads(distances, model.labels)
-    silhouettes = model.silhouette_samples
+    rows = drawn_rows(fit)
+    assigned = fit.assignments[rows]
+    sizes = fit.sizes.tolist()
+    order = sorted(range(fit.k), key=lambda cluster: (-sizes[cluster], cluster))
+    spreads, spread_ticks = charts.spreads(distances, fit.assignments)
+    silhouettes = fit.silhouette_samples
     plot = None
-    if model.silhouette is not None:
-        plot = charts.silhouette_plot(silhouettes[rows], drawn_labels, model.silhouette, order)
-    cluster_silhouettes = model.cluster_silhouettes
+    if fit.silhouette is not None:
+        plot = charts.silhouette_plot(silhouettes[rows], assigned, fit.silhouette, order)
+    cluster_silhouettes = fit.cluster_silhouettes
     nearest, untitled = representatives.by_cluster(), TraceSummary("")
     clusters = []
     for cluster in order:
@@ -140,7 +140,7 @@ def _clusters(
                 "source": "hidden" if hidden else label.source,
                 "reason": label.reason,
                 "size": sizes[cluster],
-                "share": sizes[cluster] / len(model.labels),
+                "share": sizes[cluster] / len(fit.assignments),
                 "color": cluster % COLORS,
                 "shape": (cluster + cluster // COLORS) % SHAPES,
                 "spread": spreads[cluster],
@@ -157,22 +157,22 @@ def _clusters(
         )
     traces = [
         [
-            _cut(model.trace_ids[row], MAX_ID),
-            summaries.get(model.trace_ids[row], untitled).title,
-            int(model.labels[row]),
+            _cut(fit.trace_ids[row], MAX_ID),
+            summaries.get(fit.trace_ids[row], untitled).title,
+            int(fit.assignments[row]),
             _number(silhouettes[row]),
-            round(float(distances[row, model.labels[row]]), 4),
+            round(float(distances[row, fit.assignments[row]]), 4),
         ]
         for row in rows
     ]
     return {
         "clusters": clusters,
         "by_id": {cluster["id"]: cluster for cluster in clusters},
-        "map": charts.trace_map(principal_plane(embeddings.matrix[rows]), drawn_labels, model.k),
+        "map": charts.trace_map(principal_plane(embeddings.matrix[rows]), assigned, fit.k),
         "drawn": len(rows),
         "plot": plot,
         "spread_ticks": spread_ticks,
-        "members": {cluster: np.flatnonzero(drawn_labels == cluster).tolist() for cluster in order},
+        "members": {cluster: np.flatnonzero(assigned == cluster).tolist() for cluster in order},
         "data": {
             "traces": traces,
             "clusters": {cluster["id"]: cluster["title"] for cluster in clusters},

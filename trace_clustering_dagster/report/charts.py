@@ -21,7 +21,7 @@ class Map:
     width: int = MAP_WIDTH
 
 
-def trace_map(plane: NDArray[np.float64], labels: NDArray[np.int32], k: int) -> Map:
+def trace_map(plane: NDArray[np.float64], assignments: NDArray[np.int32], k: int) -> Map:
     """Fit the plane (n, 2) into a view box, both axes in the same scale.
 
     A cluster's number stands at the median of its traces; of a cluster without any, nowhere (NaN).
@@ -32,11 +32,11 @@ def trace_map(plane: NDArray[np.float64], labels: NDArray[np.int32], k: int) -> 
     height = int(np.clip(inner * extent[1] / extent[0], 420, 680)) + 2 * MAP_MARGIN
     box = np.array([inner, height - 2 * MAP_MARGIN])
     scale = (box / extent).min()
-    centred = (plane - (low + high) / 2) * scale * [1, -1]
-    points = centred + np.array([MAP_WIDTH, height]) / 2
+    centered = (plane - (low + high) / 2) * scale * [1, -1]
+    points = centered + np.array([MAP_WIDTH, height]) / 2
     numbers = np.full((k, 2), np.nan)
-    for cluster in np.unique(labels):
-        numbers[cluster] = np.median(points[labels == cluster], axis=0)
+    for cluster in np.unique(assignments):
+        numbers[cluster] = np.median(points[assignments == cluster], axis=0)
     return Map(points.round(1), numbers.round(1), height)
 
 
@@ -52,7 +52,7 @@ def nice_ticks(low: float, high: float, at_most: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far a cluster's traces are from its centre (``own``, the path of a filled histogram) and
+    """How far a cluster's traces are from its center (``own``, the path of a filled histogram) and
     from the next one (``next``, a line), with the medians; nothing of a next one for k = 1."""
 
     own: str
@@ -64,18 +64,18 @@ class Spread:
 
 
 def spreads(
-    distances: NDArray[np.float32], labels: NDArray[np.int32]
+    distances: NDArray[np.float32], assignments: NDArray[np.int32]
 ) -> tuple[list[Spread], list[tuple[float, float]]]:
     """The spread of each cluster, and the ticks (x, distance) of the axis that they share.
 
     Args:
         distances: (n, k) to the centroids.
-        labels: (n,), 0..k-1, none empty.
+        assignments: (n,), 0..k-1, none empty.
     """
     k = distances.shape[1]
-    own = distances[np.arange(len(labels)), labels].astype(np.float64)
+    own = distances[np.arange(len(assignments)), assignments].astype(np.float64)
     others = distances.astype(np.float64)
-    others[np.arange(len(labels)), labels] = np.inf
+    others[np.arange(len(assignments)), assignments] = np.inf
     nearest = others.min(axis=1) if k > 1 else own
     low = min(own.min(), nearest.min())
     high = max(own.max(), nearest.max())
@@ -87,7 +87,7 @@ def spreads(
 
     found = []
     for cluster in range(k):
-        members = labels == cluster
+        members = assignments == cluster
         counts = [np.histogram(values[members], edges)[0] for values in (own, nearest)]
         highest = max(count.max() for count in counts)
         steps = [_steps(count / highest * (SPREAD_HEIGHT - 6)) for count in counts]
@@ -138,7 +138,10 @@ class SilhouettePlot:
 
 
 def silhouette_plot(
-    silhouettes: NDArray[np.float32], labels: NDArray[np.int32], mean: float, order: Sequence[int]
+    silhouettes: NDArray[np.float32],
+    assignments: NDArray[np.int32],
+    mean: float,
+    order: Sequence[int],
 ) -> SilhouettePlot:
     """The plot of the traces' silhouettes (n,), clusters from top to bottom in ``order``."""
     low = min(0.0, float(silhouettes.min()))
@@ -150,10 +153,10 @@ def silhouette_plot(
 
     top, bands = 0.0, []
     for cluster in order:
-        values = np.sort(silhouettes[labels == cluster])[::-1]
+        values = np.sort(silhouettes[assignments == cluster])[::-1]
         if not len(values):
             continue
-        height = max(10.0, SILHOUETTE_HEIGHT * len(values) / len(labels))
+        height = max(10.0, SILHOUETTE_HEIGHT * len(values) / len(assignments))
         rows = top + np.arange(len(values) + 1) * height / len(values)
         outline = "".join(
             f"H{x(value):g}V{rows[i + 1]:.1f}" for i, value in enumerate(values.tolist())

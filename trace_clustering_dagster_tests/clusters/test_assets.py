@@ -87,7 +87,7 @@ def test_event_has_the_documented_fields_and_the_true_clusters(deploy: Any) -> N
     assert event["$ai_silhouette_score"] == pytest.approx(silhouette_score(vectors, groups), 1e-4)
 
 
-def test_each_stage_is_stored_in_the_documented_format(deploy: Any) -> None:
+def test_each_asset_is_stored_in_the_documented_format(deploy: Any) -> None:
     deployment = deploy(separated_rows())
     deployment.run()
     stored = {
@@ -122,11 +122,11 @@ def test_each_stage_is_stored_in_the_documented_format(deploy: Any) -> None:
     assert nearest.groupby("cluster_id")["rank"].agg(list).tolist() == [list(range(7))] * 3
     labels = json.loads(path("labels", ".json").read_text())
     assert [label["cluster_id"] for label in labels["clusters"]] == [0, 1, 2]
-    with np.load(path("fitted_model", ".npz"), allow_pickle=False) as model:
-        assert model["centroids"].shape == (3, 16)
+    with np.load(path("fitted_model", ".npz"), allow_pickle=False) as fit:
+        assert fit["centroids"].shape == (3, 16)
 
 
-def test_materialising_again_replaces_the_event(deploy: Any) -> None:
+def test_materializing_again_replaces_the_event(deploy: Any) -> None:
     deployment = deploy(separated_rows())
     deployment.run()
     first = deployment.event()
@@ -145,7 +145,7 @@ def test_order_of_the_rows_makes_no_difference(deploy: Any) -> None:
     assert json.dumps(shuffled.event()) == json.dumps(ordered.event())
 
 
-def test_one_stage_runs_from_stored_upstreams(deploy: Any) -> None:
+def test_one_asset_runs_from_stored_upstreams(deploy: Any) -> None:
     rows = separated_rows()
     deployment = deploy(rows, [summary_row(row["document_id"]) for row in rows])
     deployment.run()
@@ -156,7 +156,7 @@ def test_one_stage_runs_from_stored_upstreams(deploy: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("asset", [stage.key.to_user_string() for stage in STAGES[1:]])
+@pytest.mark.parametrize("asset", [asset.key.to_user_string() for asset in STAGES[1:]])
 def test_missing_upstream_names_the_partition_and_the_command(deploy: Any, asset: str) -> None:
     deployment = deploy(separated_rows())
     result = deployment.run(select=asset, raise_on_error=False)
@@ -212,7 +212,7 @@ def test_run_registers_its_team(deploy: Any) -> None:
     assert deployment.instance.get_dynamic_partitions("team") == ["7"]
 
 
-def test_parameters_reach_every_stage_and_are_recorded(deploy: Any) -> None:
+def test_parameters_reach_every_asset_and_are_recorded(deploy: Any) -> None:
     rows = [
         embedding_row(f"t{i}", vector, timestamp=NOON - datetime.timedelta(days=i % 30))
         for i, vector in enumerate(separated_vectors(size=40))

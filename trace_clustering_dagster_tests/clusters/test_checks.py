@@ -19,7 +19,7 @@ from trace_clustering_dagster_tests.conftest import (
     separated_vectors,
 )
 
-STAGE_CHECKS = {
+ASSET_CHECKS = {
     "enough_traces",
     "vectors_valid",
     "every_trace_in_one_cluster",
@@ -33,11 +33,11 @@ def warnings_of(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     """What each failed check of a stage says; those of the labels have tests of their own."""
     evaluations = result.get_asset_check_evaluations()
     assert all(e.severity == dg.AssetCheckSeverity.WARN for e in evaluations if not e.passed)
-    assert {e.check_name for e in evaluations} >= STAGE_CHECKS
+    assert {e.check_name for e in evaluations} >= ASSET_CHECKS
     return {
         e.check_name: e.description or ""
         for e in evaluations
-        if not e.passed and e.check_name in STAGE_CHECKS
+        if not e.passed and e.check_name in ASSET_CHECKS
     }
 
 
@@ -52,8 +52,8 @@ def test_good_day_passes_every_check_of_its_partition(deploy: Any) -> None:
 
 
 def test_each_check_says_what_it_is_for() -> None:
-    specs = [spec for stage in STAGES for spec in stage.check_specs]
-    assert {spec.name for spec in specs} >= STAGE_CHECKS
+    specs = [spec for asset in STAGES for spec in asset.check_specs]
+    assert {spec.name for spec in specs} >= ASSET_CHECKS
     assert all(spec.description and not spec.blocking for spec in specs)
 
 
@@ -65,7 +65,7 @@ def test_too_few_traces_warn_once_and_other_checks_have_nothing_to_look_at(deplo
     for part in ("12 traces", "min_traces=20", "1 left out: empty embedding", "lookback_days"):
         assert part in warned["enough_traces"]
     described = {e.check_name: e.description for e in result.get_asset_check_evaluations()}
-    for name in STAGE_CHECKS - {"enough_traces", "vectors_valid"}:
+    for name in ASSET_CHECKS - {"enough_traces", "vectors_valid"}:
         assert "nothing to look at" in (described[name] or "")
 
 

@@ -28,8 +28,8 @@ WINDOW_END = datetime.datetime(2026, 2, 1, tzinfo=datetime.timezone.utc)
 
 
 @st.composite
-def stage_values(draw: st.DrawFn) -> tuple[TraceSample, FittedModel, Any, ClusterLabels]:
-    """A sample, a model, its distances and its labels that belong together."""
+def asset_values(draw: st.DrawFn) -> tuple[TraceSample, FittedModel, Any, ClusterLabels]:
+    """A sample, a fit, its distances and its labels that belong together."""
     ids = tuple(sorted(draw(st.lists(text, min_size=1, max_size=12, unique=True))))
     k = draw(st.integers(1, len(ids)))
     assigned = list(range(k)) + draw(
@@ -39,8 +39,10 @@ def stage_values(draw: st.DrawFn) -> tuple[TraceSample, FittedModel, Any, Cluste
     vectors = np.array(
         draw(st.lists(st.tuples(number, number), min_size=len(ids), max_size=len(ids))), np.float32
     )
-    labels = np.array(assigned, np.int32)
-    centroids = np.stack([vectors[labels == c].mean(axis=0) for c in range(k)]).astype(np.float32)
+    assignments = np.array(assigned, np.int32)
+    centroids = np.stack([vectors[assignments == c].mean(axis=0) for c in range(k)]).astype(
+        np.float32
+    )
     sample = TraceSample(
         team_id=draw(st.integers(1, 2**62)),
         window_start=WINDOW_END - datetime.timedelta(days=7),
@@ -55,10 +57,10 @@ def stage_values(draw: st.DrawFn) -> tuple[TraceSample, FittedModel, Any, Cluste
     )
     silhouette = draw(st.none() if k == 1 else st.floats(-1, 1))
     inertia, unknown = draw(st.floats(0, 1e12)), np.full(len(ids), np.nan, np.float32)
-    model = FittedModel(ids, labels, centroids, unknown, silhouette, 0.0, inertia, {}, "")
+    fit = FittedModel(ids, assignments, centroids, unknown, silhouette, 0.0, inertia, {}, "")
     titles = draw(st.lists(text, min_size=k, max_size=k))
     names = ClusterLabels(tuple(ClusterLabel(i, t, t, "model") for i, t in enumerate(titles)))
-    return sample, model, euclidean_distances(vectors, centroids), names
+    return sample, fit, euclidean_distances(vectors, centroids), names
 
 
 def finite_numbers(value: Any) -> bool:
@@ -79,28 +81,28 @@ def strict_json(event: EmittedEvent) -> dict[str, Any]:
     return parsed
 
 
-@given(stage_values())
+@given(asset_values())
 def test_event_is_strict_json_and_complete(
     values: tuple[TraceSample, FittedModel, Any, ClusterLabels],
 ) -> None:
-    sample, model, distances, labels = values
-    event = build_event(sample, model, distances, labels)
+    sample, fit, distances, labels = values
+    event = build_event(sample, fit, distances, labels)
     properties = strict_json(event)
     assert finite_numbers(properties)
     assert isinstance(properties["$ai_clusters"], list)
     clusters = properties["$ai_clusters"]
-    assert sorted(t for c in clusters for t in c["trace_ids"]) == sorted(model.trace_ids)
+    assert sorted(t for c in clusters for t in c["trace_ids"]) == sorted(fit.trace_ids)
     for cluster, label in zip(clusters, labels.clusters, strict=True):
         assert (cluster["title"], cluster["description"]) == (label.title, label.description)
         np.testing.assert_array_equal(
-            np.float32(cluster["centroid"]), model.centroids[cluster["cluster_id"]]
+            np.float32(cluster["centroid"]), fit.centroids[cluster["cluster_id"]]
         )
         for trace in cluster["traces"]:
-            row = model.trace_ids.index(trace["trace_id"])
+            row = fit.trace_ids.index(trace["trace_id"])
             assert np.float32(trace["distance_to_centroid"]) == distances[row, label.cluster_id]
 
 
-@given(stage_values())
+@given(asset_values())
 def test_event_of_a_run_always_has_the_same_uuid(
     values: tuple[TraceSample, FittedModel, Any, ClusterLabels],
 ) -> None:
@@ -186,7 +188,7 @@ def test_clickhouse_reads_the_event_as_it_was_written(deploy: Any) -> None:
     rows = deploy([embedding_row("t", [1.0])]).clickhouse.connect()
 
     @settings(max_examples=40)
-    @given(stage_values())
+    @given(asset_values())
     def read_back(values: tuple[TraceSample, FittedModel, Any, ClusterLabels]) -> None:
         event = build_event(*values)
         written = strict_json(event)

@@ -104,8 +104,8 @@ def test_hostile_texts_go_through_the_whole_graph(
     assert len(page.data["traces"]) == 60
     assert [tag for tag, _ in page.tags].count("script") == 2
 
-    for stage in STAGES:
-        (told,) = result.asset_materializations_for_node(stage.key.to_user_string())
+    for asset in STAGES:
+        (told,) = result.asset_materializations_for_node(asset.key.to_user_string())
         assert len(repr(told.metadata)) < 200_000
     evaluations = {e.check_name: e for e in result.get_asset_check_evaluations()}
     assert not evaluations["vectors_valid"].passed

@@ -64,8 +64,8 @@ def test_numbers_over_time_are_plain_numbers(deployment: Deployment) -> None:
         "emitted_event": {"k", "silhouette", "total", "sampled", "event_bytes"},
         "report": {"size_bytes"},
     }
-    for stage in STAGES:
-        name = stage.key.to_user_string()
+    for asset in STAGES:
+        name = asset.key.to_user_string()
         shown = metadata(result, name)
         for number in expected[name] | {"seconds"}:
             assert isinstance(shown[number], int | float), (name, number)
@@ -102,27 +102,28 @@ def test_there_is_no_picture_where_nothing_was_scored(deploy: Any) -> None:
 
 def test_distances_tell_a_tight_cluster_from_a_loose_one(deploy: Any) -> None:
     vectors = separated_vectors(size=30)
-    centres = 4 * np.eye(16)[np.arange(90) % 3]
-    vectors[::3] += 5 * (vectors - centres)[::3]
+    centers = 4 * np.eye(16)[np.arange(90) % 3]
+    vectors[::3] += 5 * (vectors - centers)[::3]
     rows = [embedding_row(f"trace-{i:03}", vector) for i, vector in enumerate(vectors)]
     result = deploy(rows).run()
-    model = result.output_for_node("fitted_model")
-    loose = model.labels[0]
+    fit = result.output_for_node("fitted_model")
+    loose = fit.assignments[0]
     distances = result.output_for_node("distance_matrix").distances
     rows_shown = table(result, "distance_matrix", "distances_by_cluster")
     assert [row["cluster_id"] for row in rows_shown] == [0, 1, 2]
     for row in rows_shown:
-        members = distances[model.labels == row["cluster_id"]]
+        members = distances[fit.assignments == row["cluster_id"]]
         own = members[:, row["cluster_id"]]
         following = np.delete(members, row["cluster_id"], axis=1).min(axis=1)
         assert row["own_mean"] == pytest.approx(own.mean(), abs=1e-4)
         assert row["own_p90"] == pytest.approx(np.percentile(own, 90), abs=1e-4)
         assert row["next_mean"] == pytest.approx(following.mean(), abs=1e-4)
         assert row["next_p10"] == pytest.approx(np.percentile(following, 10), abs=1e-4)
-    silhouettes = silhouette_samples(result.output_for_node("embeddings").matrix, model.labels)
+    vectors = result.output_for_node("embeddings").matrix
+    silhouettes = silhouette_samples(vectors, fit.assignments)
     tightness = [float(row["silhouette"]) for row in table(result, "fitted_model", "clusters")]
     assert tightness == pytest.approx(
-        [silhouettes[model.labels == cluster].mean() for cluster in range(3)], abs=1e-4
+        [silhouettes[fit.assignments == cluster].mean() for cluster in range(3)], abs=1e-4
     )
     assert min(range(3), key=lambda cluster: tightness[cluster]) == loose
 
@@ -154,9 +155,9 @@ def test_titles_are_redacted_or_hidden_as_asked(deploy: Any) -> None:
     deployment = deploy(rows, [summary_row(row["document_id"], title) for row in rows])
     assert "jane.roe" not in str(table(deployment.run(), "labels", "examples"))
     hidden = deployment.run(emit_examples=False)
-    for stage in STAGES:
-        shown = metadata(hidden, stage.key.to_user_string())
-        assert "about a refund" not in str(shown), stage.key
+    for asset in STAGES:
+        shown = metadata(hidden, asset.key.to_user_string())
+        assert "about a refund" not in str(shown), asset.key
 
 
 def test_query_of_the_event_reads_it_back(deployment: Deployment) -> None:

@@ -87,7 +87,7 @@ def test_event_says_why_there_is_none(deploy: Any, table: Rows, reasons: Sequenc
     assert skipped.count("left out") == len(reasons) - 1, "and no other reason"
     # every stage of the skipped run is green, so the partition is done
     materialized = {e.asset_key for e in result.get_asset_materialization_events()}
-    assert materialized == {stage.key for stage in STAGES}
+    assert materialized == {asset.key for asset in STAGES}
 
 
 def label_table(result: dg.ExecuteInProcessResult) -> Sequence[Mapping[str, Any]]:

@@ -60,8 +60,8 @@ def test_traces_from_the_command_line(shared_copy: Any) -> None:
     vectors = np.stack(chosen.loc[clustered["trace_id"].to_pylist()].to_list()).astype(np.float64)
     scores = pd.read_parquet(deployment.storage / "k_sweep_scores" / "2026-11-14" / "2.parquet")
     reference = {
-        k: silhouette_score(vectors, labels)
-        for k, labels in zip(scores["k"], scores["labels"], strict=True)
+        k: silhouette_score(vectors, assignments)
+        for k, assignments in zip(scores["k"], scores["labels"], strict=True)
     }
     np.testing.assert_allclose(scores["silhouette"], list(reference.values()), atol=1e-4)
     assert event["$ai_optimal_k"] == max(reference, key=lambda k: (reference[k], -k))

@@ -48,14 +48,14 @@ def run_values(
         left_out={"empty embedding": 4},
         parameters={"lookback_days": 7, "renderings": ["detailed", "minimal"]},
     )
-    model_labels = np.arange(n, dtype=np.int32) % groups
-    centroids = np.stack([vectors[model_labels == c].mean(axis=0) for c in range(groups)])
+    assignments = np.arange(n, dtype=np.int32) % groups
+    centroids = np.stack([vectors[assignments == c].mean(axis=0) for c in range(groups)])
     silhouettes = np.full(n, np.nan, np.float32)
     if groups > 1:
-        silhouettes = silhouette_samples(vectors, model_labels).astype(np.float32)
-    model = FittedModel(
+        silhouettes = silhouette_samples(vectors, assignments).astype(np.float32)
+    fit = FittedModel(
         trace_ids=() if skipped else trace_ids,
-        labels=model_labels[:0] if skipped else model_labels,
+        assignments=assignments[:0] if skipped else assignments,
         centroids=centroids[:0] if skipped else centroids,
         silhouette_samples=silhouettes[:0] if skipped else silhouettes,
         silhouette=float(silhouettes.mean()) if groups > 1 and not skipped else None,
@@ -65,18 +65,18 @@ def run_values(
         sample_digest=sample.digest,
         skipped=skipped,
     )
-    distances = euclidean_distances(vectors[: len(model.trace_ids)], model.centroids)
+    distances = euclidean_distances(vectors[: len(fit.trace_ids)], fit.centroids)
     nearest = tuple(
         Representative(cluster, rank, trace_ids[row], float(distances[row, cluster]))
-        for cluster, rows in enumerate(nearest_members(distances, model.labels, 7))
+        for cluster, rows in enumerate(nearest_members(distances, fit.assignments, 7))
         for rank, row in enumerate(rows)
     )
     return {
         "sample": sample,
         "embeddings": TraceEmbeddings(trace_ids, vectors, {}, sample.digest),
-        "model": model,
+        "fit": fit,
         "distances": distances,
-        "representatives": Representatives(nearest, model.digest),
-        "labels": ClusterLabels(tuple(label(i) for i in range(model.k)), model="test-llm"),
+        "representatives": Representatives(nearest, fit.digest),
+        "labels": ClusterLabels(tuple(label(i) for i in range(fit.k)), model="test-llm"),
         "summaries": {i: summary(i) for i in trace_ids},
     }

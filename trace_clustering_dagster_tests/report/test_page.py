@@ -123,7 +123,7 @@ def test_page_says_what_was_clustered_and_how() -> None:
         "clustered": "60",
         "left out": "19",
         "clusters": "3",
-        "silhouette": f"{values['model'].silhouette:.3f}",
+        "silhouette": f"{values['fit'].silhouette:.3f}",
         "run": "team_1_2026-02-01T00:00:00Z",
         "embedding model": "test-model",
         "lookback_days": "7",
@@ -142,10 +142,10 @@ def test_page_says_what_was_clustered_and_how() -> None:
 
 def test_cards_come_by_size() -> None:
     values = run_values()
-    model = values["model"]
-    values["model"] = type(model)(
-        **{name: getattr(model, name) for name in model.__dataclass_fields__}
-        | {"labels": np.array([2] * 40 + [0] * 15 + [1] * 5, dtype=np.int32)}
+    fit = values["fit"]
+    values["fit"] = type(fit)(
+        **{name: getattr(fit, name) for name in fit.__dataclass_fields__}
+        | {"assignments": np.array([2] * 40 + [0] * 15 + [1] * 5, dtype=np.int32)}
     )
     page = Page(build_report(**values))
     cards = [a["id"] for tag, a in page.tags if tag == "article"]
@@ -189,7 +189,7 @@ def test_two_thousand_traces_take_less_than_two_megabytes(letter: str) -> None:
 def test_more_traces_than_can_be_drawn_are_sampled_and_it_says_so() -> None:
     n = build.DRAWN_TRACES + 2
     values = run_values(groups=2, size=n // 2, dimension=4)
-    described, titled = build.shown_trace_ids(values["model"], values["representatives"])
+    described, titled = build.shown_trace_ids(values["fit"], values["representatives"])
     assert described == {trace.trace_id for trace in values["representatives"].traces}
     assert described.isdisjoint(titled)
     assert build.DRAWN_TRACES <= len(described | titled) <= build.DRAWN_TRACES + 14
@@ -200,9 +200,9 @@ def test_more_traces_than_can_be_drawn_are_sampled_and_it_says_so() -> None:
 
 def test_only_traces_whose_silhouette_is_known_are_drawn() -> None:
     values = run_values()
-    silhouettes = values["model"].silhouette_samples.copy()
-    silhouettes[values["model"].labels == 1] = np.nan
-    values["model"] = replace(values["model"], silhouette_samples=silhouettes, silhouette_se=0.01)
+    silhouettes = values["fit"].silhouette_samples.copy()
+    silhouettes[values["fit"].assignments == 1] = np.nan
+    values["fit"] = replace(values["fit"], silhouette_samples=silhouettes, silhouette_se=0.01)
     page = Page(build_report(**values))
     assert {row[2] for row in page.data["traces"]} == {0, 2}
     assert [row[3] for row in page.data["traces"]] == pytest.approx(
@@ -212,7 +212,7 @@ def test_only_traces_whose_silhouette_is_known_are_drawn() -> None:
     assert "One line for each trace drawn, estimated" in " ".join(page.texts["p"])
     cells = page.texts["td"]
     assert (cells[3], cells[10], cells[17]) == tuple(
-        "none" if np.isnan(mean) else f"{mean:.3f}" for mean in values["model"].cluster_silhouettes
+        "none" if np.isnan(mean) else f"{mean:.3f}" for mean in values["fit"].cluster_silhouettes
     )
 
 
@@ -269,8 +269,8 @@ def test_map_is_the_plane_of_the_principal_components(scale: float) -> None:
     rng = np.random.default_rng(0)
     rows = (rng.standard_normal((200, 30)) * np.geomspace(20, 1, 30) + 7) * scale
     plane = principal_plane(rows.astype(np.float32))
-    centred = rows - rows.mean(axis=0)
-    exact = np.linalg.svd(centred, full_matrices=False)
+    centered = rows - rows.mean(axis=0)
+    exact = np.linalg.svd(centered, full_matrices=False)
     expected = exact[0][:, :2] * exact[1][:2]
     for axis in range(2):
         assert abs(np.corrcoef(plane[:, axis], expected[:, axis])[0, 1]) > 0.99

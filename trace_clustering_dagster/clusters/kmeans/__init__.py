@@ -1,1 +1,1 @@
-"""The numeric core: plain functions on arrays. It knows neither Dagster nor ClickHouse."""
+"""The numeric core: plain functions on arrays, without Dagster or ClickHouse."""

@@ -1,11 +1,11 @@
-"""Euclidean distances through one matrix product, accurate for near and equal rows too."""
+"""Euclidean distances by matrix product, accurate for near and equal rows too."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks
 from trace_clustering_dagster.clusters.kmeans.workers import worker_pool
 
 # Rounding leaves an error of about eps * (|x|^2 + |y|^2) in a float32 squared distance. Below
@@ -15,7 +15,7 @@ _BLOCK_ROWS = 1024
 
 
 def euclidean_distances(embeddings: NDArray[Any], centroids: NDArray[Any]) -> NDArray[np.float32]:
-    """Distance of every embedding to every centroid, without an n x k x d temporary.
+    """Distance from every embedding to every centroid, without an n x k x d temporary.
 
     Args:
         embeddings: (n, d), may be memory-mapped.
@@ -25,7 +25,7 @@ def euclidean_distances(embeddings: NDArray[Any], centroids: NDArray[Any]) -> ND
         float32 (n, k). An embedding equal to a centroid is at distance 0.
 
     Raises:
-        ValueError: If the two are not 2-D with the same number of columns.
+        ValueError: The arguments are not 2-D with the same number of columns.
     """
     if embeddings.ndim != 2 or centroids.ndim != 2 or embeddings.shape[1] != centroids.shape[1]:
         raise ValueError(
@@ -35,9 +35,9 @@ def euclidean_distances(embeddings: NDArray[Any], centroids: NDArray[Any]) -> ND
     distances = np.empty((len(embeddings), len(centroids)), np.float32)
     if distances.size == 0:
         return distances
-    centre = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
-    rows = CentredRows(embeddings, centre, np.float32)
-    columns = CentredRows(centroids, centre, np.float32).block(0, len(centroids))
+    center = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+    rows = CenteredRows(embeddings, center, np.float32)
+    columns = CenteredRows(centroids, center, np.float32).block(0, len(centroids))
     column_norms = squared_norms(columns)
 
     def fill(span: tuple[int, int]) -> None:
@@ -53,7 +53,7 @@ def euclidean_distances(embeddings: NDArray[Any], centroids: NDArray[Any]) -> ND
 
 
 def squared_norms(rows: NDArray[Any]) -> NDArray[Any]:
-    """|x|^2 of every row (m, d): (m,)."""
+    """|x|^2 for every row (m, d): (m,)."""
     norms: NDArray[Any] = np.einsum("ij,ij->i", rows, rows)
     return norms
 
@@ -74,7 +74,7 @@ def squared_distances(
 
 
 def resolved(squared: NDArray[Any], norms: NDArray[Any]) -> NDArray[Any]:
-    """`squared` with 0 for what may be rounding in differences of squared norms (m,)."""
+    """Set to 0 the differences of squared norms (m,) that may be rounding errors."""
     noise = 64 * np.finfo(norms.dtype).eps
     return np.where(squared < noise * norms, 0, squared)
 
@@ -86,11 +86,11 @@ def refine_close_pairs(
     b: NDArray[Any],
     b_norms: NDArray[Any],
 ) -> None:
-    """Recompute, in float64 and in place, the entries of `squared` that cancellation spoilt.
+    """Recompute, in float64 and in place, the entries of `squared` that suffer from cancellation.
 
-    squared: (m, p), the result of `squared_distances` for the other arguments. Where the distance
-    is small beside the norms, float32 reads about 3e-4 for two equal unit vectors. float64 leaves
-    1e-8, and what is within its rounding becomes 0.
+    squared: (m, p), the result of `squared_distances` for the other arguments. In float32 the
+    distance of two equal unit vectors comes out as about 3e-4, in float64 as 1e-8. Values within
+    the rounding error of float64 become 0.
     """
     largest = float(a_norms.max()) + float(b_norms.max())
     if squared.min() >= _CLOSE * largest:

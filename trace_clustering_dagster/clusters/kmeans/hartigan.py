@@ -1,4 +1,4 @@
-"""Many k-means runs side by side on few points, by Hartigan's criterion instead of Lloyd's."""
+"""Batches of k-means runs on few points, by Hartigan's criterion instead of Lloyd's."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from trace_clustering_dagster.clusters.kmeans.distances import squared_norms
 from trace_clustering_dagster.clusters.kmeans.rows import blocks
 
-# Centroids assigned in one product: 128 x 4,096 distances stay in a core's cache.
+# Centroids per matrix product: 128 x 4,096 distances fit in a core's cache.
 _CENTROIDS_PER_BATCH = 128
 
 
 @dataclass(frozen=True)
 class Run:
-    """The best partition that a run met: the means of its clusters (k, r), their sizes (k,), and
-    its inertia."""
+    """The best partition that a run found: the means of its clusters (k, r), their sizes (k,), and
+    the inertia."""
 
     centroids: NDArray[Any]
     sizes: NDArray[Any]
@@ -38,19 +38,20 @@ def hartigan_runs(
     tol: float,
     pool: Executor,
 ) -> list[Run]:
-    """k-means on points (n, r) of weights (n,), from every start (k, r), each with its own k.
+    """k-means on points (n, r) with weights (n,), from every start (k, r), each with its own k.
 
-    Lloyd's algorithm gives a point to the nearest centroid, which it has itself drawn nearer: with
-    n members, leaving moves the centroid away and lowers the inertia by n / (n - 1) d^2, while
-    joining another cluster of n' raises it by n' / (n' + 1) d'^2 only. Comparing these (Hartigan's
-    criterion) passes many of the poor optima where Lloyd stops, the more so in many dimensions;
-    what it cannot improve, Lloyd cannot either. See Telgarsky and Vattani, "Hartigan's method:
-    k-means clustering without Voronoi" (2010). Here all points move at once, as in Lloyd's
-    algorithm, so that an iteration may also do harm: the best partition is kept.
+    Lloyd's algorithm assigns a point to the nearest centroid, though the point itself pulls its
+    own centroid nearer. Leaving a cluster of n members lowers the inertia by n / (n - 1) d^2;
+    joining another one of n' members raises it by only n' / (n' + 1) d'^2. Comparing the two
+    (Hartigan's criterion) escapes many of the poor optima where Lloyd's algorithm stops, most of
+    all in many dimensions. Optima of Hartigan's criterion are optima of Lloyd's too. See Telgarsky
+    and Vattani, "Hartigan's method: k-means clustering without Voronoi" (2010). Here all points
+    move at once, as in Lloyd's algorithm. An iteration can therefore raise the inertia, so each run
+    keeps its best partition.
 
-    A run stops after max_iter iterations, or once one lowers the inertia by less than the share
-    `tol`. Runs of equal k are batched: a product with few centroids would leave the processor
-    waiting for memory.
+    A run stops after max_iter iterations, or when an iteration lowers the inertia by less than the
+    fraction `tol`. Runs of equal k share a batch: a product with few centroids is bound by memory
+    bandwidth.
     """
     by_k: dict[int, list[int]] = {}
     for index, start in enumerate(starts):
@@ -60,13 +61,13 @@ def hartigan_runs(
         batches += [
             members[i:j] for i, j in blocks(len(members), max(1, _CENTROIDS_PER_BATCH // k))
         ]
-    # [-2 c, |c|^2, 1] . [x, 1, |x|^2] = |x - c|^2, and the membership of the clusters times
-    # [w x, w, 1] gives their sums, their sizes and their numbers of points: two products do most
-    # of an iteration.
+    # Two products do most of an iteration: [-2 c, |c|^2, 1] . [x, 1, |x|^2] = |x - c|^2, and the
+    # membership matrix times [w x, w, 1] gives the sums, sizes and numbers of points of the
+    # clusters.
     ones, norms = np.ones((len(points), 1), points.dtype), squared_norms(points)[:, None]
     transposed = np.ascontiguousarray(np.hstack([points, ones, norms]).T)
     summands = np.hstack([points * weights[:, None], weights[:, None], ones])
-    # one weight for all is much faster to compute with
+    # a single weight for all points is much faster
     unit = weights[:1] if (weights == weights[0]).all() else weights
 
     def run_batch(batch: list[int]) -> list[Run]:
@@ -87,13 +88,15 @@ def _run_batch(
     max_iter: int,
     tol: float,
 ) -> list[Run]:
-    """`hartigan_runs` for starts of equal k, stacked as centroids (runs, k, r)."""
+    """`hartigan_runs` for starts of equal k, stacked in `centroids` (runs, k, r)."""
     n_runs, k, r = centroids.shape
     n = len(summands)
     total = float((summands[:, r] * transposed[r + 1]).sum(dtype=np.float64))
     best: dict[int, Run] = {}
     active = np.arange(n_runs)
-    factors: NDArray[Any] | float = 1.0  # the first assignment has nothing to leave
+    factors: NDArray[Any] | float = (
+        1.0  # before the first assignment no point has a cluster to leave
+    )
     for _ in range(max_iter):
         flat = centroids.reshape(-1, r)
         ones = np.ones((len(flat), 1), flat.dtype)
@@ -105,7 +108,7 @@ def _run_batch(
         np.equal(squared, nearest[:, None], out=membership, casting="unsafe")
         sums = (membership.reshape(-1, n) @ summands).reshape(-1, k, r + 2)
         for tied in np.flatnonzero(sums[:, :, r + 1].sum(axis=1) != n):
-            # Equally near to two centroids, points were counted twice: the first one has them.
+            # Points at equal distance to two centroids were counted twice: the first one wins.
             membership[tied] = squared[tied].argmin(axis=0) == np.arange(k)[:, None]
             sums[tied] = membership[tied] @ summands
         sizes = sums[:, :, r]
@@ -120,7 +123,7 @@ def _run_batch(
             if before is None or now.inertia < before.inertia:
                 best[run] = now
             if empty[position].any():
-                # As in scikit-learn: an empty cluster starts again from the point that fits worst.
+                # As in scikit-learn, an empty cluster restarts from the point that fits worst.
                 worst = np.argsort(-nearest[position], kind="stable")[: empty[position].sum()]
                 centroids[position, empty[position]] = transposed[:r, worst].T
                 goes_on[position] = True

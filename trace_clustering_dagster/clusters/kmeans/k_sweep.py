@@ -1,4 +1,4 @@
-"""The fast k sweep: cluster embeddings for every k of a range and score each clustering."""
+"""The fast k sweep: cluster the embeddings for every k of a range and score each clustering."""
 
 import logging
 from concurrent.futures import Executor
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trace_clustering_dagster.clusters.kmeans.distances import squared_norms
 from trace_clustering_dagster.clusters.kmeans.lloyd import Partition, lloyd
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks, useful_centre
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks, useful_center
 from trace_clustering_dagster.clusters.kmeans.scores import (
     KRange,
     KScore,
@@ -32,11 +32,11 @@ __all__ = ["KScore", "KSweep", "sweep_k"]
 _BASIS_ROWS = 512
 _SEARCH_ROWS = 4_096
 _DIRECTIONS = 64
-_DIRECTIONS_MANY_K = 96  # above k = 10: more clusters to tell apart
-_TOLERANCE = 1e-6  # of the inertia: below this, another iteration changes nothing anyone sees
+_DIRECTIONS_MANY_K = 96  # above k = 10, where there are more clusters to separate
+_TOLERANCE = 1e-6  # of the inertia: a smaller gain makes no visible difference
 
 # float32 squared distances carry an error of about 1e-7 of the variance. Clusters tighter than
-# this share of it (near duplicates, or norms out of float32's range) are computed in float64.
+# this fraction of it (near duplicates, or norms outside float32's range) are computed in float64.
 _TIGHT = 1e-3
 _FLOAT32_NORMS = (1e-30, 1e30)
 
@@ -48,39 +48,43 @@ def sweep_k(
 ) -> KSweep:
     """Cluster `embeddings` with k-means for every k from min_k to max_k, and score each k.
 
-    The inertia is, nearly always, at or below the best of n_init runs of `sklearn.cluster.KMeans`
+    The inertia is nearly always at or below the best of n_init runs of `sklearn.cluster.KMeans`
     (see `search`). Silhouettes are exact up to 4,096 rows and estimates beyond, see
     `KScore.silhouette_se`.
 
     Equal input and seed give equal bits on one machine, for any number of threads. The BLAS kernel
-    of another kind of processor rounds differently: the clusters are the same there unless a tie
-    decides, or nearly a tie, between two centroids for a row or between two solutions for a k.
+    of another processor rounds differently: the clusters are the same unless two centroids tie, or
+    nearly tie, for a row, or two solutions for a k.
 
-    How it works, step by step: project the rows on the 64 directions of most variance in a sample,
-    and on those of the rows that the sample does not explain; find good centroids for every k
-    among the projections, where an iteration costs 1/48 of one in 3,072 dimensions; run Lloyd's
-    algorithm from there on the full rows, which are then nearly at rest, so that little more than
-    one pass is enough; take the silhouettes of every k from one pass over the distances.
+    The algorithm:
 
-    Should that fail, or end without a usable result, scikit-learn makes the sweep (`reference`):
-    slower, and `KSweep.fallback` says why.
+    1. Project the rows on the 64 directions of most variance in a sample, and on those of the rows
+       that the sample does not explain.
+    2. Find good centroids for every k among the projections, where an iteration costs 1/48 of one
+       in 3,072 dimensions.
+    3. Run Lloyd's algorithm from these centroids on the full rows. It has nearly converged, so
+       little more than one pass is enough.
+    4. Compute the silhouettes for every k from one pass over the distances.
+
+    If that fails or gives no usable result, scikit-learn does the sweep (`reference`). It is
+    slower, and `KSweep.fallback` says why it took over.
 
     Args:
-        embeddings: (n, d), real numbers of any dtype and layout, float32 best. May be
+        embeddings: (n, d), real numbers of any dtype and layout, preferably float32. May be
             memory-mapped: it is then read in blocks, two or three times.
         min_k, max_k: The range, both included. Lowered to what the data can fill: at most n - 1
             and the number of rows that are distinct in float32. Where that is 1, the only score is
             one cluster, with silhouette None.
-        seed: Of every random choice.
-        n_init: How hard to search; k-means++ restarts for each k are proportional to it.
+        seed: Seed of all random choices.
+        n_init: Search effort; the k-means++ restarts for each k are proportional to it.
 
     Raises:
-        ValueError: If embeddings is not 2-D, not numeric, empty, or has a value that is not
-            finite in float32; if min_k < 2, min_k > max_k or n_init < 1.
+        ValueError: embeddings is not 2-D, not numeric, empty, or has a value that is not finite in
+            float32; or min_k < 2, min_k > max_k or n_init < 1.
     """
     k_range = clamp_k_range(embeddings, min_k, max_k)
     if n_init < 1:
-        raise ValueError(f"n_init must be at least 1, got {n_init}: 10 is usual")
+        raise ValueError(f"n_init must be at least 1, got {n_init}: the default is 10")
     if k_range.max_k == 1:
         return KSweep({1: _one_cluster(embeddings)})
     try:
@@ -93,7 +97,7 @@ def sweep_k(
         from trace_clustering_dagster.clusters.kmeans.reference import sweep_k_scikit_learn
 
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        _logger.warning("the fast sweep failed, scikit-learn takes over: %s", reason, exc_info=True)
+        _logger.warning("fast sweep failed, using scikit-learn: %s", reason, exc_info=True)
         sweep = sweep_k_scikit_learn(embeddings, min_k, max_k, seed=seed, n_init=n_init)
         return KSweep(sweep.scores, fallback=reason)
 
@@ -101,7 +105,7 @@ def sweep_k(
 def _sweep_in_enough_precision(
     embeddings: NDArray[Any], k_range: KRange, seed: int, n_init: int
 ) -> KSweep:
-    """The sweep in float32 if that resolves the clusters, otherwise in float64."""
+    """Sweep in float32 if that resolves the clusters, otherwise in float64."""
     with worker_pool() as pool:
         with suppress(_Float32Error):
             return _sweep(embeddings, k_range, np.float32, seed, n_init, pool)
@@ -120,13 +124,13 @@ def _sweep(
     n_init: int,
     pool: Executor,
 ) -> KSweep:
-    """The sweep in working precision `dtype`; raises _Float32Error if float32 is not enough."""
+    """Sweep in working precision `dtype`. Raises _Float32Error if float32 is not enough."""
     rng = np.random.Generator(np.random.PCG64(seed))
     n, max_k = len(embeddings), k_range.max_k
 
     search_rows = _random_rows(n, max(_SEARCH_ROWS, 4 * max_k), rng)
     basis_rows = search_rows[_random_rows(len(search_rows), _BASIS_ROWS, rng)]
-    rows = CentredRows(embeddings, useful_centre(embeddings[basis_rows]), dtype)
+    rows = CenteredRows(embeddings, useful_center(embeddings[basis_rows]), dtype)
     sample = rows.take(basis_rows)
     _check_norms(squared_norms(sample), embeddings, dtype, smallest=0)
     n_directions = _DIRECTIONS if max_k <= 10 else _DIRECTIONS_MANY_K
@@ -145,32 +149,32 @@ def _sweep(
     total = float(sketch.norms.sum(dtype=np.float64))
     if dtype is np.float32 and min(inertia.values()) < _TIGHT * total:
         raise _Float32Error
-    labels = {k: partition.labels for k, partition in partitions.items()}
-    scores = silhouettes(rows, sketch, labels, rng, pool)
+    assignments = {k: partition.assignments for k, partition in partitions.items()}
+    scores = silhouettes(rows, sketch, assignments, rng, pool)
     return KSweep(
         {
-            k: _k_score(partition, scores[k], inertia[k], rows.centre)
+            k: _k_score(partition, scores[k], inertia[k], rows.center)
             for k, partition in partitions.items()
         }
     )
 
 
 def _k_score(
-    partition: Partition, silhouette: Silhouette, inertia: float, centre: NDArray[np.float32]
+    partition: Partition, silhouette: Silhouette, inertia: float, center: NDArray[np.float32]
 ) -> KScore:
-    order = canonical_order(partition.labels, partition.k)
+    order = canonical_order(partition.assignments, partition.k)
     return KScore(
         silhouette=silhouette.mean,
         silhouette_se=silhouette.standard_error,
         inertia=inertia,
-        labels=renumber(partition.labels, order),
-        centroids=(partition.centroids[order] + centre).astype(np.float32),
+        assignments=renumber(partition.assignments, order),
+        centroids=(partition.centroids[order] + center).astype(np.float32),
         silhouette_samples=silhouette.samples,
     )
 
 
 def _one_cluster(embeddings: NDArray[Any]) -> KScore:
-    """All rows in one cluster: what is left when no two k can be compared."""
+    """The score of one cluster with all rows, for when no two k can be compared."""
     check_finite(embeddings)
     centroid = embeddings.mean(axis=0, dtype=np.float64)
     inertia = sum(
@@ -182,14 +186,14 @@ def _one_cluster(embeddings: NDArray[Any]) -> KScore:
         silhouette=None,
         silhouette_se=0.0,
         inertia=inertia,
-        labels=np.zeros(n, np.int32),
+        assignments=np.zeros(n, np.int32),
         centroids=centroid[None].astype(np.float32),
         silhouette_samples=np.full(n, np.nan, np.float32),
     )
 
 
 def _random_rows(n: int, at_most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Ascending indices of at_most rows of n drawn without replacement; all if there are fewer."""
+    """Ascending indices of at_most of n rows, drawn without replacement; all rows if n is less."""
     return np.sort(rng.choice(n, min(n, at_most), replace=False))
 
 
@@ -199,7 +203,7 @@ def _check_norms(
     dtype: type[np.floating[Any]],
     smallest: float = _FLOAT32_NORMS[0],
 ) -> None:
-    """Look for trouble where it is cheapest to see: in the squared norms of the centred rows."""
+    """Raise if the squared norms of the centered rows, the cheapest indicator, exceed float32."""
     largest = _FLOAT32_NORMS[1]
     if dtype is np.float32 and not smallest <= norms.max() <= largest:
         check_finite(embeddings)

@@ -1,20 +1,20 @@
-"""Find the rows that a model made from a sample of rows does not fit."""
+"""Find rows that the fit of a sample does not describe."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# A row with more than this many times the mean error stands out. Of text embeddings, in the basis
-# of a sample, none has more than 3 times the mean.
+# Multiple of the mean error above which a row is an outlier. In the basis of a sample, no text
+# embedding has more than 3 times the mean.
 _OUTLYING = 4.0
-_VISIBLE = 1e-3  # of the sum of errors: what a perfect fit of these rows could save at most
+_VISIBLE = 1e-3  # of the sum of errors: the most that a perfect fit of these rows could save
 
 
 def outlying_rows(errors: NDArray[Any], *, at_most: int) -> NDArray[np.int64]:
-    """The rows that hold many times their share of the squared errors (n,), largest first.
+    """The rows with many times the mean of the squared errors (n,), largest first.
 
-    None if even all of them together hold too little for a better fit to be seen.
+    Empty if all of them together are too small a part of the sum to be worth a better fit.
     """
     outlying = np.flatnonzero(errors > _OUTLYING * errors.mean())
     if errors[outlying].sum() < _VISIBLE * errors.sum():

@@ -1,4 +1,4 @@
-"""The same sweep with scikit-learn, as a measure of the fast one and as an engine of its own."""
+"""The k sweep with scikit-learn: the reference for the fast one, and an engine of its own."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ def sweep_k_scikit_learn(
 ) -> KSweep:
     """`KMeans` and `silhouette_samples` for every k from min_k to max_k, in float64.
 
-    Arguments, errors and result are those of `k_sweep.sweep_k`; every silhouette is exact. Needs
-    memory for a float64 copy and time growing with n^2 d for each k.
+    Arguments, errors and result are those of `k_sweep.sweep_k`; every silhouette is exact. Memory
+    for a float64 copy; time proportional to n^2 d for each k.
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_samples
@@ -34,20 +34,20 @@ def sweep_k_scikit_learn(
     progress = Progress()
     for k in range(k_range.min_k, k_range.max_k + 1):
         fit = KMeans(k, n_init=n_init, random_state=seed).fit(rows)
-        labels, centroids = fit.labels_, fit.cluster_centers_
-        for empty in np.setdiff1d(np.arange(k), labels):
-            # Of rows that only rounding tells apart, scikit-learn finds fewer clusters than k.
-            errors = ((rows - centroids[labels]) ** 2).sum(axis=1)
-            errors[np.bincount(labels, minlength=k)[labels] == 1] = -1
-            labels[errors.argmax()] = empty
+        assignments, centroids = fit.labels_, fit.cluster_centers_
+        for empty in np.setdiff1d(np.arange(k), assignments):
+            # Where rows differ by rounding only, scikit-learn finds fewer clusters than k.
+            errors = ((rows - centroids[assignments]) ** 2).sum(axis=1)
+            errors[np.bincount(assignments, minlength=k)[assignments] == 1] = -1
+            assignments[errors.argmax()] = empty
             centroids[empty] = rows[errors.argmax()]
-        order = canonical_order(labels, k)
-        samples = silhouette_samples(rows, labels) if k > 1 else np.full(len(rows), np.nan)
+        order = canonical_order(assignments, k)
+        samples = silhouette_samples(rows, assignments) if k > 1 else np.full(len(rows), np.nan)
         scores[k] = KScore(
             silhouette=float(samples.mean()) if k > 1 else None,
             silhouette_se=0.0,
             inertia=float(fit.inertia_),
-            labels=renumber(labels, order),
+            assignments=renumber(assignments, order),
             centroids=centroids[order].astype(np.float32),
             silhouette_samples=samples.astype(np.float32),
         )

@@ -1,4 +1,4 @@
-"""Good starting centroids for every k at once: restarts, then what the neighbouring k found."""
+"""Good starting centroids for every k at once: restarts, then the solutions of neighboring k."""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
@@ -15,28 +15,28 @@ from trace_clustering_dagster.clusters.kmeans.distances import (
 from trace_clustering_dagster.clusters.kmeans.hartigan import Run, hartigan_runs
 from trace_clustering_dagster.clusters.kmeans.lloyd import Partition, lloyd
 from trace_clustering_dagster.clusters.kmeans.outliers import outlying_rows
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks
 from trace_clustering_dagster.clusters.kmeans.seeding import greedy_k_means_plus_plus
 
-# Chosen for speed among variants that were equally good beside the best of ten scikit-learn runs.
-# On 22 data sets kept aside (six kinds, 2,000 rows, k = 3..6, three seeds: 264 fits) these are
-# 0.20 % better on average; three fits are more than 0.05 % worse, by 0.3 % at most, all where k is
-# far below the number of clusters. Twice the restarts do not change that.
-_RESTARTS = 2  # times n_init: they are screened early, so one costs a fraction of a full run,
-_RESTARTS_FEW_POINTS = 16  # and less still with few points, which also have more poor optima
+# The fastest of the variants that compare equally well with the best of ten scikit-learn runs. On
+# 22 held-out data sets (six kinds, 2,000 rows, k = 3..6, three seeds: 264 fits) the inertia is
+# 0.20 % lower on average. Three fits are more than 0.05 % worse, by 0.3 % at most, all where k is
+# far below the number of clusters. Doubling the restarts does not change that.
+_RESTARTS = 2  # times n_init: early screening makes a restart cost a fraction of a full run,
+_RESTARTS_FEW_POINTS = 16  # and even less with few points, which also have more poor optima
 _FEW_POINTS = 1_024
-_SCREENING = ((2, 8), (4, 3))  # after so many more iterations, keep the best so many of each k
-_ROUNDS, _ROUNDS_MANY_K = 3, 5  # the latter above k = 10: news travels one k a round
-_MOVES = 3  # splits, and mergers, tried for each neighbour
+_SCREENING = ((2, 8), (4, 3))  # after so many more iterations, keep this many runs of each k
+_ROUNDS, _ROUNDS_MANY_K = 3, 5  # the latter above k = 10: a solution spreads one k per round
+_MOVES = 3  # splits, and mergers, tried for each neighbor
 _SWAPS = 2  # mergers, times as many splits of each, tried at the same k
 _MOVE_ITERATIONS = 3
-_KEPT_MOVES = 2  # of those tried for a k, converged
+_KEPT_MOVES = 2  # the best moves for a k, which then run to convergence
 _SPLIT_TRIALS = 12
 _MAX_ITERATIONS, _TOLERANCE = 25, 1e-5
-_SAME = 1e-4  # two runs whose inertias differ by a smaller share are going to the same optimum
+_SAME = 1e-4  # runs whose inertias differ by a smaller fraction approach the same optimum
 _IMPROVEMENT = 1e-6  # a smaller gain does not start another round
 
-# Points that may join a sample, in so many searches at most.
+# Most points that may join a sample, and most searches.
 _OUTLYING_POINTS, _SEARCHES = 1_024, 3
 _TOLERANCE_SETTLED = 5e-7
 _BLOCK_POINTS = 4_096
@@ -52,13 +52,13 @@ def search_centroids(
     rng: np.random.Generator,
     pool: Executor,
 ) -> dict[int, NDArray[Any]]:
-    """The best centroids (k, r) found for every k from min_k to max_k in points (n, r) of weights
+    """The best centroids (k, r) found for every k from min_k to max_k in points (n, r) with weights
     (n,).
 
     Where k is not the number of clusters in the data, k-means has many optima, and restarts alone
-    are a lottery: the best of ten lands up to 2 % apart from the best of another ten. But all k
-    solve nearly the same problem, so each tries what its neighbours know: the solution of k - 1
-    with a cluster split, that of k + 1 with two clusters merged, and its own with both (a swap).
+    are a lottery: the best of ten differs by up to 2 % from the best of another ten. But the
+    problems for neighboring k are nearly the same, so each k also tries the solution of k - 1 with
+    a cluster split, that of k + 1 with two clusters merged, and its own with both (a swap).
     """
     low, high = max(1, min_k - 1), min(max_k + 1, len(points))
     best = _restart(points, weights, low, high, n_init, rng, pool)
@@ -99,12 +99,12 @@ def search_sampled(
 ) -> dict[int, NDArray[Any]]:
     """`search_centroids` for points (n, r) that are too many to search all of them.
 
-    What is found among the points at `sample` settles on all points. Those that stay far from
-    every centroid then join the sample, each for itself alone, while a sampled point stands for
-    others like it too: a few that no sample shows may be most of the inertia.
+    Centroids found among the points at `sample` converge on all points. Points that remain far from
+    every centroid then join the sample: a few rare points may make up most of the inertia. Each
+    has a smaller weight than a sampled point, which also represents others like it.
     """
     dtype = points.dtype.type
-    rows = CentredRows(points, np.zeros(points.shape[1], np.float32), dtype)
+    rows = CenteredRows(points, np.zeros(points.shape[1], np.float32), dtype)
     norms = squared_norms(points)
     weights = np.zeros(len(points), dtype)
     weights[sample] = 1
@@ -123,8 +123,8 @@ def search_sampled(
                 points[searched], weights[searched], min_k, max_k, n_init=n_init, rng=rng, pool=pool
             )
         )
-        # Of two optima, the better one in a sample may be the worse one among all points: so each
-        # k tries here, too, what its neighbors know.
+        # The better of two optima in the sample may be the worse one among all points: so here too
+        # each k tries the solutions of its neighbors.
         for k in range(max_k - 1, min_k - 1, -1):
             above = best[k + 1]
             settle({k: _mergers(above.centroids, above.sizes)[0].astype(dtype)})
@@ -143,7 +143,7 @@ def search_sampled(
 def _largest_shares(
     points: NDArray[Any], norms: NDArray[Any], fits: Mapping[int, NDArray[Any]]
 ) -> NDArray[np.float64]:
-    """The largest share (n,) that each point (n, r) has of the inertia of one of the fits, each
+    """The largest share (n,) of each point (n, r) in the inertia of any of the fits. A fit has
     centroids (k, r). norms: (n,), |x|^2."""
     shares = np.zeros(len(points))
     for centroids in fits.values():
@@ -168,7 +168,7 @@ def _restart(
     rng: np.random.Generator,
     pool: Executor,
 ) -> dict[int, Run]:
-    """The best of many k-means++ runs for every k from low to high, the weak dropped early."""
+    """The best of many k-means++ runs for every k from low to high; weak runs are dropped early."""
     restarts = _RESTARTS_FEW_POINTS if len(points) <= _FEW_POINTS else _RESTARTS
     seeds = greedy_k_means_plus_plus(points, weights, high, restarts * n_init, rng)
     starts = [points[sequence[:k]] for k in range(low, high + 1) for sequence in seeds]
@@ -182,7 +182,7 @@ def _restart(
 
 
 def _best_of_each_k(runs: Iterable[Run], count: int) -> list[Run]:
-    """The `count` runs of lowest inertia for each k, ascending, of those that look alike one."""
+    """The `count` runs of lowest inertia for each k, ascending, one run per optimum."""
     by_k: dict[int, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.k, run.inertia)):
         best = by_k.setdefault(run.k, [])
@@ -198,7 +198,7 @@ def _moves(
     improved: set[int],
     rng: np.random.Generator,
 ) -> list[NDArray[Any]]:
-    """Starts built from the solutions of the k in `improved`, for the same k and both beside it."""
+    """Starts made from the solutions of the k in `improved`, for k - 1, k and k + 1."""
     starts: list[NDArray[Any]] = []
     for k in sorted(improved):
         run = best[k]
@@ -219,15 +219,16 @@ def _moves(
 def _splitting_points(
     points: NDArray[Any], weights: NDArray[Any], centroids: NDArray[Any], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Indices of points that would lower the inertia most as one more centroid, best first.
+    """Indices of the points that would lower the inertia most as an additional centroid, best
+    first.
 
-    Drawn as in greedy k-means++, with the centroids (k, r) as the seeds so far; at most one in each
-    cluster, since the next best is otherwise often the best one's neighbour.
+    They are drawn as in greedy k-means++, with the centroids (k, r) as the seeds so far. At most
+    one per cluster, as otherwise the second best is often next to the best.
     """
     norms = squared_norms(points)
     to_centroids = squared_distances(centroids, squared_norms(centroids), points, norms)
     to_centroids *= weights
-    own, labels = to_centroids.min(axis=0), to_centroids.argmin(axis=0)
+    own, assignments = to_centroids.min(axis=0), to_centroids.argmin(axis=0)
     cumulated = np.cumsum(own, dtype=np.float64)
     draws = rng.random(_SPLIT_TRIALS) * cumulated[-1]
     trials = np.searchsorted(cumulated, draws, side="right")
@@ -236,14 +237,14 @@ def _splitting_points(
     distances *= weights
     inertia = np.minimum(distances, own).sum(axis=1, dtype=np.float64)
     trials = trials[np.argsort(inertia, kind="stable")]
-    _, first = np.unique(labels[trials], return_index=True)
+    _, first = np.unique(assignments[trials], return_index=True)
     ranked: NDArray[np.int64] = trials[np.sort(first)]
     return ranked
 
 
 def _mergers(centroids: NDArray[Any], sizes: NDArray[Any]) -> list[NDArray[Any]]:
-    """Centroids (k, r) of clusters of sizes (k,) with two of them replaced by their common mean,
-    cheapest pair first.
+    """The centroids (k, r) of clusters of sizes (k,), with two of them replaced by their common
+    mean, the cheapest pair first.
 
     Merging clusters of sizes a and b whose centroids are d apart raises the inertia by
     a b / (a + b) d^2 (Ward, 1963).
@@ -251,7 +252,7 @@ def _mergers(centroids: NDArray[Any], sizes: NDArray[Any]) -> list[NDArray[Any]]
     norms = squared_norms(centroids)
     squared = squared_distances(centroids, norms, centroids, norms)
     first, second = np.triu_indices(len(centroids), 1)
-    least = np.finfo(sizes.dtype).tiny  # two empty clusters weigh nothing
+    least = np.finfo(sizes.dtype).tiny  # avoids 0 / 0 for two empty clusters
     cost = sizes[first] * sizes[second] / np.maximum(sizes[first] + sizes[second], least)
     cheapest = np.argsort(cost * squared[first, second], kind="stable")[:_MOVES]
     mergers = []

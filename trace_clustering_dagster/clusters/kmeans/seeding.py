@@ -1,4 +1,4 @@
-"""Starting centroids for k-means: greedy k-means++, one sequence serving every k."""
+"""Starting centroids for k-means: greedy k-means++, one sequence for all k."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ def greedy_k_means_plus_plus(
     n_init: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """n_init independent sequences of max_k seeds among points of weights (n,): indices,
+    """n_init independent sequences of max_k seeds among points with weights (n,): indices,
     (n_init, max_k).
 
-    k-means++ (Arthur and Vassilvitskii, 2007) draws each next seed with probability proportional
-    to its weight and the squared distance to the nearest seed so far. The greedy form draws
-    2 + ln(max_k) and keeps the one that leaves the smallest total, as scikit-learn does. A seed
-    depends only on those before it, so the first k of a sequence are greedy k-means++ seeds for k
-    clusters.
+    k-means++ (Arthur and Vassilvitskii, 2007) draws each seed with probability proportional to its
+    weight times its squared distance to the nearest seed so far. The greedy variant, like
+    scikit-learn's, draws 2 + ln(max_k) candidates and keeps the one that leaves the smallest
+    inertia. A seed depends only on those before it, so the first k seeds of a sequence are greedy
+    k-means++ seeds for k clusters.
     """
     n = len(points)
     n_trials = 2 + int(np.log(max_k))
@@ -39,7 +39,7 @@ def greedy_k_means_plus_plus(
         trials = np.stack(
             [np.searchsorted(c, d, side="right") for c, d in zip(cumulated, draws, strict=True)]
         )
-        trials = np.minimum(trials, n - 1)  # a total of 0, when fewer points are distinct
+        trials = np.minimum(trials, n - 1)  # the total is 0 if fewer points are distinct
         flat = trials.ravel()
         distances = squared_distances(points[flat], norms[flat], points, norms)
         distances *= weights

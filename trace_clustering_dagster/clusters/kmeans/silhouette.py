@@ -3,7 +3,7 @@
 The silhouette of a row (Rousseeuw, 1987) is (b - a) / max(a, b): a is its mean distance to the
 other rows of its cluster, b the smallest of its mean distances to another cluster. All that is
 needed of the distances are their sums by cluster, and the sums for every k come from the same
-block of distances, multiplied by the membership (one-hot labels) of all k side by side.
+block of distances, multiplied by the membership (one-hot assignments) of all k side by side.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,36 +17,36 @@ from trace_clustering_dagster.clusters.kmeans.distances import (
     refine_close_pairs,
     squared_distances,
 )
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks
 from trace_clustering_dagster.clusters.kmeans.sketch import Sketch
 
 Span = tuple[int, int]
-Labels = Mapping[int, NDArray[np.int32]]  # for each k
+Assignments = Mapping[int, NDArray[np.int32]]  # for each k
 Samples = dict[int, NDArray[np.float64]]  # for each k, the silhouettes of some rows
-# From (start, stop) of some rows and of some columns to the distances between them.
+# Maps (start, stop) of some rows and of some columns to the distances between them.
 DistanceBlock = Callable[[Span, Span], NDArray[Any]]
 
 _EXACT_BLOCK = 1024
 _SKETCH_BLOCK = 512
 _COLUMN_BLOCK = 512
 
-# Above this many rows, estimates: all pairs in the sketch while that is cheap, then samples.
+# Above this many rows silhouettes are estimates: from all pairs in the sketch, then from samples.
 _EXACT_ROWS = 4_096
 _ALL_PAIRS_ROWS = 32_768
-# Rows whose exact distances correct the sketch's.
+# Rows whose exact distances correct those of the sketch.
 _CORRECTION_ROWS = 128
-# Samples: columns stand for all the rows in the mean distances; rows are added, _SAMPLE_STEP at a
-# time, until the best k leads the second by this many standard errors of their difference.
+# Sampled columns stand for all rows in the mean distances. Sampled rows are added, _SAMPLE_STEP at
+# a time, until the best k leads the second by _CLEAR_LEAD standard errors of their difference.
 _SAMPLE_COLUMNS = 131_072
 _SAMPLE_STEP = 2_048
 _SAMPLE_ROWS = 16_384
 _CLEAR_LEAD = 4.0
-_FEW_MEMBERS = 8  # of every cluster at least, among the columns
+_FEW_MEMBERS = 8  # minimum number of members of each cluster among the columns
 
 
 class Silhouette(NamedTuple):
-    """Mean silhouette over all rows, its standard error (0.0: exact), and those of the rows:
-    float32 (n,), NaN for rows that were not looked at."""
+    """Mean silhouette over all rows, its standard error (0.0: exact), and the silhouettes of the
+    rows: float32 (n,), NaN for rows that were not sampled."""
 
     mean: float
     standard_error: float
@@ -54,13 +54,17 @@ class Silhouette(NamedTuple):
 
 
 def silhouettes(
-    rows: CentredRows, sketch: Sketch, labels: Labels, rng: np.random.Generator, pool: Executor
+    rows: CenteredRows,
+    sketch: Sketch,
+    assignments: Assignments,
+    rng: np.random.Generator,
+    pool: Executor,
 ) -> dict[int, Silhouette]:
-    """Silhouettes of `labels` (k to int32 (n,), no empty cluster): exact up to 4,096 rows, of every
-    row up to 32,768."""
+    """Silhouettes for `assignments` (k to int32 (n,), no empty cluster): exact up to 4,096 rows,
+    for every row up to 32,768."""
     if rows.n > _EXACT_ROWS:
-        return estimate(rows, sketch, labels, rng, pool)
-    samples = exact_samples(rows, sketch.norms, labels, pool)
+        return estimate(rows, sketch, assignments, rng, pool)
+    samples = exact_samples(rows, sketch.norms, assignments, pool)
     return {
         k: Silhouette(float(values.mean()), 0.0, values.astype(np.float32))
         for k, values in samples.items()
@@ -68,30 +72,34 @@ def silhouettes(
 
 
 def exact_samples(
-    rows: CentredRows, norms: NDArray[Any], labels: Labels, pool: Executor
+    rows: CenteredRows, norms: NDArray[Any], assignments: Assignments, pool: Executor
 ) -> Samples:
-    """The silhouette of every row for each k of `labels`. norms: (n,), |x|^2."""
+    """The silhouette of every row for each k of `assignments`. norms: (n,), |x|^2."""
 
     def distances(some: Span, others: Span) -> NDArray[Any]:
         a, b = rows.block(*some), rows.block(*others)
         return _exact_distances(a, norms[slice(*some)], b, norms[slice(*others)], some, others)
 
-    sums = _sums_over_all_pairs(rows.n, distances, labels, _EXACT_BLOCK, pool)
-    return _samples(sums, labels, (0, rows.n), rows.n)
+    sums = _sums_over_all_pairs(rows.n, distances, assignments, _EXACT_BLOCK, pool)
+    return _samples(sums, assignments, (0, rows.n), rows.n)
 
 
 def estimate(
-    rows: CentredRows, sketch: Sketch, labels: Labels, rng: np.random.Generator, pool: Executor
+    rows: CenteredRows,
+    sketch: Sketch,
+    assignments: Assignments,
+    rng: np.random.Generator,
+    pool: Executor,
 ) -> dict[int, Silhouette]:
-    """Estimates of the mean silhouettes, with their standard errors.
+    """Estimate the mean silhouettes and their standard errors.
 
-    The sketch's distances give silhouettes off by less than a thousandth, by nearly the same for
-    every row. The mean of (exact - sketch) over a few random rows takes that bias away; its
-    variance is part of the standard error. So is the sampling of rows; that of columns is not,
-    being much smaller.
+    Distances in the sketch bias the silhouettes by less than a thousandth, nearly equally for
+    every row. The mean of (exact - sketch) over a few random rows removes that bias. The standard
+    error includes the variance of this correction and the sampling of rows, but not the sampling
+    of columns, which adds much less.
     """
-    order = _random_order(rows.n, labels, rng)
-    labels = {k: labels_of_k[order] for k, labels_of_k in labels.items()}
+    order = _random_order(rows.n, assignments, rng)
+    assignments = {k: assignments_of_k[order] for k, assignments_of_k in assignments.items()}
     norms = sketch.norms[order]
     sketch_distances = _sketch_distances(sketch.coordinates[order], norms)
     corrected = order[:_CORRECTION_ROWS]
@@ -102,42 +110,43 @@ def estimate(
         return _exact_distances(a, norms[slice(*some)], b, norms[slice(*others)], some, others)
 
     some, n_columns = (0, len(corrected)), min(len(order), _ALL_PAIRS_ROWS)
-    exact = _row_samples(some, n_columns, exact_distances, labels, pool)
-    rough = _row_samples(some, n_columns, sketch_distances, labels, pool)
-    correction = {k: exact[k] - rough[k] for k in labels}
+    exact = _row_samples(some, n_columns, exact_distances, assignments, pool)
+    rough = _row_samples(some, n_columns, sketch_distances, assignments, pool)
+    correction = {k: exact[k] - rough[k] for k in assignments}
 
     if rows.n <= _ALL_PAIRS_ROWS:
-        sums = _sums_over_all_pairs(rows.n, sketch_distances, labels, _SKETCH_BLOCK, pool)
-        samples = _samples(sums, labels, (0, rows.n), rows.n)
+        sums = _sums_over_all_pairs(rows.n, sketch_distances, assignments, _SKETCH_BLOCK, pool)
+        samples = _samples(sums, assignments, (0, rows.n), rows.n)
         return _corrected(samples, correction, order, rows.n)
-    samples = {k: np.empty(0) for k in labels}
+    samples = {k: np.empty(0) for k in assignments}
     for some in blocks(_SAMPLE_ROWS, _SAMPLE_STEP):
-        more = _row_samples(some, len(order), sketch_distances, labels, pool)
-        samples = {k: np.concatenate([samples[k], more[k]]) for k in labels}
+        more = _row_samples(some, len(order), sketch_distances, assignments, pool)
+        samples = {k: np.concatenate([samples[k], more[k]]) for k in assignments}
         if _winner_is_clear(samples, correction, rows.n):
             break
     return _corrected(samples, correction, order, rows.n)
 
 
-def _random_order(n: int, labels: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
+def _random_order(n: int, assignments: Assignments, rng: np.random.Generator) -> NDArray[np.int64]:
     """The rows in random order, at most _SAMPLE_COLUMNS of them.
 
-    The first few are a random sample of rows, the first _ALL_PAIRS_ROWS and all of them a sample
-    of columns; in these, every cluster has a few members, so that distances to it have a mean.
+    The first few serve as a random sample of rows. The first _ALL_PAIRS_ROWS, and all of them,
+    serve as samples of columns that hold a few members of every cluster, so that every cluster has
+    a mean distance.
     """
     order = rng.permutation(n)[:_SAMPLE_COLUMNS]
     if n <= _ALL_PAIRS_ROWS:
         return order
     seen = order[:_ALL_PAIRS_ROWS]
     rare = [np.empty(0, np.int64)]
-    for k, labels_of_k in labels.items():
-        sizes = np.bincount(labels_of_k[seen], minlength=k)
+    for k, assignments_of_k in assignments.items():
+        sizes = np.bincount(assignments_of_k[seen], minlength=k)
         rare += [
-            rng.permutation(np.flatnonzero(labels_of_k == cluster))[:_FEW_MEMBERS]
+            rng.permutation(np.flatnonzero(assignments_of_k == cluster))[:_FEW_MEMBERS]
             for cluster in np.flatnonzero(sizes < _FEW_MEMBERS)
         ]
     added = np.setdiff1d(np.concatenate(rare), seen)
-    # They go last among the columns of the correction, far behind any sampled row.
+    # They are the last columns of the correction, far behind all sampled rows.
     others = order[~np.isin(order, added)]
     place = _ALL_PAIRS_ROWS - len(added)
     return np.concatenate([others[:place], added, others[place:]])[:_SAMPLE_COLUMNS]
@@ -146,7 +155,7 @@ def _random_order(n: int, labels: Labels, rng: np.random.Generator) -> NDArray[n
 def _corrected(
     samples: Samples, correction: Samples, order: NDArray[np.int64], n: int
 ) -> dict[int, Silhouette]:
-    """Silhouettes from `samples`, those of the first rows in `order`."""
+    """Silhouettes from `samples`, which belong to the first rows in `order`."""
     corrected = {}
     for k, values in samples.items():
         of_rows = np.full(n, np.nan, np.float32)
@@ -159,15 +168,15 @@ def _corrected(
 def _corrected_mean(
     sample: NDArray[np.float64], correction: NDArray[np.float64], n: int
 ) -> tuple[float, float]:
-    """mean(sample) + mean(correction), from random rows of n drawn without replacement, and the
-    standard error."""
+    """mean(sample) + mean(correction) and its standard error, for rows drawn at random from n
+    without replacement."""
     unseen = 1 - len(sample) / n
     variance = sample.var(ddof=1) / len(sample) * unseen + correction.var(ddof=1) / len(correction)
     return float(sample.mean() + correction.mean()), float(np.sqrt(variance))
 
 
 def _winner_is_clear(samples: Samples, correction: Samples, n: int) -> bool:
-    """Whether the best k leads the second beyond the noise of their difference, row by row."""
+    """Whether the best k leads the second beyond the noise of their paired difference."""
     means = {k: samples[k].mean() + correction[k].mean() for k in samples}
     ranked = sorted(means, key=lambda k: -means[k])
     if len(ranked) < 2:
@@ -187,9 +196,9 @@ def _exact_distances(
     some: Span,
     others: Span,
 ) -> NDArray[Any]:
-    """Distances of the rows a, at positions `some`, to b, at `others`."""
+    """Distances from the rows a, at positions `some`, to the rows b, at positions `others`."""
     squared = squared_distances(a, a_norms, b, b_norms)
-    _set_own(squared, some, others, np.inf)  # not a close pair: nothing to refine
+    _set_own(squared, some, others, np.inf)  # a row and itself are no pair to refine
     refine_close_pairs(squared, a, a_norms, b, b_norms)
     _set_own(squared, some, others, 0.0)
     np.sqrt(squared, out=squared)
@@ -214,25 +223,25 @@ def _sketch_distances(coordinates: NDArray[Any], norms: NDArray[Any]) -> Distanc
 
 
 def _set_own(block: NDArray[Any], some: Span, others: Span, value: float) -> None:
-    """Set the entries where row and column are the same position."""
+    """Set the entries for the distance of a row to itself."""
     own = np.arange(max(some[0], others[0]), min(some[1], others[1]))
     block[own - some[0], own - others[0]] = value
 
 
-def _membership(labels: Labels, span: Span, dtype: DTypeLike) -> NDArray[Any]:
-    """One-hot labels of the rows in `span`, those of every k side by side: (m, sum of k)."""
+def _membership(assignments: Assignments, span: Span, dtype: DTypeLike) -> NDArray[Any]:
+    """One-hot assignments of the rows in `span`, those of every k side by side: (m, sum of k)."""
     start, stop = span
     return np.concatenate(
-        [labels[k][start:stop, None] == np.arange(k) for k in labels], axis=1, dtype=dtype
+        [assignments[k][start:stop, None] == np.arange(k) for k in assignments], axis=1, dtype=dtype
     )
 
 
 def _sums_over_all_pairs(
-    n: int, distances: DistanceBlock, labels: Labels, block_size: int, pool: Executor
+    n: int, distances: DistanceBlock, assignments: Assignments, block_size: int, pool: Executor
 ) -> NDArray[np.float64]:
     """Sum of the distances from every row to every cluster of every k: (n, sum of k).
 
-    A block of distances serves its rows and, transposed, its columns: half of the n^2 are computed.
+    A block of distances also serves its columns, transposed, so half of the n^2 are computed.
     """
     spans = blocks(n, block_size)
     pairs = [(some, others) for i, some in enumerate(spans) for others in spans[i:]]
@@ -240,12 +249,12 @@ def _sums_over_all_pairs(
     def sums_of_pair(pair: tuple[Span, Span]) -> tuple[NDArray[Any], NDArray[Any] | None]:
         some, others = pair
         block = distances(some, others)
-        to_others = block @ _membership(labels, others, block.dtype)
+        to_others = block @ _membership(assignments, others, block.dtype)
         if some == others:
             return to_others, None
-        return to_others, block.T @ _membership(labels, some, block.dtype)
+        return to_others, block.T @ _membership(assignments, some, block.dtype)
 
-    sums = np.zeros((n, sum(labels)))
+    sums = np.zeros((n, sum(assignments)))
     for (some, others), (of_some, of_others) in zip(
         pairs, pool.map(sums_of_pair, pairs), strict=True
     ):
@@ -256,32 +265,35 @@ def _sums_over_all_pairs(
 
 
 def _row_samples(
-    some: Span, n_columns: int, distances: DistanceBlock, labels: Labels, pool: Executor
+    some: Span, n_columns: int, distances: DistanceBlock, assignments: Assignments, pool: Executor
 ) -> Samples:
-    """Silhouettes of the rows in `some`, with the first n_columns rows standing for all."""
+    """Silhouettes of the rows in `some`, with the first n_columns rows representing all rows."""
     first = some[0]
     row_spans = [(first + i, first + j) for i, j in blocks(some[1] - first, _SKETCH_BLOCK)]
 
     def sums_over(others: Span) -> NDArray[Any]:
-        membership = _membership(labels, others, np.float32)
+        membership = _membership(assignments, others, np.float32)
         return np.vstack([distances(span, others) @ membership for span in row_spans])
 
-    sums = np.zeros((some[1] - first, sum(labels)))
+    sums = np.zeros((some[1] - first, sum(assignments)))
     for part in pool.map(sums_over, blocks(n_columns, _COLUMN_BLOCK)):
         sums += part
-    return _samples(sums, labels, some, n_columns)
+    return _samples(sums, assignments, some, n_columns)
 
 
-def _samples(sums: NDArray[np.float64], labels: Labels, some: Span, n_columns: int) -> Samples:
-    """Silhouettes of the rows in `some` from their sums of distances to the first n_columns rows.
+def _samples(
+    sums: NDArray[np.float64], assignments: Assignments, some: Span, n_columns: int
+) -> Samples:
+    """Silhouettes of the rows in `some`, from the sums of their distances to the first n_columns
+    rows.
 
     A row alone in its cluster has silhouette 0, and so has one with a = b = 0, as in scikit-learn.
     """
     samples = {}
     first = 0
-    for k, labels_of_k in labels.items():
-        own = labels_of_k[slice(*some)]
-        sizes = np.bincount(labels_of_k[:n_columns], minlength=k)
+    for k, assignments_of_k in assignments.items():
+        own = assignments_of_k[slice(*some)]
+        sizes = np.bincount(assignments_of_k[:n_columns], minlength=k)
         each = np.arange(len(own))
         to_cluster = sums[:, first : first + k]
         first += k

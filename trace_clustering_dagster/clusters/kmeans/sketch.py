@@ -1,4 +1,4 @@
-"""A small stand-in for the embeddings: their coordinates in the few directions that matter."""
+"""A small substitute for the embeddings: their coordinates in the few directions that matter."""
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from numpy.typing import NDArray
 
 from trace_clustering_dagster.clusters.kmeans.distances import resolved, squared_norms
 from trace_clustering_dagster.clusters.kmeans.outliers import outlying_rows
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows, blocks
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows, blocks
 
-# Extra directions carried while the basis is found; 5 to 10 suffice (Halko et al., section 1.3).
+# Extra directions while the basis is computed; 5 to 10 suffice (Halko et al., section 1.3).
 _OVERSAMPLING = 8
 _BLOCK_ROWS = 512
 
-# Of the largest variance: below it, rounding in float32 turns the directions.
+# Fraction of the largest variance below which rounding in float32 distorts the directions.
 _RESOLVED = 1e-4
-# Rows that may add directions, in so many passes at most.
+# Most rows that may add directions, and most passes.
 _OUTLYING_ROWS, _EXTENSIONS = 512, 3
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """Centred rows x (n, d) seen through an orthonormal basis.
+    """Centered rows x (n, d) projected on an orthonormal basis.
 
     basis: (d, r). coordinates: (n, r), x @ basis. norms: (n,), |x|^2 in all d dimensions.
 
-    k-means in the coordinates is nearly k-means in full: centroids are means, and means lie where
-    the variance is. Pair distances are not preserved, since they add up what every dimension has:
-    with the full norms, |x|^2 - 2 x'.y' + |y|^2 is close to them, without the norms it is not.
+    k-means on the coordinates is nearly k-means on the rows: centroids are means, and means lie
+    where the variance is. The projection alone does not preserve pair distances, to which every
+    dimension contributes. |x|^2 - 2 x'.y' + |y|^2, with the full norms, is close to them.
     """
 
     basis: NDArray[Any]
@@ -37,7 +37,7 @@ class Sketch:
     norms: NDArray[Any]
 
 
-def sketch_rows(rows: CentredRows, basis: NDArray[Any], pool: Executor) -> Sketch:
+def sketch_rows(rows: CenteredRows, basis: NDArray[Any], pool: Executor) -> Sketch:
     """Project every row on `basis` (d, r), in one pass over the rows."""
     coordinates = np.empty((rows.n, basis.shape[1]), rows.dtype)
     norms = np.empty(rows.n, rows.dtype)
@@ -45,7 +45,7 @@ def sketch_rows(rows: CentredRows, basis: NDArray[Any], pool: Executor) -> Sketc
     def project(span: tuple[int, int]) -> None:
         start, stop = span
         block = rows.block(start, stop)
-        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the norms
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller checks the norms
             np.matmul(block, basis, out=coordinates[start:stop])
             norms[start:stop] = squared_norms(block)
 
@@ -54,20 +54,20 @@ def sketch_rows(rows: CentredRows, basis: NDArray[Any], pool: Executor) -> Sketc
 
 
 def build_sketch(
-    rows: CentredRows,
+    rows: CenteredRows,
     sample: NDArray[Any],
     n_directions: int,
     rng: np.random.Generator,
     pool: Executor,
 ) -> Sketch:
     """Sketch the rows on the principal directions of `sample` (m, d), some of the rows, and of the
-    rows that those leave unexplained.
+    rows that these directions do not explain.
 
-    A sample does not show what is rare: where nearly all rows are alike, the few others are most
-    of the variance, and a direction that no sampled row has would hide them from all that follows.
-    What a row has outside the basis is known from the pass over the rows, |x|^2 less the squared
-    length of its coordinates. Rows with far more of it than the others add their own directions.
-    Data without such rows, as text embeddings mostly are, costs nothing more.
+    A sample misses what is rare. Where nearly all rows are alike, the few others hold most of the
+    variance, and they would be invisible in a basis without their directions. The pass over the
+    rows shows how much of each row lies outside the basis: |x|^2 minus the squared length of its
+    coordinates. Rows with far more of it than the others add their own directions. Data without
+    such rows, such as most text embeddings, costs nothing extra.
     """
     sketch = sketch_rows(rows, principal_basis(sample, n_directions, rng), pool)
     for _ in range(_EXTENSIONS):
@@ -87,8 +87,8 @@ def build_sketch(
 
 
 def _unexplained(sketch: Sketch) -> NDArray[np.float64]:
-    """Squared length of what each row has outside the basis, (n,); 0 where that is rounding."""
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the norms
+    """Squared length of the part of each row outside the basis, (n,); 0 if within rounding."""
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks the norms
         outside = sketch.norms - squared_norms(sketch.coordinates)
         return resolved(outside, sketch.norms).astype(np.float64)
 
@@ -98,10 +98,10 @@ def principal_basis(
 ) -> NDArray[Any]:
     """Orthonormal directions that hold most of the variance of `sample` (m, d): (d, r).
 
-    r is n_directions, or the rank of the sample if that is less. Randomised subspace iteration, as
+    r is n_directions, or the rank of the sample if that is less. Randomized subspace iteration, as
     in Halko, Martinsson and Tropp, "Finding structure with randomness" (2011), algorithm 4.4:
     products with a random matrix, repeated so that the leading directions stand out. One
-    repetition will do, as the directions need to be good for clustering, not exact.
+    repetition is enough: the directions only need to be good for clustering.
     """
     width = min(n_directions + _OVERSAMPLING, *sample.shape)
     seen = rng.standard_normal((sample.shape[1], width), dtype=np.float32).astype(sample.dtype)
@@ -114,7 +114,7 @@ def principal_basis(
     leading = leading[variances[leading] > _RESOLVED * variances[leading[0]]]
     basis = seen @ (rotation[:, leading] / np.sqrt(variances[leading])).astype(sample.dtype)
     if 0 < len(leading) < n_directions:
-        # What is left may be rounding, or small only beside a few rows that are very long.
+        # The rest may be rounding, or small only compared with a few very long rows.
         others = _directions_outside(basis, sample, n_directions - len(leading), rng)
         basis = np.hstack([basis, others])
     return np.ascontiguousarray(basis)
@@ -123,9 +123,9 @@ def principal_basis(
 def _directions_outside(
     basis: NDArray[Any], sample: NDArray[Any], n_directions: int, rng: np.random.Generator
 ) -> NDArray[Any]:
-    """The principal directions of what `sample` (m, d) has outside `basis` (d, r): (d, s)."""
+    """The principal directions of the part of `sample` (m, d) outside `basis` (d, r): (d, s)."""
     rest = sample
-    for _ in range(2):  # the second time takes away what rounding left the first time
+    for _ in range(2):  # the second time removes the rounding errors of the first
         rest = rest - (rest @ basis) @ basis.T
     rounding = 64 * np.finfo(sample.dtype).eps
     rest[squared_norms(rest) < rounding**2 * squared_norms(sample)] = 0

@@ -1,4 +1,4 @@
-"""Follow clusters over days: those of different days have no id in common, only a place."""
+"""Match clusters across days by centroid: cluster ids are not stable from day to day."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,25 +10,25 @@ from trace_clustering_dagster.clusters.kmeans.distances import euclidean_distanc
 
 
 def follow_topics(days: Sequence[NDArray[Any]]) -> list[dict[int, int]]:
-    """Find the clusters of several days that are one topic.
+    """Find the clusters of several days that are the same topic.
 
-    Two are, if their centroids are less than half as far apart as either is from the next cluster
-    of its own day. So no cluster can be two topics of a day, and one that was divided, or merged
-    with another, is mostly none of the parts. Each day is compared with the newest, and what is
-    not there with the last day that had it.
+    Two clusters match if the distance of their centroids is less than half the distance from
+    either to the nearest other cluster of its own day. So no two clusters of a day match the same
+    cluster, and a cluster that was split or merged usually matches none of the parts. Each day is
+    compared with the newest day, and for topics that it lacks, with the last day that has them.
 
     Args:
         days: Centroids (k, d) of each day, the newest first.
 
     Returns:
-        For each topic its cluster by the day's index; first the newest day's clusters in their
+        For each topic, its cluster by index of the day: first the newest day's clusters in their
         order, then topics that ended, the latest first.
     """
     topics: list[dict[int, int]] = []
-    seen: list[tuple[NDArray[Any], float]] = []  # where each topic was last, and half the way
+    seen: list[tuple[NDArray[Any], float]] = []  # last centroid and reach of each topic
     for day, centroids in enumerate(days):
         for cluster, (centroid, reach) in enumerate(
-            zip(centroids, _half_ways(centroids), strict=True)
+            zip(centroids, _reaches(centroids), strict=True)
         ):
             near = [
                 (distance, topic)
@@ -46,8 +46,8 @@ def follow_topics(days: Sequence[NDArray[Any]]) -> list[dict[int, int]]:
     return topics
 
 
-def _half_ways(centroids: NDArray[Any]) -> list[float]:
-    """Half the way to the nearest other centroid; infinity for a centroid alone."""
+def _reaches(centroids: NDArray[Any]) -> list[float]:
+    """Half the distance to the nearest other centroid; infinity for a single centroid."""
     distances = euclidean_distances(centroids, centroids)
     np.fill_diagonal(distances, np.inf)
     return [float(distance) / 2 for distance in distances.min(axis=1)]

@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 @contextmanager
 def worker_pool() -> Iterator[Executor]:
-    """A pool with as many workers as BLAS may use threads; inside, BLAS itself uses one.
+    """A pool with as many workers as BLAS may use threads; BLAS itself uses one thread in it.
 
-    A BLAS product split over threads adds its terms in another order, so its last bits depend on
-    the number of threads. Here the work is split into blocks of fixed size instead, each computed
-    by one thread and combined in a fixed order: the result is the same for any number of workers.
-    numpy releases the interpreter lock in products and element-wise loops, so threads suffice.
+    A BLAS product on several threads adds its terms in another order, so its last bits depend on
+    the number of threads. Here the work is split into blocks of fixed size, each computed by one
+    thread and combined in a fixed order: the result is the same for any number of workers. numpy
+    releases the interpreter lock in products and element-wise loops, so threads suffice.
 
-    The BLAS limit is process-wide while the pool is open. `threadpoolctl.threadpool_limits` or
-    OPENBLAS_NUM_THREADS, set by the caller, decide the number of workers: the smallest limit, as
-    a process may hold several BLAS libraries.
+    The BLAS limit is process-wide while the pool is open. The caller sets the number of workers by
+    `threadpoolctl.threadpool_limits` or OPENBLAS_NUM_THREADS. The smallest limit counts, as a
+    process may hold several BLAS libraries.
     """
     blas = ThreadpoolController().select(user_api="blas")
     workers = min((library["num_threads"] for library in blas.info()), default=os.cpu_count() or 1)
@@ -33,7 +33,7 @@ def worker_pool() -> Iterator[Executor]:
 
 
 class _ReportingPool(ThreadPoolExecutor):
-    """All that takes long is mapped over blocks by one pool: it can say how far it is."""
+    """Logs progress: everything that takes long is mapped over blocks by this pool."""
 
     def __init__(self, workers: int) -> None:
         super().__init__(workers)
@@ -46,7 +46,7 @@ class _ReportingPool(ThreadPoolExecutor):
         timeout: float | None = None,
         chunksize: int = 1,
     ) -> Iterator[T]:
-        """As in the base class, with progress in the log."""
+        """As in the base class; logs progress."""
         blocks = [list(iterable) for iterable in iterables]
         results = super().map(fn, *blocks, timeout=timeout, chunksize=chunksize)
         return self._reported(results, fn.__qualname__.split(".")[0].strip("_"), len(blocks[0]))

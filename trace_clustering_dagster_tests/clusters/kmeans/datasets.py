@@ -1,4 +1,4 @@
-"""Small data sets of the kinds that a sweep meets, for comparison with scikit-learn."""
+"""Small data sets of typical kinds, for comparison with scikit-learn."""
 
 import datetime
 import functools
@@ -24,22 +24,22 @@ def well_separated(seed: int, n: int = 500, d: int = 64) -> Floats:
 
 
 def overlapping(seed: int, n: int = 500, d: int = 64) -> Floats:
-    """Five groups that run into each other."""
+    """Five groups that overlap."""
     return _groups(seed, n, d, n_groups=5, spread=1.5)
 
 
 def anisotropic(seed: int, n: int = 500, d: int = 96) -> Floats:
     """Six groups, each stretched along its own directions, around a common mean."""
     rng = np.random.default_rng(seed)
-    labels = rng.choice(6, n, p=rng.dirichlet(np.full(6, 4.0)))
+    assignments = rng.choice(6, n, p=rng.dirichlet(np.full(6, 4.0)))
     spectrum = np.arange(1, d + 1) ** -0.7
     stretch = np.stack([rng.permutation(spectrum) for _ in range(6)])
-    centres = rng.standard_normal((6, d)) * spectrum + 0.5 / np.sqrt(d)
-    return _on_sphere(centres[labels] + rng.standard_normal((n, d)) * stretch[labels])
+    centers = rng.standard_normal((6, d)) * spectrum + 0.5 / np.sqrt(d)
+    return _on_sphere(centers[assignments] + rng.standard_normal((n, d)) * stretch[assignments])
 
 
 def many_clusters(seed: int, n: int = 500, d: int = 64) -> Floats:
-    """Twenty-five groups: more than the k under test can name."""
+    """Twenty-five groups: more than any k under test."""
     return _groups(seed, n, d, n_groups=25, spread=0.5)
 
 
@@ -79,7 +79,7 @@ SYNTHETIC: dict[str, Callable[..., Floats]] = {
 
 
 def of_texts(folder: str, seed: int, n: int) -> Floats:
-    """n rows of the demo's embeddings, or of real ones; skips the test where there are none."""
+    """n rows of the demo's embeddings or of real ones; skips the test if there are none."""
     path = SHARED_DATA / folder
     if folder != "demo" and not path.is_dir():
         pytest.skip(f"no real embeddings in {path}: CONTRIBUTING.md says what they are")
@@ -105,9 +105,9 @@ def _vectors(warehouse: Path) -> Floats:
 
 def _groups(seed: int, n: int, d: int, *, n_groups: int, spread: float) -> Floats:
     rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((n_groups, d)) / np.sqrt(d)
-    labels = rng.choice(n_groups, n, p=rng.dirichlet(np.full(n_groups, 4.0)))
-    return _on_sphere(centres[labels] + spread * rng.standard_normal((n, d)) / np.sqrt(d))
+    centers = rng.standard_normal((n_groups, d)) / np.sqrt(d)
+    assignments = rng.choice(n_groups, n, p=rng.dirichlet(np.full(n_groups, 4.0)))
+    return _on_sphere(centers[assignments] + spread * rng.standard_normal((n, d)) / np.sqrt(d))
 
 
 def _on_sphere(rows: NDArray[np.float64]) -> Floats:

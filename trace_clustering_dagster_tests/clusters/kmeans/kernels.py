@@ -1,4 +1,4 @@
-"""The tests of the arithmetic with another BLAS kernel than the processor's: `make test-kernels`.
+"""Run the tests of the arithmetic with another BLAS kernel: `make test-kernels`.
 
 OpenBLAS, numpy's BLAS on most machines, has kernels for each kind of processor, which round
 differently. What is promised must hold with more than the one of the machine at hand.
@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy  # noqa: F401  its BLAS is what is looked for
+import numpy  # noqa: F401  loads its BLAS
 from threadpoolctl import threadpool_info
 
-# By the kernel that OpenBLAS chose, another that the same processor can run: Haswell needs AVX2,
-# Nehalem SSE 4.2.
+# For each kernel that OpenBLAS may choose, another that the same processor can run: Haswell needs
+# AVX2, Nehalem SSE 4.2.
 _OTHERS = {
     "SkylakeX": "Haswell",
     "Cooperlake": "Haswell",
@@ -33,12 +33,12 @@ def own_kernel() -> str:
 
 
 def other_kernel() -> str:
-    """A second one that this machine can run; "" if none is known."""
+    """A second kernel that this machine can run; "" if none is known."""
     return _OTHERS.get(own_kernel(), "")
 
 
 def run_with(kernel: str, command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    """Run Python with the arguments `command` and another kernel, its output captured."""
+    """Run Python with the arguments `command` and the kernel, and capture its output."""
     return subprocess.run(
         [sys.executable, *command],
         env=os.environ | {"OPENBLAS_CORETYPE": kernel},
@@ -51,11 +51,11 @@ def run_with(kernel: str, command: Sequence[str]) -> "subprocess.CompletedProces
 def main() -> int:
     other = other_kernel()
     if not other:
-        print("numpy's BLAS has no second kernel that is known to run here")  # noqa: T201
+        print("No second BLAS kernel is known to run on this processor")  # noqa: T201
         return 0
     print(f"Testing with the kernel {other} instead of {own_kernel()}", flush=True)  # noqa: T201
     return subprocess.run(
-        # the comparison with scikit-learn takes minutes, most of them scikit-learn's
+        # the comparison with scikit-learn takes minutes, mostly in scikit-learn
         [sys.executable, "-m", "pytest", "-n", "auto", _TESTS, "-k", "not scikit_learn"],
         env=os.environ | {"OPENBLAS_CORETYPE": other},
         check=False,

@@ -10,7 +10,7 @@ from sklearn.metrics import silhouette_samples, silhouette_score
 from trace_clustering_dagster.clusters.kmeans import silhouette
 from trace_clustering_dagster.clusters.kmeans.k_sweep import KSweep, sweep_k
 from trace_clustering_dagster.clusters.kmeans.reference import sweep_k_scikit_learn
-from trace_clustering_dagster.clusters.kmeans.rows import CentredRows
+from trace_clustering_dagster.clusters.kmeans.rows import CenteredRows
 from trace_clustering_dagster.clusters.kmeans.sketch import principal_basis, sketch_rows
 from trace_clustering_dagster.clusters.kmeans.workers import worker_pool
 from trace_clustering_dagster_tests.clusters.kmeans.datasets import (
@@ -44,14 +44,14 @@ def test_inertia_is_not_above_the_best_of_ten_runs(
         assert fast.scores[k].inertia <= score.inertia * 1.0005, f"k = {k}"
 
 
-def test_chosen_k_is_the_reference_s_where_that_is_clear(
+def test_chosen_k_is_that_of_the_reference_where_it_is_clear(
     compared: tuple[Floats, KSweep, KSweep],
 ) -> None:
     _, fast, reference = compared
     best, second = sorted((_silhouette(reference, k) for k in reference.scores), reverse=True)[:2]
     if best - second < 0.005 or fast.best_k == reference.best_k:
         return
-    # The other choice must rest on a better solution for one of both, which ten runs did not find.
+    # A different choice must rest on a better solution for one of the two k than ten runs found.
     assert any(
         fast.scores[k].inertia < reference.scores[k].inertia * (1 - 1e-4)
         for k in (fast.best_k, reference.best_k)
@@ -61,7 +61,7 @@ def test_chosen_k_is_the_reference_s_where_that_is_clear(
 def test_silhouettes_are_those_of_scikit_learn(compared: tuple[Floats, KSweep, KSweep]) -> None:
     embeddings, fast, _ = compared
     for score in fast.scores.values():
-        expected = silhouette_samples(embeddings.astype(np.float64), score.labels)
+        expected = silhouette_samples(embeddings.astype(np.float64), score.assignments)
         np.testing.assert_allclose(score.silhouette_samples, expected, atol=1e-5)
         assert score.silhouette == pytest.approx(expected.mean(), abs=1e-6)
         assert score.silhouette_se == 0.0
@@ -80,22 +80,22 @@ def test_silhouettes_with_duplicates_are_those_of_scikit_learn() -> None:
     nearly = np.random.default_rng(0).standard_normal((100, 256)).astype(np.float32)
     embeddings[500:] = embeddings[0] + 3e-5 * nearly
     for score in sweep_k(embeddings, 2, 6).scores.values():
-        expected = silhouette_score(embeddings.astype(np.float64), score.labels)
+        expected = silhouette_score(embeddings.astype(np.float64), score.assignments)
         assert score.silhouette == pytest.approx(expected, abs=1e-5)
 
 
 def test_exact_samples_are_those_of_scikit_learn_over_many_blocks() -> None:
     embeddings = many_clusters(0, n=1300)
     rng = np.random.default_rng(0)
-    labels = {k: rng.integers(0, k, 1300).astype(np.int32) for k in (2, 7)}
-    labels[2][:] = 0
-    labels[2][5] = 1  # alone in its cluster
-    rows = CentredRows(embeddings, embeddings.mean(axis=0), np.float32)
+    assignments = {k: rng.integers(0, k, 1300).astype(np.int32) for k in (2, 7)}
+    assignments[2][:] = 0
+    assignments[2][5] = 1  # alone in its cluster
+    rows = CenteredRows(embeddings, embeddings.mean(axis=0), np.float32)
     norms = (rows.block(0, 1300) ** 2).sum(axis=1)
     with worker_pool() as pool:
-        samples = silhouette.exact_samples(rows, norms, labels, pool)
-    for k in labels:
-        expected = silhouette_samples(embeddings.astype(np.float64), labels[k])
+        samples = silhouette.exact_samples(rows, norms, assignments, pool)
+    for k in assignments:
+        expected = silhouette_samples(embeddings.astype(np.float64), assignments[k])
         np.testing.assert_allclose(samples[k], expected, atol=1e-5)
 
 
@@ -105,7 +105,7 @@ def test_estimates_from_all_pairs_are_within_three_standard_errors(seed: int) ->
     for score in sweep_k(embeddings, 2, 5, seed=seed).scores.values():
         assert score.silhouette is not None
         assert 0 < score.silhouette_se < 1e-3
-        expected = silhouette_samples(embeddings, score.labels)
+        expected = silhouette_samples(embeddings, score.assignments)
         assert abs(score.silhouette - expected.mean()) < 3 * score.silhouette_se
         np.testing.assert_allclose(score.silhouette_samples, expected, atol=0.02)
 
@@ -122,7 +122,7 @@ def test_estimates_from_samples_are_within_three_standard_errors(
     for score in sweep_k(embeddings, 2, 5, seed=seed).scores.values():
         assert score.silhouette is not None
         assert 0 < score.silhouette_se < 1e-2
-        expected = silhouette_samples(embeddings, score.labels)
+        expected = silhouette_samples(embeddings, score.assignments)
         assert abs(score.silhouette - expected.mean()) < 3 * score.silhouette_se
         sampled = np.flatnonzero(~np.isnan(score.silhouette_samples))
         assert len(sampled) in (500, 1000)
@@ -139,7 +139,7 @@ def test_a_cluster_of_one_row_is_scored_from_samples_too(monkeypatch: pytest.Mon
     score = sweep_k(embeddings, 2, 3).scores[2]
     assert score.sizes.tolist() == [5999, 1]
     assert score.silhouette is not None
-    expected = silhouette_score(embeddings, score.labels)
+    expected = silhouette_score(embeddings, score.assignments)
     assert abs(score.silhouette - expected) < 3 * score.silhouette_se + 1e-3
 
 
@@ -151,7 +151,7 @@ def test_inertia_on_more_rows_than_are_searched() -> None:
 
 
 def assert_no_worse(embeddings: Floats, max_k: int) -> None:
-    """The inertia of each k is within 0.5 % of the best of ten runs, and no engine took over."""
+    """The inertia of each k is within 0.5 % of the best of ten runs, without the fallback."""
     fast = sweep_k(embeddings, 2, max_k)
     assert fast.fallback == ""
     rows = embeddings.astype(np.float64)
@@ -191,7 +191,7 @@ def test_inertia_of_repeated_rows_with_odd_ones_among_them(n: int, options: Any)
 def test_sketch_of_low_rank_data_is_exact() -> None:
     rng = np.random.default_rng(0)
     embeddings = (rng.standard_normal((300, 5)) @ rng.standard_normal((5, 40))).astype(np.float32)
-    rows = CentredRows(embeddings, np.zeros(40, np.float32), np.float32)
+    rows = CenteredRows(embeddings, np.zeros(40, np.float32), np.float32)
     basis = principal_basis(embeddings, 64, rng)
     with worker_pool() as pool:
         sketch = sketch_rows(rows, basis, pool)

@@ -1,4 +1,4 @@
-"""Distances to centroids: the numbers of scikit-learn, and zero where they are zero."""
+"""Distances to centroids equal those of scikit-learn, and are exactly zero for equal rows."""
 
 import numpy as np
 import pytest

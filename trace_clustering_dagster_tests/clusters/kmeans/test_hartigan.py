@@ -1,4 +1,4 @@
-"""Batched runs report what their centroids stand for, ties and empty clusters included."""
+"""Batched runs report consistent centroids, sizes and inertia, even for ties and empty clusters."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +19,7 @@ def test_inertia_is_that_of_a_partition_into_the_clusters(
     seed: int, k: int, max_iter: int, equal_starts: bool, heaviest: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    points = rng.integers(0, 4, (30, 2)).astype(np.float32) + 50  # many duplicates, off centre
+    points = rng.integers(0, 4, (30, 2)).astype(np.float32) + 50  # many duplicates, off center
     weights = rng.integers(1, heaviest + 1, 30).astype(np.float32) / 2
     starts = [points[rng.integers(0, 30, k)] for _ in range(3)]
     if equal_starts:
@@ -58,7 +58,7 @@ def test_each_start_keeps_its_place() -> None:
             for start in starts
         ]
     assert [run.k for run in runs] == [3, 5, 3, 2, 3]
-    # Not bit by bit: with some BLAS kernels, rounding depends on the place in a batch.
+    # Not bit for bit: with some BLAS kernels, rounding depends on the place in a batch.
     for run, same in zip(runs, alone, strict=True):
         np.testing.assert_allclose(run.centroids, same.centroids, atol=1e-5)
         assert run.inertia == pytest.approx(same.inertia, rel=1e-5)

@@ -33,23 +33,23 @@ def matrices(values: st.SearchStrategy[float]) -> st.SearchStrategy[NDArray[np.f
 
 
 def assert_valid(embeddings: NDArray[Any], sweep: KSweep) -> None:
-    """What holds for every sweep of every input, which the fast engine made by itself."""
+    """What holds for every sweep by the fast engine, whatever the input."""
     assert sweep.fallback == ""
     rows = np.asarray(embeddings, np.float64)
     scale = np.abs(rows).max() + 1e-300
     assert list(sweep.scores) == sorted(sweep.scores)
     for k, score in sweep.scores.items():
-        assert score.labels.dtype == np.int32
+        assert score.assignments.dtype == np.int32
         assert score.centroids.dtype == np.float32
-        assert score.labels.shape == (len(rows),)
+        assert score.assignments.shape == (len(rows),)
         assert score.centroids.shape == (k, rows.shape[1])
         assert score.sizes.sum() == len(rows)
         assert score.sizes.min() >= 1, "an empty cluster"
         assert_canonical(score)
-        means = np.stack([rows[score.labels == cluster].mean(axis=0) for cluster in range(k)])
+        means = np.stack([rows[score.assignments == cluster].mean(axis=0) for cluster in range(k)])
         atol = max(1e-6 * scale, SUBNORMAL)
         np.testing.assert_allclose(score.centroids, means, rtol=1e-5, atol=atol)
-        inertia = ((rows - means[score.labels]) ** 2).sum()
+        inertia = ((rows - means[score.assignments]) ** 2).sum()
         variance = ((rows - rows.mean(axis=0)) ** 2).sum()
         assert score.inertia == pytest.approx(inertia, rel=1e-3, abs=1e-9 * variance)
         assert (score.silhouette is None) == (k == 1)
@@ -65,7 +65,9 @@ def assert_valid(embeddings: NDArray[Any], sweep: KSweep) -> None:
 
 
 def assert_canonical(score: KScore) -> None:
-    first_rows = [int(np.argmax(score.labels == cluster)) for cluster in range(len(score.sizes))]
+    first_rows = [
+        int(np.argmax(score.assignments == cluster)) for cluster in range(len(score.sizes))
+    ]
     order = sorted(range(len(score.sizes)), key=lambda c: (-score.sizes[c], first_rows[c]))
     assert order == list(range(len(score.sizes)))
 
@@ -77,7 +79,7 @@ def assert_same_bits(one: KSweep, other: KSweep) -> None:
         assert score.silhouette == same.silhouette
         assert score.silhouette_se == same.silhouette_se
         assert score.inertia == same.inertia
-        np.testing.assert_array_equal(score.labels, same.labels)
+        np.testing.assert_array_equal(score.assignments, same.assignments)
         np.testing.assert_array_equal(score.centroids, same.centroids)
         np.testing.assert_array_equal(score.silhouette_samples, same.silhouette_samples)
 
@@ -135,12 +137,12 @@ def test_large_common_offset_keeps_the_clusters() -> None:
     rows = np.random.default_rng(0).standard_normal((60, 5)) * 0.1
     rows[30:] += 1
     far = rows + 1e5
-    labels = sweep_k(far, 2, 4).scores[2].labels
-    assert set(labels[:30]) == {0}
-    assert set(labels[30:]) == {1}
+    assignments = sweep_k(far, 2, 4).scores[2].assignments
+    assert set(assignments[:30]) == {0}
+    assert set(assignments[30:]) == {1}
 
 
-def test_near_duplicates_are_told_apart() -> None:
+def test_near_duplicates_are_separated() -> None:
     """Two groups 1e-6 wide, each in two halves 1e-5 apart: far below float32's d^2."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((80, 8)) * 1e-6
@@ -234,10 +236,10 @@ def test_duplicates_form_perfect_clusters() -> None:
 
 def test_many_rows_with_few_distinct_ones_have_no_empty_cluster() -> None:
     distinct = np.random.default_rng(0).standard_normal((7, 12)).astype(np.float32)
-    labels = np.zeros(6000, np.int64)
-    labels[-21:] = np.repeat(np.arange(1, 7), np.arange(1, 7))
-    score = sweep_k(distinct[labels], 7, 7).scores[7]
-    assert score.sizes.tolist() == sorted(np.bincount(labels), reverse=True)
+    assignments = np.zeros(6000, np.int64)
+    assignments[-21:] = np.repeat(np.arange(1, 7), np.arange(1, 7))
+    score = sweep_k(distinct[assignments], 7, 7).scores[7]
+    assert score.sizes.tolist() == sorted(np.bincount(assignments), reverse=True)
 
 
 def test_k_may_reach_the_number_of_rows_less_one() -> None:
@@ -247,11 +249,11 @@ def test_k_may_reach_the_number_of_rows_less_one() -> None:
     assert_valid(embeddings, sweep)
 
 
-def test_ties_go_to_the_smallest_k_and_nothing_is_best_of_nothing() -> None:
-    labels = np.zeros(3, np.int32)
+def test_ties_go_to_the_smallest_k_and_no_scores_give_zero() -> None:
+    assignments = np.zeros(3, np.int32)
     centroids = np.zeros((1, 2), np.float32)
     scores = {
-        k: KScore(silhouette, 0.0, 0.0, labels, centroids, np.zeros(3, np.float32))
+        k: KScore(silhouette, 0.0, 0.0, assignments, centroids, np.zeros(3, np.float32))
         for k, silhouette in {2: 0.1, 3: 0.4, 4: 0.4}.items()
     }
     assert KSweep(scores).best_k == 3
@@ -291,7 +293,7 @@ def broken_in_a_product(*_: Any, **__: Any) -> None:
 
 def with_an_empty_cluster(*arguments: Any, **options: Any) -> dict[int, Partition]:
     partitions = lloyd(*arguments, **options)
-    partitions[2].labels[:] = 0
+    partitions[2].assignments[:] = 0
     return partitions
 
 
@@ -301,7 +303,7 @@ def without_a_number(*arguments: Any, **options: Any) -> dict[int, Partition]:
     return partitions
 
 
-# No input is known that breaks the fast engine: so a part of it is broken here.
+# No input is known to break the fast engine, so these tests break a part of it.
 @pytest.mark.parametrize(
     ("part", "reason"),
     [
@@ -322,7 +324,7 @@ def test_scikit_learn_takes_over_where_the_fast_engine_fails(
     assert_same_bits(sweep, expected)
 
 
-def test_only_failures_of_the_arithmetic_are_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_arithmetic_failures_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 

@@ -1,4 +1,4 @@
-"""The scikit-learn engine keeps to the same interface as the fast one."""
+"""The scikit-learn engine has the same interface as the fast one."""
 
 import numpy as np
 import pytest
