@@ -48,7 +48,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# the tables in docs/ that say what the code says
+# the tables in docs/ that are generated from the code
 reference: $(INSTALLED)
 	$(BIN)/python -m trace_clustering_dagster_tests.support.reference
 
@@ -56,7 +56,7 @@ reference: $(INSTALLED)
 audit:
 	@.ci/audit
 
-# the screenshots of the README and of docs/, of the demo's results; needs chromium and chromedriver
+# the screenshots of README.md and docs/, of the demo's results; needs chromium and chromedriver
 screenshots: demo
 	$(BIN)/python -m trace_clustering_dagster_tests.support.screenshots
 

@@ -24,8 +24,8 @@ TYPE = "trace_clustering_dagster.TraceClusteringComponent"
 
 
 def _attributes(settings: type[BaseModel]) -> Any:
-    """The settings as attributes that Dagster's tools know: the descriptions of fields with a
-    default reach their schema through a Resolver only."""
+    """Turn settings into attributes of a component. In Dagster's schema, a field with a default has
+    a description only if a Resolver sets it."""
     fields: dict[str, Any] = {
         name: (
             Annotated[
@@ -41,7 +41,7 @@ def _attributes(settings: type[BaseModel]) -> Any:
 
 
 def _in_yaml(annotation: Any) -> Any:
-    """The type of an attribute: the settings check the bounds."""
+    """The type of an attribute. The settings check the bounds."""
     known = {str: str | None, int: int | None, bool: bool | None, float: float | None}
     return known.get(annotation, list[int] | None)
 
@@ -90,32 +90,32 @@ class TraceClusteringComponent(dg.Component, dg.Model, dg.Resolvable):
     ] = None
     automation: Annotated[
         _Automation,
-        dg.Resolver.default(description="Which team-days run without a person, when, how often."),
+        dg.Resolver.default(description="Which team-days run automatically, when, how often."),
     ] = None
     pools: Annotated[Mapping[str, str] | None, _described("pools")] = None
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
-        """What Dagster's tools show of it."""
+        """Metadata for Dagster's tools."""
         return dg.ComponentTypeSpec(tags=["llm", "clickhouse"])
 
     def settings(self) -> Settings:
         """The settings that the attributes describe.
 
         Raises:
-            ValueError: one line that names the attribute, its value and what it should be.
+            ValueError: one line that names the attribute, its value and the expected value.
         """
         try:
             settings = Settings.model_validate(_given(self))
-            settings.automation.alert_url  # noqa: B018 - to see whether it is one
+            settings.automation.alert_url  # noqa: B018 - it raises if it is not a URL
         except ValidationError as error:
             raise ValueError(in_one_line(error, by="attribute")) from None
         return settings
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The graph, without an executor: that of the project stays."""
+        """Build the graph, without an executor, so that the project's executor applies."""
         settings = self.settings()
-        # in a test of one component, the working directory stands in for the project
+        # a test of one component has no project, only a working directory
         if not isinstance(context.component_tree, TestComponentTree):
             for other in context.component_tree.get_all_components(TraceClusteringComponent):
                 if other is not self:
@@ -127,18 +127,18 @@ def settings_in(file: Path) -> Settings:
     """The settings of the component that a ``defs.yaml`` describes.
 
     Raises:
-        ValueError: it describes none, or one that is not usable.
+        ValueError: the file describes no component, or an invalid one.
     """
     for document in yaml.safe_load_all(file.read_text("utf-8")):
         if isinstance(document, dict) and document.get("type") == TYPE:
             attributes = document.get("attributes") or {}
             component = TraceClusteringComponent.resolve_from_yaml(yaml.safe_dump(attributes))
             return component.settings()  # type: ignore[no-any-return]
-    raise ValueError(f"{file} does not describe a {TYPE}: name its defs.yaml")
+    raise ValueError(f"{file} does not describe a {TYPE}: give the path of its defs.yaml")
 
 
 def _given(model: BaseModel) -> dict[str, Any]:
-    """The attributes that are set, in the models in it too."""
+    """The attributes that are set, including those of nested models."""
     given = {name: getattr(model, name) for name in type(model).model_fields}
     return {
         name: _given(value) if isinstance(value, BaseModel) else value
@@ -149,7 +149,7 @@ def _given(model: BaseModel) -> dict[str, Any]:
 
 def _require_apart(one: Settings, other: Settings) -> None:
     if one.name == other.name:
-        raise ValueError(f"two instances are named {one.name!r}: give each a name of its own")
+        raise ValueError(f"two instances are named {one.name!r}: give each its own name")
     if _written_to(one) == _written_to(other):
         raise ValueError(
             f"the instances {one.name!r} and {other.name!r} both write to {_written_to(one)}: give "
@@ -158,9 +158,9 @@ def _require_apart(one: Settings, other: Settings) -> None:
 
 
 def _written_to(settings: Settings) -> str:
-    """Where the tables are that are written: warehouse, database, what their names begin with.
+    """The place of the written tables: warehouse, database, table.
 
-    Two spellings of one server are two places.
+    Two spellings of one server count as two places.
     """
     url = settings.clickhouse.url
     if url.startswith("chdb://"):

@@ -29,6 +29,11 @@ def parse_time(text: str) -> datetime.datetime:
     return time.astimezone(UTC)
 
 
+def yesterday() -> datetime.date:
+    """The newest UTC day that has ended."""
+    return datetime.datetime.now(UTC).date() - datetime.timedelta(days=1)
+
+
 def midnight(day: datetime.date) -> datetime.datetime:
     """The start of a UTC day."""
     return datetime.datetime.combine(day, datetime.time(), UTC)

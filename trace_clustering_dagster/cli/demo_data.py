@@ -1,6 +1,5 @@
 """``trace-clustering demo-data``: write the sample warehouse."""
 
-import datetime
 from pathlib import Path
 
 import click
@@ -10,13 +9,13 @@ import click
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def demo_data(directory: Path) -> None:
     """Write the sample warehouse to DIRECTORY: 14 days of traces of three teams."""
+    from trace_clustering_dagster.base.times import yesterday
     from trace_clustering_dagster.demo.warehouse import write_demo_warehouse
 
-    yesterday = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
     try:
         # fail early: generating the data takes seconds
         directory.mkdir(parents=True, exist_ok=True)
-        written = write_demo_warehouse(directory, end=yesterday, progress=click.echo)
+        written = write_demo_warehouse(directory, end=yesterday(), progress=click.echo)
     except OSError as error:
         raise click.ClickException(
             f"{error.filename or directory}: {error.strerror or error}. Choose a folder that this "

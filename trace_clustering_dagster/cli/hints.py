@@ -2,6 +2,7 @@
 
 import datetime
 
+from trace_clustering_dagster.base.times import yesterday
 from trace_clustering_dagster.cli.deployment import graph
 
 # where to find the digits of --explore
@@ -10,5 +11,4 @@ NAMED_BY = "the tag trace_clustering/explores of an exploration run holds its di
 
 def materialize_command(team_id: int, day: datetime.datetime | None) -> str:
     """The command that runs a team's UTC day, by default yesterday."""
-    yesterday = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=1)
-    return graph().launch_command(f"{day or yesterday:%Y-%m-%d}|{team_id}")
+    return graph().launch_command(f"{day or yesterday():%Y-%m-%d}|{team_id}")

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.times import parse_time
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.operations.decisions import (
     NEEDS_ATTENTION,
@@ -188,7 +189,7 @@ def _next_query(last: Mapping[str, Any], now: datetime.datetime) -> str:
     recent; "" if it is now."""
     if any(day["requested"] or day["waiting"] for day in last["days"]):
         return ""
-    asked = datetime.datetime.fromisoformat(last["asked"])
+    asked = parse_time(last["asked"])
     return f"{asked + QUIET:%H:%M:%S} UTC" if asked <= now < asked + QUIET else ""
 
 

@@ -5,7 +5,6 @@ deployment's (`ClusteringParams.explores`). Its values, report and event are sto
 it never counts as the run of its team and day.
 """
 
-import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +67,7 @@ def will_explore(run: dg.DagsterRun, graph: Graph, deployment: TraceParams) -> b
     if not isinstance(config, Mapping):
         return False
     try:
-        day = datetime.date.fromisoformat(run.tags.get(PARTITION_NAME_TAG, "").partition("|")[0])
+        day, _ = day_and_team(run.tags.get(PARTITION_NAME_TAG, ""))
         return bool(deployment.overridden_by(config).explores(deployment, day))
     except ValueError:
         return False  # a run of another project

@@ -19,6 +19,7 @@ from trace_clustering_dagster.base.files import (
     storage_failure,
     write_whole,
 )
+from trace_clustering_dagster.base.times import yesterday
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.schema import (
@@ -223,7 +224,7 @@ def _inserting(connection: Connection) -> Finding:
 
 
 def _traces(connection: Connection, params: ClusteringParams) -> Finding:
-    day = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
+    day = yesterday()
     counts = count_team_traces(connection, [day], params)[day].values()
     eligible = [count for count in counts if count >= params.min_traces]
     window = f"in the {params.lookback_days} days up to {day}"
@@ -322,8 +323,8 @@ def _settings(settings: Settings) -> Finding:
         check_cron(settings.automation.cron)
     except ValueError as error:
         return Finding("failed", "settings", str(error))
-    start, today = settings.start_date, datetime.datetime.now(datetime.timezone.utc).date()
-    if datetime.date.fromisoformat(start) >= today:
+    start = settings.start_date
+    if datetime.date.fromisoformat(start) > yesterday():
         problem = f"TRACE_CLUSTERING_START_DATE={start} has not ended yet: there is no day to run"
         return Finding("warning", "settings", f"{problem} -> set an earlier day")
     return Finding("ok", "settings", "dates, retention and automation are valid")
