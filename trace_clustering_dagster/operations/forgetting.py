@@ -17,6 +17,7 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from trace_clustering_dagster.base.files import is_local
 from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.instance import is_own
 from trace_clustering_dagster.base.partitions import TEAM_TAG
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.queries import (
@@ -27,7 +28,6 @@ from trace_clustering_dagster.clusters.queries import (
 from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
 from trace_clustering_dagster.operations.decisions import is_listed
 from trace_clustering_dagster.operations.retention import is_backfilling
-from trace_clustering_dagster.operations.runs import is_own
 from trace_clustering_dagster.operations.stored_files import (
     StoredFile,
     StoredFiles,
