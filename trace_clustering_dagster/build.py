@@ -53,8 +53,7 @@ def stored_files_of(settings: Settings) -> StoredFiles:
 
 def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
     """The resources that a graph's assets need, by resource key."""
-    named = "params" if graph.is_component else "TRACE_CLUSTERING_PARAMS"
-    params, storage = ClusteringParams.of(settings, named=named), Storage.of(settings)
+    params, storage = ClusteringParams.of(settings), Storage.of(settings)
     resources = {
         "params": params,
         "exploration": exploration_of(graph, params),

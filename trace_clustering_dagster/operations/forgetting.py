@@ -34,7 +34,7 @@ from trace_clustering_dagster.operations.stored_files import (
     remove,
     size_of,
 )
-from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.settings import AutomationSettings, named
 from trace_clustering_dagster.traces.queries import count_traces
 
 # A mutation rewrites every part of the table that holds rows of the team.
@@ -180,7 +180,7 @@ def caveats(
         excluded = ",".join(map(str, sorted({*settings.excluded_teams, team_id})))
         yield (
             f"team {team_id} still has {traces} traces, so the coordinator clusters it again: set "
-            f"TRACE_CLUSTERING_EXCLUDED_TEAMS={excluded} where the code server runs"
+            f"{named('automation.excluded_teams')} to {excluded} where the code server runs"
         )
     if instance is None:
         yield (
