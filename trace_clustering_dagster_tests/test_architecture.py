@@ -115,8 +115,17 @@ def test_no_module_is_longer_than_a_reader_wants() -> None:
     assert long == {}
 
 
-def test_the_definitions_import_nothing_heavy() -> None:
-    script = f"import sys, {NAME}.definitions; print([m for m in {HEAVY!r} if m in sys.modules])"
+@pytest.mark.parametrize(
+    "load",
+    [
+        f"import {NAME}.definitions",
+        f"import dagster as dg; from {NAME} import TraceClusteringComponent as Component; "
+        "dg.component_defs(component=Component())",
+    ],
+    ids=["definitions", "component"],
+)
+def test_the_definitions_import_nothing_heavy(load: str) -> None:
+    script = f"import sys; {load}; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
