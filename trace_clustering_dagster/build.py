@@ -35,14 +35,14 @@ def team_assets() -> list[TeamAsset]:
     ]
 
 
-def graph_of(settings: Settings, *, is_component: bool = False) -> Graph:
+def graph_of(settings: Settings, *, described_by: str = "") -> Graph:
     """The names and partitions of a graph."""
     return Graph(
         name=settings.name,
         start_date=settings.start_date,
         pools={**settings.pools},
         assets=frozenset(asset.name for asset in team_assets()),
-        is_component=is_component,
+        described_by=described_by,
     )
 
 
@@ -53,8 +53,7 @@ def stored_files_of(settings: Settings) -> StoredFiles:
 
 def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
     """The resources that a graph's assets need, by resource key."""
-    named = "params" if graph.is_component else "TRACE_CLUSTERING_PARAMS"
-    params, storage = ClusteringParams.of(settings, named=named), Storage.of(settings)
+    params, storage = ClusteringParams.of(settings), Storage.of(settings)
     resources = {
         "params": params,
         "exploration": exploration_of(graph, params),
@@ -69,19 +68,19 @@ def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
     return {graph.called(name): resource for name, resource in resources.items()}
 
 
-def build_graph(settings: Settings, *, is_component: bool = False) -> dg.Definitions:
+def build_graph(settings: Settings, *, described_by: str = "") -> dg.Definitions:
     """Build the definitions of one graph: assets, checks, jobs, sensors, schedules, resources.
 
     Several graphs can be merged if their settings have different names.
 
     Args:
         settings: Settings of the graph.
-        is_component: Whether the graph is part of another project; messages then name its commands.
+        described_by: See ``Graph``.
 
     Raises:
         ValueError: one line that names an invalid parameter.
     """
-    graph = graph_of(settings, is_component=is_component)
+    graph = graph_of(settings, described_by=described_by)
     automation = settings.automation
     job = build_job(graph)
     check = build_freshness_check(graph, automation)

@@ -1,15 +1,18 @@
 """The graph as a Dagster component: ``type: trace_clustering_dagster.TraceClusteringComponent``."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import dagster as dg
-import yaml
-from dagster.components.core.component_tree import TestComponentTree
-from pydantic import BaseModel, Field, ValidationError, create_model
+from dagster.components.core.component_tree import ComponentTreeException, TestComponentTree
+from dagster.components.core.defs_module import find_defs_or_component_yaml
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, create_model
+from typing_extensions import Self
 
 from trace_clustering_dagster.build import build_graph
 from trace_clustering_dagster.settings import (
@@ -19,8 +22,6 @@ from trace_clustering_dagster.settings import (
     Settings,
     in_one_line,
 )
-
-TYPE = "trace_clustering_dagster.TraceClusteringComponent"
 
 
 def _attributes(settings: type[BaseModel]) -> Any:
@@ -93,6 +94,15 @@ class TraceClusteringComponent(dg.Component, dg.Model, dg.Resolvable):
         dg.Resolver.default(description="Which team-days run automatically, when, how often."),
     ] = None
     pools: Annotated[Mapping[str, str] | None, _described("pools")] = None
+    # the file that describes it, relative to its project; "" if no YAML file does
+    _file: str = PrivateAttr("")
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """Build the component that a YAML file describes."""
+        component = super().load(attributes, context)
+        component._file = _file_of(context)
+        return component
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
@@ -103,38 +113,95 @@ class TraceClusteringComponent(dg.Component, dg.Model, dg.Resolvable):
         """The settings that the attributes describe.
 
         Raises:
-            ValueError: one line that names the attribute, its value and the expected value.
+            ValueError: one line that names the file, the attribute, its value and the expected
+                value.
         """
-        try:
+        with self._errors_that_name_the_file():
             settings = Settings.model_validate(_given(self))
             settings.automation.alert_url  # noqa: B018 - it raises if it is not a URL
-        except ValidationError as error:
-            raise ValueError(in_one_line(error, by="attribute")) from None
-        return settings
+            return settings
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build the graph, without an executor, so that the project's executor applies."""
-        settings = self.settings()
+        settings, file = self.settings(), self._file or _file_of(context)
+        described_by = f"--defs {shlex.quote(file)}"
         # a test of one component has no project, only a working directory
         if not isinstance(context.component_tree, TestComponentTree):
             for other in context.component_tree.get_all_components(TraceClusteringComponent):
                 if other is not self:
-                    _require_apart(settings, other.settings())
-        return build_graph(settings, is_component=True)
+                    self._require_apart(other)
+                    if other._file == file and "--instance" not in described_by:
+                        described_by += f" --instance {settings.name}"
+        with self._errors_that_name_the_file():
+            return build_graph(settings, described_by=described_by)
+
+    @contextlib.contextmanager
+    def _errors_that_name_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            said = str(error)
+            if isinstance(error, ValidationError):
+                said = in_one_line(error, by="attribute")
+            raise ValueError(f"{self._file}: {said}" if self._file else said) from None
+
+    def _require_apart(self, other: "TraceClusteringComponent") -> None:
+        """Raise ValueError if both have one name, or write to one table."""
+        one, another = self.settings(), other.settings()
+        files = f"in {self._file or 'Python'} and in {other._file or 'Python'}"
+        if one.name == another.name:
+            raise ValueError(
+                f"two instances have name={one.name!r}, {files}: give one of them another name"
+            )
+        if _written_to(one) == _written_to(another):
+            raise ValueError(
+                f"the instances {one.name!r} and {another.name!r}, {files}, both write to "
+                f"{_written_to(one)}: give one of them another output.prefix or output.database"
+            )
 
 
-def settings_in(file: Path) -> Settings:
-    """The settings of the component that a ``defs.yaml`` describes.
+def settings_in(file: Path) -> list[Settings]:
+    """The settings of the components that a file describes.
+
+    Dagster loads the file as part of its project, which must be importable, and renders its
+    templates, so the environment variables that they read must be set.
 
     Raises:
-        ValueError: the file describes no component, or an invalid one.
+        ValueError: one line that says why the file cannot be loaded, or names an invalid setting.
     """
-    for document in yaml.safe_load_all(file.read_text("utf-8")):
-        if isinstance(document, dict) and document.get("type") == TYPE:
-            attributes = document.get("attributes") or {}
-            component = TraceClusteringComponent.resolve_from_yaml(yaml.safe_dump(attributes))
-            return component.settings()  # type: ignore[no-any-return]
-    raise ValueError(f"{file} does not describe a {TYPE}: give the path of its defs.yaml")
+    place = file.resolve()
+    try:
+        if place.suffix != ".py" and find_defs_or_component_yaml(place.parent) != place:
+            raise ValueError("Dagster loads no file of this name: give the path of a defs.yaml")
+        loaded: Any = dg.ComponentTree.for_project(place).load_component(
+            place if place.suffix == ".py" else place.parent
+        )
+    except Exception as error:  # the project's code raises any type
+        raise ValueError(f"{file} cannot be loaded: {_cause_of(error)}") from None
+    found = getattr(loaded, "components", [loaded])
+    components = [
+        component
+        for component in (found.values() if isinstance(found, Mapping) else found)
+        if isinstance(component, TraceClusteringComponent)
+    ]
+    if not components:
+        raise ValueError(f"{file} describes no {TraceClusteringComponent.__name__}")
+    return [component.settings() for component in components]
+
+
+def _cause_of(error: BaseException) -> str:
+    """In one line."""
+    if isinstance(error, ComponentTreeException) and error.__cause__:
+        error = error.__cause__
+    if isinstance(error, ValidationError):
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        return f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+    return " ".join(str(error).split())[:500]
+
+
+def _file_of(context: dg.ComponentLoadContext) -> str:
+    place = find_defs_or_component_yaml(context.path) or context.path
+    return os.path.relpath(place, context.project_root)
 
 
 def _given(model: BaseModel) -> dict[str, Any]:
@@ -145,16 +212,6 @@ def _given(model: BaseModel) -> dict[str, Any]:
         for name, value in given.items()
         if value is not None
     }
-
-
-def _require_apart(one: Settings, other: Settings) -> None:
-    if one.name == other.name:
-        raise ValueError(f"two instances are named {one.name!r}: give each its own name")
-    if _written_to(one) == _written_to(other):
-        raise ValueError(
-            f"the instances {one.name!r} and {other.name!r} both write to {_written_to(one)}: give "
-            "one of them another output.prefix or output.database"
-        )
 
 
 def _written_to(settings: Settings) -> str:

@@ -49,6 +49,14 @@ def _split(teams: Any) -> Any:
     return teams.split(",") if isinstance(teams, str) and teams else teams or ()
 
 
+def _parsed(params: Any) -> Any:
+    with contextlib.suppress(ValueError, RecursionError):
+        values = json.loads(params) if isinstance(params, str) else params
+        if isinstance(values, Mapping):
+            return values
+    raise ValueError(f'{params!s:.100} is not a JSON object: use JSON such as {{"max_k": 10}}')
+
+
 def _on_or_off(value: Any) -> Any:
     if value not in ("on", "off", True, False):
         raise ValueError(f"{value!s:.100} is neither on nor off")
@@ -79,6 +87,9 @@ VariableName = Annotated[str, AfterValidator(_variable_name)]
 Teams = Annotated[frozenset[PositiveInt], BeforeValidator(_split)]
 Minutes = Annotated[float, Field(ge=0, le=24 * 60)]
 Days = Annotated[int, Field(ge=0, le=999_999)]
+Params = Annotated[Mapping[str, Any], BeforeValidator(_parsed)]
+Pool = Annotated[str, Field(pattern="^(clickhouse|llm)$")]
+PoolName = Annotated[str, Field(pattern=r"^\S+$")]
 
 
 class _Settings(BaseModel):
@@ -131,8 +142,8 @@ class ClickHouseSettings(_Settings):
             # do not repeat it: a mistyped URL may contain a password
             raise ValueError(
                 "not a ClickHouse URL: use https://user@host:8443/database, http://..., or "
-                "chdb:///path/to/warehouse. Set the password in "
-                "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD, not in the URL"
+                "chdb:///path/to/warehouse. Set the password in the variable named by "
+                "password_variable, TRACE_CLUSTERING_CLICKHOUSE_PASSWORD by default"
             )
         return url
 
@@ -222,8 +233,7 @@ class Settings(_Settings):
     name: str = _setting(
         "",
         "",
-        "Name of this graph if a code location has several: the prefix of its asset keys, jobs, "
-        "sensors, resources, partitions and groups.",
+        "Name of this graph if a code location has several, the prefix of all its names.",
     )
     clickhouse: ClickHouseSettings = Field(default_factory=ClickHouseSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
@@ -244,11 +254,11 @@ class Settings(_Settings):
         "0 keeps them all.",
     )
     start_date: str = _setting("2025-01-01", "START_DATE", "First day that has a partition.")
-    params: Mapping[str, Any] = _setting(
+    params: Params = _setting(
         {}, "PARAMS", 'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.'
     )
     automation: AutomationSettings = Field(default_factory=AutomationSettings)
-    pools: Mapping[str, str] = _setting({}, "", "Other names for the pools clickhouse and llm.")
+    pools: Mapping[Pool, PoolName] = _setting({}, "", "Other names for the pools clickhouse, llm.")
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -271,19 +281,13 @@ class Settings(_Settings):
         for setting in settings_of(cls):
             if text := os.environ.get(setting.variable) if setting.variable else "":
                 _section(values, setting.path)[setting.path[-1]] = text
-        if "params" in values:
-            try:
-                values["params"] = _json_object(values["params"])
-            except ValueError as error:
-                problems["params"] = str(error)
-                del values["params"]
         while True:
             try:
                 settings = cls.model_validate(values)
                 break
             except ValidationError as error:
                 # only settings of the output can contradict each other
-                path = next((p for p in _paths() if _is_about(error, p)), ("output",))
+                path = _path_of(error) or ("output",)
                 problems[".".join(path)] = in_one_line(error)
                 del _section(values, path)[path[-1]]
         try:
@@ -328,9 +332,8 @@ class Settings(_Settings):
         databases = self.output.database + self.clickhouse.database
         if databases and self.clickhouse.url.startswith("chdb://"):
             raise ValueError(
-                "an embedded warehouse has no databases: unset output.database "
-                "(TRACE_CLUSTERING_OUTPUT_DATABASE) and clickhouse.database, and use output.prefix "
-                "(TRACE_CLUSTERING_OUTPUT_PREFIX) to write to other tables"
+                f"an embedded warehouse has no databases: unset {named('output.database')} and "
+                f"clickhouse.database, and use {named('output.prefix')} to write to other tables"
             )
         return self
 
@@ -340,18 +343,18 @@ def in_one_line(error: ValidationError, by: Literal["variable", "attribute"] = "
     secret, and the expected value."""
     wrong: Any = error.errors(include_url=False)[0]
     path = [str(part) for part in wrong["loc"]]
-    known = next((p for p in _paths() if _is_about(error, p)), ())
-    named = (_paths().get(known) if by == "variable" else "") or ".".join(path)
+    known = _path_of(error)
+    name = (_paths().get(known) if by == "variable" else "") or ".".join(path)
     if wrong["type"] == "value_error":
         problem = str(wrong["ctx"]["error"])
         if not known:  # it concerns several settings, and names them
             return problem
-        return f"{named} is {problem}" if problem.startswith("not ") else f"{named}={problem}"
+        return f"{name} is {problem}" if problem.startswith("not ") else f"{name}={problem}"
     if wrong["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], [p[-1] for p in _paths()], n=1)
         return f"there is no setting {'.'.join(path)}" + (f": use {near[0]}" if near else "")
-    value = os.environ.get(named) or str(wrong["input"])
-    return f"{named}={value[:100]}: {wrong['msg']}"
+    value = os.environ.get(name) or str(wrong["input"])
+    return f"{name}={value[:100]}: {wrong['msg']}"
 
 
 class Setting(NamedTuple):
@@ -373,13 +376,21 @@ def settings_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[
             yield Setting((*path, name), extra["variable"], field.description or "")
 
 
+def named(setting: str) -> str:
+    """The name of a setting in messages, such as ``storage (TRACE_CLUSTERING_STORAGE)``."""
+    variable = _paths()[tuple(setting.split("."))]
+    return f"{setting} ({variable})" if variable else setting
+
+
 def _paths() -> dict[tuple[str, ...], str]:
     """The variable of every setting by its place."""
     return {field.path: field.variable for field in settings_of(Settings)}
 
 
-def _is_about(error: ValidationError, path: tuple[str, ...]) -> bool:
-    return error.errors()[0]["loc"][: len(path)] == path
+def _path_of(error: ValidationError) -> tuple[str, ...]:
+    """The place of the setting that an error is about; () if it is about several."""
+    place = error.errors()[0]["loc"]
+    return next((path for path in _paths() if place[: len(path)] == path), ())
 
 
 def _section(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
@@ -387,14 +398,3 @@ def _section(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     for part in path[:-1]:
         values = values.setdefault(part, {})
     return values
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    remedy = 'use JSON such as {"max_k": 10}'
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"TRACE_CLUSTERING_PARAMS is not JSON ({error}): {remedy}") from None
-    if isinstance(values, dict):
-        return values
-    raise ValueError(f"TRACE_CLUSTERING_PARAMS={text[:100]} is not a JSON object: {remedy}")

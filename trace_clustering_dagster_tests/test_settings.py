@@ -80,7 +80,7 @@ def test_empty_variables_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
         ("START_DATE", "2026-02-30", "=2026-02-30 is not a day: use one such as 2025-01-01"),
         ("EVENTS_TABLE", "a b", "='a b' is not the name of a table"),
         ("EVENTS_TABLE", "x" * 5000, "is not the name of a table"),
-        ("PARAMS", "{", "is not JSON"),
+        ("PARAMS", "{", "={ is not a JSON object: use JSON such as"),
         ("PARAMS", "[1]", "=[1] is not a JSON object"),
         ("TEAMS", "1,x", "=1,x: Input should be a valid integer"),
         ("RETENTION_DAYS", "9999999", "=9999999: Input should be less than or equal to 999999"),
@@ -136,8 +136,8 @@ def test_all_that_is_wrong_is_told_and_the_rest_counts(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"max_kk": 3}, "TRACE_CLUSTERING_PARAMS: there is no parameter max_kk: use max_k"),
-        ({"max_k": "a"}, "TRACE_CLUSTERING_PARAMS: max_k=a is invalid"),
+        ({"max_kk": 3}, "TRACE_CLUSTERING_PARAMS): there is no parameter max_kk: use max_k"),
+        ({"max_k": "a"}, "TRACE_CLUSTERING_PARAMS): max_k=a is invalid"),
         ({"min_k": 9}, "min_k=9 is above max_k=6"),
         (
             {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:00:00Z"},

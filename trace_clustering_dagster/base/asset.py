@@ -15,6 +15,7 @@ import dagster as dg
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.instance import is_own
 from trace_clustering_dagster.base.interrupts import end_when_interrupted
 from trace_clustering_dagster.base.io_manager import TeamDayIOManager
 from trace_clustering_dagster.base.memory import release_memory
@@ -73,7 +74,7 @@ class TeamAsset:
         def compute(context: dg.AssetExecutionContext, **values: Any) -> Iterator[Any]:
             release_memory()
             start = time.perf_counter()
-            _require_same_origin(context, values)
+            _require_same_origin(context, graph, values)
             known = {"context": context, "graph": graph}
             result = run(
                 **{name: known[name] for name in given},
@@ -163,7 +164,9 @@ def team_asset(
     return declare
 
 
-def _require_same_origin(context: dg.AssetExecutionContext, values: Mapping[str, Any]) -> None:
+def _require_same_origin(
+    context: dg.AssetExecutionContext, graph: Graph, values: Mapping[str, Any]
+) -> None:
     """Fail without retries if two of the values were made from different values of one asset.
 
     A value that others are made from has a ``digest``; one that is made from others has
@@ -179,13 +182,13 @@ def _require_same_origin(context: dg.AssetExecutionContext, values: Mapping[str,
                 than = "the stored one" if where == origin else f"{where} was"
                 raise dg.Failure(
                     description=f"{name} of this partition was made from another {origin} than "
-                    f"{than}: {_other_run(context)}materialize {name} and its downstream assets "
-                    "again, or the whole partition",
+                    f"{than}: {_other_run(context, graph)}materialize {name} and its downstream "
+                    "assets again, or the whole partition",
                     allow_retries=False,
                 )
 
 
-def _other_run(context: dg.AssetExecutionContext) -> str:
+def _other_run(context: dg.AssetExecutionContext, graph: Graph) -> str:
     """Advice to wait for another run that stores values of the same partition; "" if none does."""
     own = context.run
     others = context.instance.get_runs(
@@ -197,6 +200,8 @@ def _other_run(context: dg.AssetExecutionContext) -> str:
     running = [
         run.run_id[:8]
         for run in others
-        if run.run_id != own.run_id and run.tags.get(EXPLORES_TAG) == own.tags.get(EXPLORES_TAG)
+        if run.run_id != own.run_id
+        and run.tags.get(EXPLORES_TAG) == own.tags.get(EXPLORES_TAG)
+        and is_own(context.instance, graph, run, if_unknown=True)
     ]
     return f"run {running[0]} materializes this partition now; after it ends, " if running else ""

@@ -21,14 +21,15 @@ class Graph:
         start_date: First UTC day that has a partition.
         pools: Pools that are renamed, and their new names.
         assets: Names of the assets that are partitioned by day and team.
-        is_component: Whether the graph is part of another project.
+        described_by: Options of the command line that select the graph if it is part of another
+            project, such as ``--defs src/acme/defs/support/defs.yaml``; "" if it is not.
     """
 
     name: str = ""
     start_date: str = "2025-01-01"
     pools: Mapping[str, str] = field(default_factory=dict, hash=False)
     assets: frozenset[str] = frozenset()
-    is_component: bool = False
+    described_by: str = ""
 
     def called(self, name: str) -> str:
         """The name of a job, sensor, schedule, resource, group or partitions definition."""
@@ -49,12 +50,16 @@ class Graph:
 
     def launch_command(self, partition_key: str) -> str:
         """The shell command that runs a partition."""
-        if self.is_component:
+        if self.described_by:
             return f"dg launch --job {self.job} --partition '{partition_key}'"
         return (
             "dagster asset materialize -m trace_clustering_dagster --select '*' "
             f"--partition '{partition_key}'"
         )
+
+    def command(self, arguments: str) -> str:
+        """The ``trace-clustering`` command with these arguments for this graph."""
+        return " ".join(filter(None, ("trace-clustering", self.described_by, arguments)))
 
     @functools.cached_property
     def days(self) -> dg.DailyPartitionsDefinition:

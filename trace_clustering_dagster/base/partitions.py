@@ -6,6 +6,8 @@ import re
 
 import dagster as dg
 
+from trace_clustering_dagster.settings import named
+
 # Dagster sets these tags on each run of a partition.
 DAY_TAG, TEAM_TAG = "dagster/partition/date", "dagster/partition/team"
 # Set on each run that explores, to the digits that identify its parameters.
@@ -53,9 +55,9 @@ class TeamDayPartitionsDefinition(dg.MultiPartitionsDefinition):
             )
         elif not known:
             logging.getLogger(__name__).warning(
-                "invalid partition key %s: no day since the start date %s "
-                "(TRACE_CLUSTERING_START_DATE) has ended yet",
+                "invalid partition key %s: no day since %s, %s, has ended yet",
                 partition_key,
+                named("start_date"),
                 days.start.date(),
             )
         return known

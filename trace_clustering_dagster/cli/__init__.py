@@ -20,8 +20,8 @@ from trace_clustering_dagster.cli import (
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@deployment.defs
-def main(defs: Path | None) -> None:
+@deployment.options
+def main(defs: Path | None, instance: str | None) -> None:
     """Daily clustering of LLM traces: set it up, read the emitted clusters."""
 
 

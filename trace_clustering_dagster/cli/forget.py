@@ -51,7 +51,7 @@ def forget(team_id: int, yes: bool) -> None:
         home = f" and {os.environ['DAGSTER_HOME']}" if instance else ""
         nothing = f"nothing of team {team_id} is stored in {stored.root}, {clickhouse.url}{home}"
         if not yes:
-            command = f"to remove it: trace-clustering forget --team {team_id} --yes"
+            command = f"to remove it: {names.command(f'forget --team {team_id} --yes')}"
             click.echo(command if found else nothing)
             return
         if left := [name for name, at in everywhere.items() if at.describe(team_id)]:

@@ -29,9 +29,10 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
         raise click.UsageError("--grants cannot be combined with --apply: it only prints")
 
     from trace_clustering_dagster.clickhouse.ddl import apply_tables, create_tables, grant_rights
-    from trace_clustering_dagster.clickhouse.warehouse import URL_VARIABLE, Warehouse
+    from trace_clustering_dagster.clickhouse.warehouse import Warehouse
     from trace_clustering_dagster.clusters.queries import read_clusters
     from trace_clustering_dagster.operations.tables import tables
+    from trace_clustering_dagster.settings import named
 
     with failures_as_one_line():
         clickhouse = Warehouse.of(described())
@@ -49,7 +50,7 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
     if clickhouse.is_embedded:
         raise click.ClickException(
             f"--apply needs a ClickHouse server: {clickhouse.url} is an embedded warehouse, which "
-            f"has no tables to create. Set a server in {URL_VARIABLE}"
+            f"has no tables to create. Set a server in {named('clickhouse.url')}"
         )
     with failures_as_one_line():
         for line in apply_tables(clickhouse.connect("trace-clustering schema"), sql):

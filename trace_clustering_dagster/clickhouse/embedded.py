@@ -24,12 +24,8 @@ from trace_clustering_dagster.clickhouse.failures import first_line
 from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.session import Session
 from trace_clustering_dagster.clickhouse.statements import SQL
-from trace_clustering_dagster.clickhouse.warehouse import (
-    EMBEDDINGS_TABLE_VARIABLE,
-    QUERY_TIMEOUT_SECONDS,
-    URL_VARIABLE,
-    Warehouse,
-)
+from trace_clustering_dagster.clickhouse.warehouse import QUERY_TIMEOUT_SECONDS, Warehouse
+from trace_clustering_dagster.settings import named
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +96,7 @@ class EmbeddedConnection:
         except OSError as error:
             raise dg.Failure(
                 description=f"{folder} cannot be written to: {error.strerror} -> make it writable, "
-                f"or set another warehouse in {URL_VARIABLE}",
+                f"or set another warehouse in {named('clickhouse.url')}",
                 allow_retries=False,
             ) from None
 
@@ -138,8 +134,8 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
         raise dg.Failure(
             description=f"no warehouse at {folder}: there is no "
             f"{warehouse.embeddings_table}/*.parquet. Write the sample warehouse with "
-            f"`trace-clustering demo-data {folder}`, or set {URL_VARIABLE} or "
-            f"{EMBEDDINGS_TABLE_VARIABLE}",
+            f"`trace-clustering demo-data {folder}`, or set {named('clickhouse.url')} or "
+            f"{named('clickhouse.embeddings_table')}",
             allow_retries=False,
         )
     columns = EMBEDDINGS_COLUMNS

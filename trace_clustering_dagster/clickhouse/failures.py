@@ -6,12 +6,8 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
-from trace_clustering_dagster.clickhouse.warehouse import (
-    EMBEDDINGS_TABLE_VARIABLE,
-    EVENTS_TABLE_VARIABLE,
-    URL_VARIABLE,
-    Warehouse,
-)
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.settings import named
 
 _READ_ONLY = 164
 _NO_DDL = (
@@ -25,20 +21,20 @@ _REMEDIES = {
     36: "check the table's engine and the query's settings",
     43: _COLUMNS,
     47: _COLUMNS,
-    48: f"set {EVENTS_TABLE_VARIABLE} to a table that accepts inserts, not to a view",
+    48: f"set {named('clickhouse.events_table')} to a table that accepts inserts, not to a view",
     53: _COLUMNS,
     60: "create the table (`trace-clustering schema` prints the SQL), or set another in "
-    f"{EMBEDDINGS_TABLE_VARIABLE} or {EVENTS_TABLE_VARIABLE}",
-    81: f"create the database, or set another in {URL_VARIABLE} or "
-    "TRACE_CLUSTERING_OUTPUT_DATABASE",
+    f"{named('clickhouse.embeddings_table')} or {named('clickhouse.events_table')}",
+    81: f"create the database, or set another in {named('clickhouse.url')} or "
+    f"{named('output.database')}",
     139: _NO_DDL,
     _READ_ONLY: "the user is read-only: grant INSERT on the events table, without readonly",
-    192: f"set another user in {URL_VARIABLE}",
+    192: f"set another user in {named('clickhouse.url')}",
     194: "set {password_variable}",
     386: _COLUMNS,
     392: _NO_DDL,
     497: "grant it to the user: `trace-clustering schema --grants USER` prints all required rights",
-    516: f"check the user in {URL_VARIABLE} and {{password_variable}}",
+    516: f"check the user in {named('clickhouse.url')} and {{password_variable}}",
 }
 
 # The client logs each error with a traceback before it raises it.

@@ -8,10 +8,8 @@ from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.schema import EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.session import Session
 from trace_clustering_dagster.clickhouse.statements import SQL
-from trace_clustering_dagster.clickhouse.warehouse import (
-    URL_VARIABLE,
-    Warehouse,
-)
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.settings import named
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,5 +100,5 @@ def _client(warehouse: Warehouse, timeout_seconds: int) -> "Client":
 
 def _where_to_look(code: int | None) -> str:
     if code is None:
-        return f"check that the server is up and {URL_VARIABLE} is correct"
+        return f"check that the server is up and {named('clickhouse.url')} is correct"
     return "see the server's log"

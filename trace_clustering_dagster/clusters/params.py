@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from trace_clustering_dagster.base.params import DECIDES
-from trace_clustering_dagster.settings import Settings
+from trace_clustering_dagster.settings import Settings, named
 from trace_clustering_dagster.traces.params import TraceParams
 
 # The memory of a sweep grows with n * max_k^2 / 2: 0.3 GB for 2,000 traces at this bound.
@@ -101,9 +101,7 @@ class ClusteringParams(TraceParams):
     )
 
     @classmethod
-    def of(
-        cls, settings: Settings, *, named: str = "TRACE_CLUSTERING_PARAMS"
-    ) -> "ClusteringParams":
+    def of(cls, settings: Settings) -> "ClusteringParams":
         """The deployment's parameters: the defaults of every run.
 
         Args:
@@ -116,11 +114,11 @@ class ClusteringParams(TraceParams):
         try:
             params = cls.of_deployment(settings.params)
         except dg.Failure as failure:
-            raise ValueError(f"{named}: {failure.description}") from None
+            raise ValueError(f"{named('params')}: {failure.description}") from None
         if params.explicit_window():
             raise ValueError(
-                f"{named}: window_start and window_end would give every day the same window: use "
-                "lookback_days, or give them in the config of a run"
+                f"{named('params')}: window_start and window_end would give every day the same "
+                "window: use lookback_days, or give them in the config of a run"
             )
         return params
 

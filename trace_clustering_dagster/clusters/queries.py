@@ -11,8 +11,9 @@ from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.ddl import Table
 from trace_clustering_dagster.clickhouse.statements import Statements, fill_in
-from trace_clustering_dagster.clickhouse.warehouse import OUTPUT_PREFIX_VARIABLE, Warehouse
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id
+from trace_clustering_dagster.settings import named
 from trace_clustering_dagster.traces import queries as traces
 
 SQL = Statements(__file__, traces.SQL)
@@ -61,7 +62,7 @@ def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:
             description=f"the event of team {event.team_id} for the window that ends "
             f"{utc(event.timestamp)} in {clickhouse.warehouse.output} was written by "
             f"{_instance(other)}, and this is {_instance(own)} -> give this instance an output of "
-            f"its own (output.prefix, or {OUTPUT_PREFIX_VARIABLE}), or remove that event with "
+            f"its own with {named('output.prefix')}, or remove that event with "
             f"`trace-clustering forget --team {event.team_id}`",
             allow_retries=False,
         )

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.instance import is_own
 from trace_clustering_dagster.base.partitions import DAY_TAG, TEAM_TAG, is_team
 from trace_clustering_dagster.operations.decisions import (
     Outcome,
@@ -26,7 +27,6 @@ from trace_clustering_dagster.operations.runs import (
     COORDINATOR,
     attempt_of,
     is_on,
-    is_own,
     past_runs,
     team_day_of,
     was_canceled,

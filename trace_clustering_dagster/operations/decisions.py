@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.settings import AutomationSettings, named
 
 
 class Outcome(Enum):
@@ -24,8 +24,8 @@ class Outcome(Enum):
     GAVE_UP = "gave up"
     CANCELED = "canceled"
     TOO_FEW = "too few traces"
-    NOT_LISTED = "not in TRACE_CLUSTERING_TEAMS"
-    EXCLUDED = "in TRACE_CLUSTERING_EXCLUDED_TEAMS"
+    NOT_LISTED = f"not in {named('automation.teams')}"
+    EXCLUDED = f"in {named('automation.excluded_teams')}"
 
 
 WAITING = (Outcome.ACTIVE, Outcome.NEXT_TICK, Outcome.RETRY)

@@ -45,7 +45,7 @@ def exploration_of(graph: Graph, deployment: TraceParams) -> dg.ResourceDefiniti
         if explores and context.log:
             context.log.info(
                 f"this run explores other parameters: its values are under explore/{explores}, "
-                f"`trace-clustering clusters --explore {explores}` and `report --explore "
+                f"`{graph.command(f'clusters --explore {explores}')}` and `report --explore "
                 f"{explores}` show its event and report; the partition's own values do not change"
             )
         return explores

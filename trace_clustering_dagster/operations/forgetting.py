@@ -17,6 +17,7 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from trace_clustering_dagster.base.files import is_local
 from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.instance import is_own
 from trace_clustering_dagster.base.partitions import TEAM_TAG
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.queries import (
@@ -27,14 +28,13 @@ from trace_clustering_dagster.clusters.queries import (
 from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
 from trace_clustering_dagster.operations.decisions import is_listed
 from trace_clustering_dagster.operations.retention import is_backfilling
-from trace_clustering_dagster.operations.runs import is_own
 from trace_clustering_dagster.operations.stored_files import (
     StoredFile,
     StoredFiles,
     remove,
     size_of,
 )
-from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.settings import AutomationSettings, named
 from trace_clustering_dagster.traces.queries import count_traces
 
 # A mutation rewrites every part of the table that holds rows of the team.
@@ -180,7 +180,7 @@ def caveats(
         excluded = ",".join(map(str, sorted({*settings.excluded_teams, team_id})))
         yield (
             f"team {team_id} still has {traces} traces, so the coordinator clusters it again: set "
-            f"TRACE_CLUSTERING_EXCLUDED_TEAMS={excluded} where the code server runs"
+            f"{named('automation.excluded_teams')} to {excluded} where the code server runs"
         )
     if instance is None:
         yield (

@@ -27,15 +27,11 @@ from trace_clustering_dagster.clickhouse.schema import (
     EVENTS_COLUMNS,
     is_accepted,
 )
-from trace_clustering_dagster.clickhouse.warehouse import (
-    EMBEDDINGS_MODEL_VARIABLE,
-    URL_VARIABLE,
-    Warehouse,
-)
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.clusters.queries import events_columns
 from trace_clustering_dagster.operations.schedules import check_cron
-from trace_clustering_dagster.settings import Settings
+from trace_clustering_dagster.settings import Settings, named
 from trace_clustering_dagster.traces.queries import (
     EmbeddingsKind,
     count_team_traces,
@@ -112,9 +108,7 @@ def _changed(params: ClusteringParams) -> str:
         for name in ClusteringParams.model_fields
         if getattr(params, name) != getattr(defaults, name)
     ]
-    return (
-        f"{', '.join(changed)} of TRACE_CLUSTERING_PARAMS" if changed else "the package's defaults"
-    )
+    return f"{', '.join(changed)} of {named('params')}" if changed else "the package's defaults"
 
 
 def _clickhouse(settings: Settings, params: ClusteringParams | None) -> Iterator[Finding]:
@@ -152,7 +146,7 @@ def _answers(clickhouse: Warehouse) -> Finding:
     url = urlsplit(clickhouse.url)
     if url.scheme == "http" and clickhouse.password and not _is_local(url.hostname):
         text = f"{clickhouse.url} answers, but http sends the password as plain text"
-        remedy = f"use https:// in {URL_VARIABLE}"
+        remedy = f"use https:// in {named('clickhouse.url')}"
         return Finding("warning", "ClickHouse", f"{text} -> {remedy}")
     return Finding("ok", "ClickHouse", f"{clickhouse.url} answers")
 
@@ -168,7 +162,8 @@ def _embeddings(subject: str, clickhouse: Warehouse, connection: Connection) -> 
     if connection.has_model_column:
         finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
         if finding.status == "ok" and clickhouse.embeddings_model:
-            text = f"{finding.text}; model_name exists, so {EMBEDDINGS_MODEL_VARIABLE} is unused"
+            unused = named("clickhouse.embeddings_model")
+            text = f"{finding.text}; model_name exists, so {unused} is unused"
             return Finding("warning", subject, f"{text} -> unset it")
         return finding
     del types["model_name"]
@@ -179,7 +174,9 @@ def _embeddings(subject: str, clickhouse: Warehouse, connection: Connection) -> 
         text = f"{finding.text}; without model_name, all rows have model {clickhouse.table_model}"
         return Finding("ok", subject, text)
     text = f"{finding.text}; without model_name, and the table's name contains no model"
-    return Finding("warning", subject, f"{text} -> set the model in {EMBEDDINGS_MODEL_VARIABLE}")
+    return Finding(
+        "warning", subject, f"{text} -> set the model in {named('clickhouse.embeddings_model')}"
+    )
 
 
 def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) -> Finding:
@@ -246,7 +243,7 @@ def _traces(connection: Connection, params: ClusteringParams) -> Finding:
         "traces",
         f"{text}; the table's newest row is of {kinds[0].newest_day}: {_describe(kinds)} -> write "
         "embeddings of these days, run an earlier day, or select existing rows in "
-        f"TRACE_CLUSTERING_PARAMS (now {wanted})",
+        f"{named('params')}, now {wanted}",
     )
 
 
@@ -283,7 +280,7 @@ def _storage(settings: Settings) -> Finding:
     is_relative = "://" not in storage and not os.path.isabs(storage)
     if is_relative and not Warehouse.of(settings).is_embedded:
         problem = f"{text}, but is relative to the folder that each process starts in"
-        remedy = "set an absolute path or an object store in TRACE_CLUSTERING_STORAGE"
+        remedy = f"set an absolute path or an object store in {named('storage')}"
         return Finding("warning", "storage", f"{problem} -> {remedy}")
     return Finding("ok", "storage", text)
 
@@ -325,6 +322,6 @@ def _settings(settings: Settings) -> Finding:
         return Finding("failed", "settings", str(error))
     start = settings.start_date
     if datetime.date.fromisoformat(start) > yesterday():
-        problem = f"TRACE_CLUSTERING_START_DATE={start} has not ended yet: there is no day to run"
+        problem = f"{named('start_date')}: {start} has not ended yet: there is no day to run"
         return Finding("warning", "settings", f"{problem} -> set an earlier day")
     return Finding("ok", "settings", "dates, retention and automation are valid")

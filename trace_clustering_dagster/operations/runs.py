@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.instance import is_own
 from trace_clustering_dagster.base.partitions import (
     DAY_TAG,
     EXPLORES_TAG,
@@ -74,30 +75,6 @@ def past_runs(
         and not has_explored(record.dagster_run)
         and not (record.start_time is None and will_explore(record.dagster_run, graph, deployment))
     ]
-
-
-def is_own(
-    instance: dg.DagsterInstance, graph: Graph, run: dg.DagsterRun, *, if_unknown: bool
-) -> bool:
-    """Whether a run materializes assets of the graph: runs of other graphs in the instance may have
-    the same days and teams.
-
-    Args:
-        if_unknown: The result for a run that does not record its assets.
-    """
-    own = [graph.key(asset) for asset in graph.assets]
-    if run.job_name == graph.job:
-        return True
-    if run.asset_selection:
-        return not run.asset_selection.isdisjoint(own)
-    if not run.execution_plan_snapshot_id:
-        return if_unknown
-    steps = instance.get_execution_plan_snapshot(
-        run.execution_plan_snapshot_id
-    ).step_keys_to_execute
-    return (
-        not {key.to_python_identifier() for key in own}.isdisjoint(steps) if steps else if_unknown
-    )
 
 
 def with_outcome(

@@ -20,7 +20,7 @@ from trace_clustering_dagster.operations.runs import (
     with_outcome,
 )
 from trace_clustering_dagster.operations.ticks import SWITCHED_OFF
-from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.settings import AutomationSettings, named
 from trace_clustering_dagster.traces.params import TraceParams
 
 
@@ -50,7 +50,7 @@ def check_cron(text: str) -> None:
     """Raise a one-line ValueError unless it is a cron schedule."""
     if not is_valid_cron_string(text):
         raise ValueError(
-            f"automation.cron (TRACE_CLUSTERING_CRON): {text[:100]} is not a cron schedule: use "
+            f"{named('automation.cron')}: {text[:100]} is not a cron schedule: use "
             "five fields, such as 0 1 * * *"
         )
 

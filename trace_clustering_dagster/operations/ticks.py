@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-SWITCHED_OFF = (
-    "automation.enabled is off, in the environment TRACE_CLUSTERING_AUTOMATION=off: nothing is "
-    "requested"
-)
+from trace_clustering_dagster.settings import named
+
+SWITCHED_OFF = f"{named('automation.enabled')} is off: nothing is requested"
 
 
 class TickError(dg.DagsterError):

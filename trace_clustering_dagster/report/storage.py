@@ -24,10 +24,10 @@ class ReportIOManager(TeamDayIOManager):
         size: dict[str, dg.MetadataValue] = {"size_bytes": dg.MetadataValue.int(len(obj.encode()))}
         if not is_local(self._base_path):
             return size
-        command = f"trace-clustering report --team {team_id} --date {day} --open"
+        arguments = f"report --team {team_id} --date {day} --open"
         if self.exploration:
-            command += f" --explore {self.exploration}"
-        return size | {"open_with": dg.MetadataValue.text(command)}
+            arguments += f" --explore {self.exploration}"
+        return size | {"open_with": dg.MetadataValue.text(self.graph.command(arguments))}
 
     def write(self, value: str, file: BinaryIO) -> None:
         file.write(value.encode())

@@ -28,8 +28,8 @@ def test_partition_of_no_team_is_refused(environment: dict[str, str], partition:
 def test_partition_before_the_first_day_has_ended_is_refused(environment: dict[str, str]) -> None:
     done = materialize({**environment, "TRACE_CLUSTERING_START_DATE": "2999-12-31"})
     assert done.returncode != 0
-    said = f"invalid partition key {DAY}|1: no day since the start date 2999-12-31 "
-    assert f"{said}(TRACE_CLUSTERING_START_DATE) has ended yet" in done.stderr
+    said = f"invalid partition key {DAY}|1: no day since start_date (TRACE_CLUSTERING_START_DATE), "
+    assert f"{said}2999-12-31, has ended yet" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_parameters_of_the_deployment_are_those_of_every_run(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{max_k: 3}", "TRACE_CLUSTERING_PARAMS is not JSON"),
+        ("{max_k: 3}", "TRACE_CLUSTERING_PARAMS={max_k: 3} is not a JSON object"),
         ("[3]", "TRACE_CLUSTERING_PARAMS=[3] is not a JSON object"),
-        ('{"max_kk": 3}', "TRACE_CLUSTERING_PARAMS: there is no parameter max_kk: use max_k"),
-        ('{"max_k": 1}', "TRACE_CLUSTERING_PARAMS: max_k=1 is too small: use 2 or more"),
+        ('{"max_kk": 3}', "TRACE_CLUSTERING_PARAMS): there is no parameter max_kk: use max_k"),
+        ('{"max_k": 1}', "TRACE_CLUSTERING_PARAMS): max_k=1 is too small: use 2 or more"),
         ('{"engine": "slow"}', "engine=slow is unknown: use 'fast' or 'scikit-learn'"),
         (
             '{"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:00:00Z"}',

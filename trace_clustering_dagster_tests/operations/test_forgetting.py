@@ -260,7 +260,10 @@ def test_what_it_cannot_do_by_itself_is_said(deploy: Any, home: Path) -> None:
     assert deployment.events() == []
     coordinator, instance, unknown = re.findall("^note: (.*)$", result.output, re.MULTILINE)
     assert "team 1 still has 60 traces" in coordinator
-    assert "set TRACE_CLUSTERING_EXCLUDED_TEAMS=1,7 where" in coordinator
+    assert (
+        "set automation.excluded_teams (TRACE_CLUSTERING_EXCLUDED_TEAMS) to 1,7 where"
+        in coordinator
+    )
     assert instance.startswith("DAGSTER_HOME is not set")
     assert unknown.startswith("1 answers that version 0.1 stored belong to no known team")
     assert f"remove {flat.parent}/*.txt" in unknown

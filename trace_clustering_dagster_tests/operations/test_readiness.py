@@ -241,7 +241,10 @@ def test_engine_of_what_is_behind_a_table_counts(
         assert found["replacing events"][0] == status
         assert text in found["replacing events"][1]
     assert found["inserting events"][0] == "failed"
-    assert "set TRACE_CLUSTERING_EVENTS_TABLE to a table" in found["inserting events"][1]
+    assert (
+        "set clickhouse.events_table (TRACE_CLUSTERING_EVENTS_TABLE) to a table"
+        in found["inserting events"][1]
+    )
 
 
 def test_no_eligible_team_is_warned_of_with_what_there_is(
@@ -259,10 +262,10 @@ def test_no_eligible_team_is_warned_of_with_what_there_is(
         "document_type=llm-trace-summary, rendering=llma_trace_detailed, model_name=test-model; "
         "1,200 rows up to 2026-01-31 with product=support-bot, document_type=llm-trace-summary, "
         "rendering=trace, model_name=test-model -> write embeddings of these days, run an earlier "
-        "day, or select existing rows in TRACE_CLUSTERING_PARAMS (now product=llm-analytics, "
-        "document_type=llm-trace-summary or llm-trace-summary-detailed or "
+        "day, or select existing rows in params (TRACE_CLUSTERING_PARAMS), now "
+        "product=llm-analytics, document_type=llm-trace-summary or llm-trace-summary-detailed or "
         "llm-trace-summary-minimal, rendering=llma_trace_detailed or detailed or "
-        "llma_trace_minimal or minimal)"
+        "llma_trace_minimal or minimal"
     )
 
 
@@ -297,13 +300,15 @@ def test_parameters_of_the_deployment_are_those_that_count(
     assert found["label model"][1] == "llama3.1 at 127.0.0.1; no request was sent (--ask sends one)"
     assert found["parameters"][1] == (
         "min_traces=5, product=support-bot, document_type=ours, label_model=llama3.1 of "
-        "TRACE_CLUSTERING_PARAMS"
+        "params (TRACE_CLUSTERING_PARAMS)"
     )
     _, found = check(deployment)
     assert found["parameters"] == ("ok", "the package's defaults")
     _, found = check(deployment, TRACE_CLUSTERING_PARAMS='{"max_k": 1}')
     assert found["parameters"][0] == "failed"
-    assert found["parameters"][1].startswith("TRACE_CLUSTERING_PARAMS: max_k=1 is too small")
+    assert found["parameters"][1].startswith(
+        "params (TRACE_CLUSTERING_PARAMS): max_k=1 is too small"
+    )
     assert with_status(found, "failed") == {"parameters"}
 
 
@@ -328,12 +333,12 @@ def test_table_of_a_model_is_told_of(
     assert text(unnamed) == (
         "warning",
         f"{columns}and the table's name contains no model -> set the model in "
-        "TRACE_CLUSTERING_EMBEDDINGS_MODEL",
+        "clickhouse.embeddings_model (TRACE_CLUSTERING_EMBEDDINGS_MODEL)",
     )
     assert text(deployment, **model) == (
         "warning",
         "9 columns can be read and have the needed types; model_name exists, so "
-        "TRACE_CLUSTERING_EMBEDDINGS_MODEL is unused -> unset it",
+        "clickhouse.embeddings_model (TRACE_CLUSTERING_EMBEDDINGS_MODEL) is unused -> unset it",
     )
 
 
@@ -345,7 +350,9 @@ def test_password_over_plain_http_is_warned_of(
     for url, status in ((deployment.clickhouse.url, "ok"), (elsewhere, "warning")):
         _, found = check(TRACE_CLUSTERING_CLICKHOUSE_URL=url)
         assert found["ClickHouse"][0] == status
-    assert "use https:// in TRACE_CLUSTERING_CLICKHOUSE_URL" in found["ClickHouse"][1]
+    assert (
+        "use https:// in clickhouse.url (TRACE_CLUSTERING_CLICKHOUSE_URL)" in found["ClickHouse"][1]
+    )
     assert SERVER_PASSWORD not in str(found)
     monkeypatch.delenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD")
     _, found = check(TRACE_CLUSTERING_CLICKHOUSE_URL=elsewhere.replace("writer@", "default@"))
@@ -361,7 +368,10 @@ def test_first_day_that_has_not_ended_is_warned_of(check: Check, days: int, stat
     _, found = check(TRACE_CLUSTERING_START_DATE=start)
     assert found["settings"][0] == status
     if status == "warning":
-        assert f"TRACE_CLUSTERING_START_DATE={start} has not ended yet" in found["settings"][1]
+        assert (
+            f"start_date (TRACE_CLUSTERING_START_DATE): {start} has not ended yet"
+            in found["settings"][1]
+        )
 
 
 def test_folders_that_were_not_there_are_not_there_afterwards(
