@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 import dagster as dg
 from dagster.components.core.component_tree import ComponentTreeException, TestComponentTree
@@ -15,6 +14,7 @@ from pydantic import BaseModel, Field, PrivateAttr, ValidationError, create_mode
 from typing_extensions import Self
 
 from trace_clustering_dagster.build import build_graph
+from trace_clustering_dagster.instances import require_apart
 from trace_clustering_dagster.settings import (
     AutomationSettings,
     ClickHouseSettings,
@@ -129,7 +129,8 @@ class TraceClusteringComponent(dg.Component, dg.Model, dg.Resolvable):
         if not isinstance(context.component_tree, TestComponentTree):
             for other in context.component_tree.get_all_components(TraceClusteringComponent):
                 if other is not self:
-                    self._require_apart(other)
+                    files = f"in {self._file or 'Python'} and in {other._file or 'Python'}"
+                    require_apart(settings, other.settings(), files)
                     if other._file == file and "--instance" not in described_by:
                         described_by += f" --instance {settings.name}"
         with self._errors_that_name_the_file():
@@ -144,20 +145,6 @@ class TraceClusteringComponent(dg.Component, dg.Model, dg.Resolvable):
             if isinstance(error, ValidationError):
                 said = in_one_line(error, by="attribute")
             raise ValueError(f"{self._file}: {said}" if self._file else said) from None
-
-    def _require_apart(self, other: "TraceClusteringComponent") -> None:
-        """Raise ValueError if both have one name, or write to one table."""
-        one, another = self.settings(), other.settings()
-        files = f"in {self._file or 'Python'} and in {other._file or 'Python'}"
-        if one.name == another.name:
-            raise ValueError(
-                f"two instances have name={one.name!r}, {files}: give one of them another name"
-            )
-        if _written_to(one) == _written_to(another):
-            raise ValueError(
-                f"the instances {one.name!r} and {another.name!r}, {files}, both write to "
-                f"{_written_to(one)}: give one of them another output.prefix or output.database"
-            )
 
 
 def settings_in(file: Path) -> list[Settings]:
@@ -212,21 +199,3 @@ def _given(model: BaseModel) -> dict[str, Any]:
         for name, value in given.items()
         if value is not None
     }
-
-
-def _written_to(settings: Settings) -> str:
-    """The place of the written tables: warehouse, database, table.
-
-    Two spellings of one server count as two places.
-    """
-    url = settings.clickhouse.url
-    if url.startswith("chdb://"):
-        folder = os.path.abspath(url.removeprefix("chdb://"))
-        return f"chdb://{folder}, {settings.output.prefix}{settings.clickhouse.events_table}"
-    parts = urlsplit(url)
-    read = settings.clickhouse.database or parts.path.strip("/") or "default"
-    database = settings.output.database or read
-    host = (parts.hostname or "").lower()
-    port = parts.port or (8443 if parts.scheme == "https" else 8123)
-    table = f"{settings.output.prefix}{settings.clickhouse.events_table}"
-    return f"{host}:{port}, {database}.{table}"

@@ -152,7 +152,7 @@ def fetch_embeddings(clickhouse: Connection, sample: TraceSample) -> TraceEmbedd
             "hash_cutoff": sample.hash_cutoff,
             "document_types": listed(sample.parameters["document_type"]),
         } | {name: sample.parameters[name] for name in ("seed", "product", "renderings")}
-        for batch in clickhouse.batches(SQL["trace_embeddings"], parameters):
+        for batch in clickhouse.batches(SQL["one_embedding_per_trace"], parameters):
             # skip traces that arrived after the sample was taken
             rows = np.array([row_of.get(i, -1) for i in batch.column("trace_id").to_pylist()])
             known = rows >= 0

@@ -557,6 +557,6 @@ def test_places_that_cannot_be_written_to_are_told_in_one_line(tmp_path: Path) -
         (message,), there, left = told[case]
         assert message.startswith(expected), message
         assert message.count("\n") == 0
-        assert ": check the free space and " in message
+        assert "check the free space and this user" in message
         assert (there, left) == (events, [])
     assert told["space again"] == [[], 1, []]

@@ -377,7 +377,7 @@ def test_clickhouse_is_down_then_runs_are_killed_and_hang(
 
         with Proxy(clickhouse_server.port, port) as proxy:
             # up again: it goes on by itself, with a run that hangs, and keeps its slot when killed
-            hang = Fault(b"And a deterministic sample", None, threading.Event().wait, times=2)
+            hang = Fault(b"a deterministic sample", None, threading.Event().wait, times=2)
             proxy.faults.append(hang)
             until(lambda: hang.happened == 1)
             (run,) = home.runs()
