@@ -132,7 +132,7 @@ class TraceClusteringComponent(dg.Component, dg.Model, dg.Resolvable):
                     files = f"in {self._file or 'Python'} and in {other._file or 'Python'}"
                     require_apart(settings, other.settings(), files)
                     if other._file == file and "--instance" not in described_by:
-                        described_by += f" --instance {settings.name}"
+                        described_by += f" --instance {shlex.quote(settings.name)}"
         with self._errors_that_name_the_file():
             return build_graph(settings, described_by=described_by)
 

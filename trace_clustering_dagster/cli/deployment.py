@@ -51,7 +51,11 @@ def graph() -> "Graph":
     """The names and partitions of the deployment."""
     from trace_clustering_dagster.build import graph_of
 
-    words = [f"--{name} {shlex.quote(str(value))}" for name, value in _given().items() if value]
+    words = [
+        f"--{name} {shlex.quote(str(value))}"
+        for name, value in _given().items()
+        if value is not None
+    ]
     return graph_of(described(), described_by=" ".join(words))
 
 
