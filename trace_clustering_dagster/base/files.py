@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from trace_clustering_dagster.settings import Settings
+from trace_clustering_dagster.settings import Settings, named
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -117,7 +117,7 @@ def _remedy(path: "UPath", error: Exception) -> tuple[str, bool]:
         s3 = "pip install 'trace-clustering-dagster[s3]'"
         return s3 if path.protocol == "s3" else "install the package that it names", False
     if isinstance(error, FileNotFoundError):
-        return "create the bucket, or name another storage", False
+        return f"create the bucket, or name another in {named('storage')}", False
     if isinstance(error, PermissionError):
         return (
             "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of "

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def report(team_id: int, day: datetime.datetime | None, in_browser: bool, exploration: str) -> None:
     """Print the path of the report of a team and day, an HTML file."""
     from trace_clustering_dagster.base.files import Storage, is_local
+    from trace_clustering_dagster.settings import named
 
     with failures_as_one_line():
         settings = described()
@@ -32,7 +33,7 @@ def report(team_id: int, day: datetime.datetime | None, in_browser: bool, explor
         stored = wanted is not None and wanted.exists()
         path = wanted if stored else next(_reports(folder, team_id), None)
     except Exception as error:  # object store libraries raise any type
-        message = f"the storage {settings.storage} cannot be read: {error}"
+        message = f"{named('storage')}={settings.storage} cannot be read: {error}"
         raise click.ClickException(message) from None
     if path is None or (wanted and not stored):
         make = f". Make it with: {materialize_command(team_id, day)}"

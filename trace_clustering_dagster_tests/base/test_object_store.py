@@ -159,7 +159,7 @@ def test_missing_bucket_is_said_and_not_made(store: ObjectStore, stored: Deploym
     (message,) = failure_messages(stored.run(select="trace_ids", raise_on_error=False))
     assert message.endswith(
         "The specified bucket does not exist -> create the bucket, or name another in "
-        "TRACE_CLUSTERING_STORAGE"
+        "storage (TRACE_CLUSTERING_STORAGE)"
     )
     assert "mistyped" not in store.buckets()
 
@@ -296,7 +296,9 @@ def test_report_command_prints_the_object(store: ObjectStore, stored: Deployment
     assert found.output == f"{stored.storage}/report/{DAY}/1.html\n"
     store.faults = lambda request: WRONG_KEY
     refused = CliRunner().invoke(main, command, env=environment)
-    assert refused.output.startswith(f"Error: TRACE_CLUSTERING_STORAGE={stored.storage} cannot be")
+    assert refused.output.startswith(
+        f"Error: storage (TRACE_CLUSTERING_STORAGE)={stored.storage} cannot be"
+    )
     assert refused.output.count("\n") == 1
 
 

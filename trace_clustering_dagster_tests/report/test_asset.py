@@ -183,7 +183,9 @@ def test_command_reads_an_object_store(deployment: Deployment) -> None:
     )
     unknown = command("nosuchstore://bucket", "--team", "1")
     assert unknown.exit_code == 1
-    assert unknown.output.startswith("Error: the storage nosuchstore://bucket cannot")
+    assert unknown.output.startswith(
+        "Error: storage (TRACE_CLUSTERING_STORAGE)=nosuchstore://bucket cannot"
+    )
 
 
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="xdg-open opens it on Linux")
