@@ -3,7 +3,8 @@
 import io
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
@@ -15,6 +16,27 @@ if TYPE_CHECKING:
 def write_json(value: Any, file: BinaryIO) -> None:
     """Write indented JSON, for people to read."""
     file.write(json.dumps(value, ensure_ascii=False, indent=2).encode())
+
+
+def column(values: "Sequence[Any] | NDArray[Any]", type_: "pa.DataType") -> "pa.Array":
+    """Do what ``pa.array`` does with texts, numbers or arrays of numbers, but do not import pandas,
+    as ``pa.array`` does wherever pandas is installed.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_string(type_):
+        encoded = [text.encode() for text in values]
+        buffers = [None, _offsets(encoded), pa.py_buffer(b"".join(encoded))]
+        return pa.Array.from_buffers(type_, len(values), buffers)
+    if pa.types.is_list(type_):
+        items = column(np.concatenate(values) if len(values) else [], type_.value_type)
+        return pa.Array.from_buffers(type_, len(values), [None, _offsets(values)], children=[items])
+    if isinstance(values, list) and None in values:
+        return pa.array(values, type_)
+    kind = "f" if pa.types.is_floating(type_) else "i"
+    numbers = np.asarray(values, dtype=f"{kind}{type_.bit_width // 8}")
+    return pa.Array.from_buffers(type_, len(values), [None, pa.py_buffer(numbers)])
 
 
 def write_table(columns: Mapping[str, Any], rest: Mapping[str, Any], file: BinaryIO) -> None:
@@ -35,7 +57,8 @@ def read_table(stored: bytes) -> "tuple[pa.Table, dict[str, Any]]":
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(stored), page_checksum_verification=True)
+        # pq.read_table would import pyarrow.dataset and with it pyarrow.compute
+        table = pq.ParquetFile(io.BytesIO(stored), page_checksum_verification=True).read()
     except OSError as error:
         # pyarrow raises it for some damage, which no retry fixes
         raise ValueError(str(error)) from None
@@ -74,3 +97,11 @@ def _checksum(matrix: "NDArray[Any]", rest: "NDArray[Any]") -> int:
     import numpy as np
 
     return zlib.crc32(rest.data, zlib.crc32(np.ascontiguousarray(matrix).data))
+
+
+def _offsets(values: "Sequence[Any] | NDArray[Any]") -> "pa.Buffer":
+    """Where each of the values begins, and where the last one ends."""
+    import numpy as np
+    import pyarrow as pa
+
+    return pa.py_buffer(np.array([*accumulate(map(len, values), initial=0)], dtype=np.int32))

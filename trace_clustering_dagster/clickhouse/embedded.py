@@ -4,6 +4,7 @@ Each process reads it with its own in-memory chDB engine, through one view per t
 written atomically as one file named by its uuid, so any number of processes can write.
 """
 
+import datetime
 import functools
 import hashlib
 import importlib.util
@@ -12,7 +13,6 @@ import re
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from trace_clustering_dagster.base.files import write_whole
+from trace_clustering_dagster.base.formats import column
 from trace_clustering_dagster.clickhouse.failures import first_line
 from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.session import Session
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 LEFT_BEHIND_SECONDS = 24 * 3600
 # Rows per block in chDB. With the default of 65,409, the vectors alone would take a gigabyte.
 _CHDB_BLOCK_ROWS = 256
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 _chdb_lock = threading.Lock()
 
@@ -71,7 +73,7 @@ class EmbeddedConnection:
         import pyarrow.parquet as pq
         from upath import UPath
 
-        table = pa.table({name: [_parquet_value(value)] for name, value in row.items()})
+        table = pa.table({name: _column_of(value) for name, value in row.items()})
         content = pa.BufferOutputStream()
         pq.write_table(table, content)
         try:
@@ -138,7 +140,8 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
             f"{named('clickhouse.embeddings_table')}",
             allow_retries=False,
         )
-    columns = EMBEDDINGS_COLUMNS
+    # the queries return float32: wider numbers would double the work on the way
+    columns = EMBEDDINGS_COLUMNS | {"embedding": "Array(Float32)"}
     if all(map(_lacks_model_name, files)):
         columns = {name: type_ for name, type_ in columns.items() if name != "model_name"}
     tables = {
@@ -203,5 +206,12 @@ def _lacks_model_name(file: Path) -> bool:
         return False  # it is damaged: the queries report that
 
 
-def _parquet_value(value: Any) -> Any:
-    return str(value) if isinstance(value, uuid.UUID) else value
+def _column_of(value: Any) -> "pa.Array":
+    import pyarrow as pa
+
+    if isinstance(value, datetime.datetime):
+        microseconds = (value - _EPOCH) // datetime.timedelta(microseconds=1)
+        return column([microseconds], pa.int64()).view(pa.timestamp("us", "UTC"))
+    if isinstance(value, int):
+        return column([value], pa.int64())
+    return column([str(value)], pa.string())

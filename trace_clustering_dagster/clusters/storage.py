@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 import dagster as dg
 
 from trace_clustering_dagster.base.formats import (
+    column,
     read_matrix,
     read_table,
     write_json,
@@ -45,16 +46,16 @@ class KSweepScoresIOManager(TeamDayIOManager):
 
         scores = value.sweep.scores
         columns = {
-            "k": pa.array(list(scores), pa.int64()),
-            "silhouette": pa.array([s.silhouette for s in scores.values()], pa.float64()),
-            "silhouette_se": pa.array([s.silhouette_se for s in scores.values()], pa.float64()),
-            "inertia": pa.array([s.inertia for s in scores.values()], pa.float64()),
-            "sizes": pa.array([s.sizes for s in scores.values()], pa.list_(pa.int64())),
-            "labels": pa.array([s.assignments for s in scores.values()], pa.list_(pa.int32())),
-            "centroids": pa.array(
-                [list(s.centroids) for s in scores.values()], pa.list_(pa.list_(pa.float32()))
+            "k": column(list(scores), pa.int64()),
+            "silhouette": column([s.silhouette for s in scores.values()], pa.float64()),
+            "silhouette_se": column([s.silhouette_se for s in scores.values()], pa.float64()),
+            "inertia": column([s.inertia for s in scores.values()], pa.float64()),
+            "sizes": column([s.sizes for s in scores.values()], pa.list_(pa.int64())),
+            "labels": column([s.assignments for s in scores.values()], pa.list_(pa.int32())),
+            "centroids": column(
+                [s.centroids for s in scores.values()], pa.list_(pa.list_(pa.float32()))
             ),
-            "silhouette_samples": pa.array(
+            "silhouette_samples": column(
                 [s.silhouette_samples for s in scores.values()], pa.list_(pa.float32())
             ),
         }
@@ -141,7 +142,7 @@ class RepresentativesIOManager(TeamDayIOManager):
             "distance": pa.float64(),
         }
         columns = {
-            name: pa.array([getattr(row, name) for row in value.traces], type_)
+            name: column([getattr(row, name) for row in value.traces], type_)
             for name, type_ in types.items()
         }
         write_table(columns, {"model_digest": value.model_digest}, file)

@@ -178,11 +178,13 @@ def fetch_embeddings(clickhouse: Connection, sample: TraceSample) -> TraceEmbedd
 
 def _vectors(batch: "pa.RecordBatch", dimension: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
     """The batch's vectors as float32 (rows, dimension), without a copy."""
-    vectors = batch.column("vector")
-    flat = vectors.flatten()
+    import numpy as np
+
+    # flatten() would import pyarrow.compute, and to_numpy() pandas, where it is installed
+    flat = batch.column("vector").values
     if len(flat) != batch.num_rows * dimension:
         raise ValueError(f"{batch.num_rows} vectors hold {len(flat)} numbers, not {dimension} each")
-    numbers: np.ndarray[Any, np.dtype[np.float32]] = flat.to_numpy(zero_copy_only=False)
+    numbers: np.ndarray[Any, np.dtype[np.float32]] = np.from_dlpack(flat)  # type: ignore[assignment]
     return numbers.reshape(batch.num_rows, dimension)
 
 

@@ -4,6 +4,7 @@ import datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 from trace_clustering_dagster.base.formats import (
+    column,
     read_matrix,
     read_table,
     write_matrix,
@@ -39,7 +40,7 @@ class TraceIdsIOManager(TeamDayIOManager):
             "window_start": value.window_start.isoformat(),
             "window_end": value.window_end.isoformat(),
         }
-        write_table({"trace_id": pa.array(rest.pop("trace_ids"), pa.string())}, rest, file)
+        write_table({"trace_id": column(rest.pop("trace_ids"), pa.string())}, rest, file)
 
     def read(self, path: "UPath") -> TraceSample:
         columns, rest = read_table(path.read_bytes())
