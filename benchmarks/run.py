@@ -27,7 +27,11 @@ def materialize(module: str, environment: Mapping[str, str], folder: Path) -> tu
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
         [*command, *arguments],
-        env={**os.environ, **environment, "PYTHONPATH": os.getcwd()},
+        env={
+            **{n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"},
+            **environment,
+            "PYTHONPATH": os.getcwd(),
+        },
         cwd=folder,
         check=True,
         capture_output=True,
