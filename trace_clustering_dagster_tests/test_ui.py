@@ -24,6 +24,7 @@ from trace_clustering_dagster_tests.conftest import (
 )
 from trace_clustering_dagster_tests.support.browser import chromium, shown, webserver
 from trace_clustering_dagster_tests.support.daemon import until
+from trace_clustering_dagster_tests.support.screenshots import LINEAGE
 
 HOSTILE = "<img src=x onerror=document.title='obeyed'> refund"
 PARTITION = f"view=partitions&partition={DAY}%7C1"
@@ -71,7 +72,7 @@ def page(home: Path) -> Iterator[Page]:
 
 
 def test_lineage_shows_all_stages(page: Page) -> None:
-    browser = page("/asset-groups/")
+    browser = page(LINEAGE)
     names = [stage.key.to_user_string() for stage in STAGES]
     until(lambda: shown(browser, *names))
     graph = "//*[local-name()='foreignObject']"

@@ -93,8 +93,8 @@ def test_event_of_another_instance_is_not_replaced(make_deployment: Any) -> None
     assert message == (
         "the event of team 1 for the window that ends 2026-02-01T00:00:00Z in events was written "
         "by the instance \"ours\\n'or' yours\", and this is an instance without a name -> give "
-        "this instance an output of its own (output.prefix, or TRACE_CLUSTERING_OUTPUT_PREFIX), or "
-        "remove that event with `trace-clustering forget --team 1`"
+        "this instance an output of its own with output.prefix (TRACE_CLUSTERING_OUTPUT_PREFIX), "
+        "or remove that event with `trace-clustering forget --team 1`"
     )
     restarts = [e for e in result.all_events if e.event_type_value == "STEP_RESTARTED"]
     assert not restarts, "a retry cannot mend it"
