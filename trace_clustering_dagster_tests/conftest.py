@@ -44,7 +44,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 UTC = datetime.timezone.utc
 GRAPH = graph_of(Settings())
-STAGES = [asset.build(GRAPH) for asset in team_assets()]
+ASSETS = [asset.build(GRAPH) for asset in team_assets()]
 
 
 def sensor(name: str) -> Any:
@@ -187,7 +187,7 @@ class Deployment:
         """
         run_config = {"resources": {"params": {"config": dict(config)}}} if config else {}
         return dg.materialize(
-            STAGES,
+            ASSETS,
             selection=select,
             partition_key=partition,
             instance=self.instance,

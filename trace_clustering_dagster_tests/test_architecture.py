@@ -16,7 +16,7 @@ HEAVY = ("numpy", "scipy", "sklearn", "pandas", "pyarrow", "openai", "chdb")
 
 CARRIERS = {"base", "clickhouse", "llm", "titles"}
 # What each folder may import, besides itself and the settings. Of the rooms above it, a room takes
-# the values, parameters and queries, never the assets: see ASSETS.
+# the values, parameters and queries, never the assets.
 MAY_IMPORT = {
     "settings": set[str](),
     "base": set[str](),

@@ -13,9 +13,9 @@ from selenium.webdriver.common.by import By
 
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import (
+    ASSETS,
     DAY,
     REPOSITORY,
-    STAGES,
     Deployment,
     embedding_row,
     separated_rows,
@@ -73,7 +73,7 @@ def page(home: Path) -> Iterator[Page]:
 
 def test_lineage_shows_all_stages(page: Page) -> None:
     browser = page(LINEAGE)
-    names = [stage.key.to_user_string() for stage in STAGES]
+    names = [stage.key.to_user_string() for stage in ASSETS]
     until(lambda: shown(browser, *names))
     graph = "//*[local-name()='foreignObject']"
     until(lambda: len(browser.find_elements(By.XPATH, graph)) >= len(names))

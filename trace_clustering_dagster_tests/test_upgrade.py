@@ -18,12 +18,12 @@ from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.settings import Settings
-from trace_clustering_dagster_tests.conftest import DAY, STAGES, Deployment, metadata
+from trace_clustering_dagster_tests.conftest import ASSETS, DAY, Deployment, metadata
 
 OLD = Path(__file__).parent / "version_0_1"
 SHOWN = json.loads((OLD / "shown.json").read_text())
 EVENTS = json.loads((OLD / "events.json").read_text())
-NAMES = [stage.key.to_user_string() for stage in STAGES]
+NAMES = [stage.key.to_user_string() for stage in ASSETS]
 
 
 @pytest.fixture

@@ -82,8 +82,11 @@ class TeamAsset:
                 **{name: getattr(context.resources, graph.called(name)) for name in resources},
             )
             seconds = round(time.perf_counter() - start, 3)
-            # yield it: Dagster does not store the value of a returned result with check results
-            yield result._replace(metadata={**(result.metadata or {}), "seconds": seconds})
+            metadata = {**(result.metadata or {}), "seconds": seconds}
+            # apart from the result: Dagster evaluates the checks inside of one twice
+            yield result._replace(metadata=metadata, check_results=[])
+            for check in result.check_results or []:
+                yield check._replace(asset_key=context.asset_key)
 
         functools.update_wrapper(compute, self.function)
         # Dagster reads the inputs and their types from the signature

@@ -44,7 +44,7 @@ _chdb_lock = threading.Lock()
 class EmbeddedConnection:
     """A ``Connection`` to the Parquet files of a folder."""
 
-    def __init__(self, warehouse: Warehouse, log_comment: str) -> None:
+    def __init__(self, warehouse: Warehouse) -> None:
         self.warehouse = warehouse
         self._folder = Path(warehouse.url.removeprefix("chdb://")).absolute()
         self._events = self._folder / warehouse.output_events_table
@@ -52,7 +52,6 @@ class EmbeddedConnection:
             warehouse,
             lambda: _open(self._folder, warehouse),
             lambda _: f"check that the Parquet files in {self._folder} are complete",
-            log_comment,
         )
 
     @property

@@ -19,6 +19,8 @@ class Session:
     Args:
         open_client: Returns the client, the database to read and the database to write.
         where_to_look: See ``one_line_failures``.
+        log_comment: Comment on each query in the server's query log. The embedded engine keeps no
+            such log, and a setting costs it three statements a query.
     """
 
     def __init__(
@@ -26,10 +28,10 @@ class Session:
         warehouse: Warehouse,
         open_client: Callable[[], tuple["Client", str, str]],
         where_to_look: Callable[[int | None], str],
-        log_comment: str,
+        log_comment: str = "",
     ) -> None:
         self.failures = functools.partial(one_line_failures, warehouse, where_to_look)
-        self.settings = {"log_comment": log_comment}
+        self.settings = {"log_comment": log_comment} if log_comment else {}
         with self.failures():
             self.client, database, output_database = open_client()
         self.names = {

@@ -88,7 +88,7 @@ class Warehouse(ClickHouseSettings):
         if self.is_embedded:
             from trace_clustering_dagster.clickhouse.embedded import EmbeddedConnection
 
-            return EmbeddedConnection(self, log_comment)
+            return EmbeddedConnection(self)
         from trace_clustering_dagster.clickhouse.server import ServerConnection
 
         return ServerConnection(self, log_comment, timeout_seconds)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trace_clustering_dagster.base.times import parse_time
 from trace_clustering_dagster.clusters.kmeans.topics import follow_topics
 from trace_clustering_dagster.traces.params import NEWER_NAMES
 
@@ -88,15 +89,10 @@ def _without_newer_names(value: Any) -> Any:
 
 
 def _window_days(event: Mapping[str, Any]) -> float:
-    start, end = (_time(event[f"$ai_window_{name}"]) for name in ("start", "end"))
+    start, end = (parse_time(event[f"$ai_window_{name}"]) for name in ("start", "end"))
     return (end - start) / datetime.timedelta(days=1)
-
-
-def _time(text: str) -> datetime.datetime:
-    # before Python 3.11, fromisoformat does not parse a trailing Z
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def partition_day(event: Mapping[str, Any]) -> datetime.date:
     """The last UTC day of the event's window."""
-    return (_time(event["$ai_window_end"]) - datetime.timedelta(microseconds=1)).date()
+    return (parse_time(event["$ai_window_end"]) - datetime.timedelta(microseconds=1)).date()

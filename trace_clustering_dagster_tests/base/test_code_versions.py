@@ -7,13 +7,13 @@ import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from trace_clustering_dagster_tests.conftest import DAY, STAGES, Deployment, separated_rows
+from trace_clustering_dagster_tests.conftest import ASSETS, DAY, Deployment, separated_rows
 
 PARTITION = f"{DAY}|1"
 
 
 def stale(
-    deployment: Deployment, stages: Sequence[dg.AssetsDefinition] = STAGES
+    deployment: Deployment, stages: Sequence[dg.AssetsDefinition] = ASSETS
 ) -> dict[str, list[str]]:
     """Why each stage's partition is stale; stages that are fresh are missing."""
     resolver = CachingStaleStatusResolver(
@@ -22,7 +22,7 @@ def stale(
         LoadingContextForTest(deployment.instance),
     )
     reasons = {}
-    for stage in STAGES:
+    for stage in ASSETS:
         status = resolver.get_status(stage.key, PARTITION)
         assert status.value in ("FRESH", "STALE")
         causes = [cause.reason for cause in resolver.get_stale_causes(stage.key, PARTITION)]
@@ -40,7 +40,7 @@ def with_new_code(asset: str) -> Sequence[dg.AssetsDefinition]:
             if spec.key.to_user_string() == asset
             else spec
         ),
-        STAGES,
+        ASSETS,
     )
 
 

@@ -17,10 +17,10 @@ from trace_clustering_dagster.definitions import defs
 from trace_clustering_dagster.operations.decisions import TeamDay
 from trace_clustering_dagster.operations.runs import past_runs, with_outcome
 from trace_clustering_dagster_tests.conftest import (
+    ASSETS,
     DAY,
     GRAPH,
     NOON,
-    STAGES,
     UTC,
     Deployment,
     embedding_row,
@@ -138,7 +138,7 @@ def materialize(
     """A run with tags of one's own, as launches through GraphQL have them."""
     run_config = {"resources": {"params": {"config": dict(config)}}}
     return dg.materialize(
-        STAGES,
+        ASSETS,
         tags=dict(tags),
         run_config=run_config,
         instance=deployment.instance,
@@ -205,7 +205,7 @@ def test_values_are_loaded_as_the_partitions_own(deploy: Any) -> None:
     deployment = deploy(separated_rows())
     deployment.run()
     deployment.run(config={"min_k": 2, "max_k": 2})
-    definitions = dg.Definitions(STAGES, resources=deployment.resources())
+    definitions = dg.Definitions(ASSETS, resources=deployment.resources())
     key = dg.MultiPartitionKey({"date": DAY, "team": "1"})
     model: Any = definitions.load_asset_value(
         "fitted_model", partition_key=key, instance=deployment.instance
@@ -253,7 +253,7 @@ def test_a_runs_config_moves_nothing_that_is_stored(deploy: Any, tmp_path: Path)
         config = {"resources": {"labels_io_manager": {"config": {name: elsewhere}}}}
         with pytest.raises(dg.DagsterInvalidConfigError):
             dg.materialize(
-                STAGES,
+                ASSETS,
                 partition_key=f"{DAY}|1",
                 instance=deployment.instance,
                 resources=deployment.resources(),

@@ -42,11 +42,11 @@ from trace_clustering_dagster.traces.queries import (
     sample_traces,
 )
 from trace_clustering_dagster_tests.conftest import (
+    ASSETS,
     DAY,
     GRAPH,
     NOON,
     REPOSITORY,
-    STAGES,
     UTC,
     Deployment,
     deploy_on,
@@ -374,7 +374,7 @@ def test_clock_before_the_end_of_a_day_leaves_the_day_alone() -> None:
     assert closed_days(late - datetime.timedelta(days=4000), settings, first) == []
 
 
-ASSETS = [stage.key.to_user_string() for stage in STAGES]
+NAMES = [asset.key.to_user_string() for asset in ASSETS]
 KEY = dg.MultiPartitionKey({"date": DAY, "team": "1"})
 Stored = tuple[Callable[[str], Any], dict[str, Path]]
 
@@ -387,7 +387,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     warehouse = Warehouse(url=f"chdb://{folder / 'warehouse'}")
     deployment = Deployment(warehouse, folder / "assets")
     deployment.run()
-    paths = {asset: next((deployment.storage / asset / DAY).iterdir()) for asset in ASSETS}
+    paths = {asset: next((deployment.storage / asset / DAY).iterdir()) for asset in NAMES}
     managers = deployment.resources()
 
     def read(asset: str) -> Any:
@@ -423,12 +423,12 @@ def damaged(whole: bytes) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("asset", ASSETS)
+@pytest.mark.parametrize("asset", NAMES)
 def test_damaged_value_is_told_in_one_line(asset: str, stored: Stored) -> None:
     read, paths = stored
     path = paths[asset]
     whole = path.read_bytes()
-    cases = damaged(whole) | {other: paths[other].read_bytes() for other in {*ASSETS} - {asset}}
+    cases = damaged(whole) | {other: paths[other].read_bytes() for other in {*NAMES} - {asset}}
     if asset == "report":  # a person would see it: nothing else reads it
         del cases["zeros in the middle"]
     try:

@@ -21,10 +21,10 @@ from trace_clustering_dagster.clusters.values import Representative, Representat
 from trace_clustering_dagster.traces.storage import EmbeddingsIOManager
 from trace_clustering_dagster.traces.values import TraceEmbeddings
 from trace_clustering_dagster_tests.conftest import (
+    ASSETS,
     DAY,
     GRAPH,
     REPOSITORY,
-    STAGES,
     failure_messages,
     separated_rows,
 )
@@ -33,11 +33,11 @@ from trace_clustering_dagster_tests.conftest import (
 trace_ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
-@pytest.mark.parametrize("asset", [stage.key.to_user_string() for stage in STAGES])
+@pytest.mark.parametrize("asset", [stage.key.to_user_string() for stage in ASSETS])
 def test_every_stage_reads_back_what_it_wrote(deploy: Any, asset: str) -> None:
     deployment = deploy(separated_rows())
     written = deployment.run().output_for_node(asset)
-    definitions = dg.Definitions(assets=STAGES, resources=deployment.resources())
+    definitions = dg.Definitions(assets=ASSETS, resources=deployment.resources())
     read = definitions.load_asset_value(
         asset, partition_key=dg.MultiPartitionKey({"date": DAY, "team": "1"})
     )

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import (
+    ASSETS,
     DAY,
-    STAGES,
     Deployment,
     as_user,
     failure_messages,
@@ -56,7 +56,7 @@ def test_events_are_written_to_a_table_of_their_own(make_deployment: Any) -> Non
     assert rows_in(deployment, "events") == 0
     assert "FROM own_events\n" in metadata(result, "emitted_event")["query"]
     assert "Title of trace-" in result.output_for_node("report"), "read from the other table"
-    defs = dg.Definitions(STAGES, resources=deployment.resources())
+    defs = dg.Definitions(ASSETS, resources=deployment.resources())
     loaded: Any = defs.load_asset_value("emitted_event", partition_key=f"{DAY}|1")
     assert loaded.properties == result.output_for_node("emitted_event").properties
 

@@ -14,9 +14,9 @@ from sklearn.metrics import silhouette_score
 
 from trace_clustering_dagster.clusters.kmeans import k_sweep
 from trace_clustering_dagster_tests.conftest import (
+    ASSETS,
     DAY,
     NOON,
-    STAGES,
     embedding_row,
     failure_messages,
     markdown_of,
@@ -156,7 +156,7 @@ def test_one_asset_runs_from_stored_upstreams(deploy: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("asset", [asset.key.to_user_string() for asset in STAGES[1:]])
+@pytest.mark.parametrize("asset", [asset.key.to_user_string() for asset in ASSETS[1:]])
 def test_missing_upstream_names_the_partition_and_the_command(deploy: Any, asset: str) -> None:
     deployment = deploy(separated_rows())
     result = deployment.run(select=asset, raise_on_error=False)

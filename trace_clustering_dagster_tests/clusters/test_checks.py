@@ -11,8 +11,8 @@ import pytest
 from trace_clustering_dagster.clusters import checks
 from trace_clustering_dagster.clusters.checks import check_event
 from trace_clustering_dagster_tests.conftest import (
+    ASSETS,
     DAY,
-    STAGES,
     Deployment,
     embedding_row,
     separated_rows,
@@ -52,7 +52,7 @@ def test_good_day_passes_every_check_of_its_partition(deploy: Any) -> None:
 
 
 def test_each_check_has_a_description_and_none_blocks() -> None:
-    specs = [spec for asset in STAGES for spec in asset.check_specs]
+    specs = [spec for asset in ASSETS for spec in asset.check_specs]
     assert {spec.name for spec in specs} >= ASSET_CHECKS
     assert all(spec.description and not spec.blocking for spec in specs)
 

@@ -19,9 +19,9 @@ from trace_clustering_dagster.traces.queries import (
 )
 from trace_clustering_dagster.traces.summaries import MAX_CHARACTERS, MAX_ITEMS
 from trace_clustering_dagster_tests.conftest import (
+    ASSETS,
     DAY,
     NOON,
-    STAGES,
     embedding_row,
     markdown_of,
     separated_rows,
@@ -104,7 +104,7 @@ def test_hostile_texts_pass_through_the_whole_graph(
     assert len(page.data["traces"]) == 60
     assert [tag for tag, _ in page.tags].count("script") == 2
 
-    for asset in STAGES:
+    for asset in ASSETS:
         (materialization,) = result.asset_materializations_for_node(asset.key.to_user_string())
         assert len(repr(materialization.metadata)) < 200_000
     evaluations = {e.check_name: e for e in result.get_asset_check_evaluations()}

@@ -15,7 +15,7 @@ from sklearn.metrics import silhouette_samples
 
 from trace_clustering_dagster.clusters.values import ClusterLabel, ClusterLabels
 from trace_clustering_dagster_tests.conftest import (
-    STAGES,
+    ASSETS,
     Deployment,
     embedding_row,
     metadata,
@@ -64,7 +64,7 @@ def test_numbers_over_time_are_plain_numbers(deployment: Deployment) -> None:
         "emitted_event": {"k", "silhouette", "total", "sampled", "event_bytes"},
         "report": {"size_bytes"},
     }
-    for asset in STAGES:
+    for asset in ASSETS:
         name = asset.key.to_user_string()
         shown = metadata(result, name)
         for number in expected[name] | {"seconds"}:
@@ -155,7 +155,7 @@ def test_titles_are_redacted_or_hidden_as_configured(deploy: Any) -> None:
     deployment = deploy(rows, [summary_row(row["document_id"], title) for row in rows])
     assert "jane.roe" not in str(table(deployment.run(), "labels", "examples"))
     hidden = deployment.run(emit_examples=False)
-    for asset in STAGES:
+    for asset in ASSETS:
         shown = metadata(hidden, asset.key.to_user_string())
         assert "about a refund" not in str(shown), asset.key
 

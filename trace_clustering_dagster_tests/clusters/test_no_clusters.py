@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from trace_clustering_dagster_tests.conftest import (
-    STAGES,
+    ASSETS,
     Deployment,
     embedding_row,
     metadata,
@@ -87,7 +87,7 @@ def test_event_says_why_there_is_none(deploy: Any, table: Rows, reasons: Sequenc
     assert skipped.count("left out") == len(reasons) - 1, "and no other reason"
     # every asset of the skipped run is materialized, so the partition is done
     materialized = {e.asset_key for e in result.get_asset_materialization_events()}
-    assert materialized == {asset.key for asset in STAGES}
+    assert materialized == {asset.key for asset in ASSETS}
 
 
 def label_table(result: dg.ExecuteInProcessResult) -> Sequence[Mapping[str, Any]]:

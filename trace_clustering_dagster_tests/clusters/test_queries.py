@@ -14,8 +14,8 @@ from trace_clustering_dagster.clusters.queries import delete_own_events, insert_
 from trace_clustering_dagster.clusters.values import EmittedEvent
 from trace_clustering_dagster_tests.conftest import (
     ALL_TIME,
+    ASSETS,
     NOON,
-    STAGES,
     failure_messages,
     separated_rows,
     summary_row,
@@ -64,7 +64,7 @@ def test_event_of_another_writer_with_the_same_time_is_not_read_back(make_deploy
     other = summary_row("t", timestamp=end) | {"event": "$ai_trace_clusters", "properties": "{}"}
     deployment = make_deployment(separated_rows(), [other])
     emitted = deployment.run().output_for_node("emitted_event")
-    defs = dg.Definitions(STAGES, resources=deployment.resources())
+    defs = dg.Definitions(ASSETS, resources=deployment.resources())
     loaded: Any = defs.load_asset_value("emitted_event", partition_key="2026-01-31|1")
     assert loaded.properties == emitted.properties
 

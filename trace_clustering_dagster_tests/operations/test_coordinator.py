@@ -33,7 +33,7 @@ from trace_clustering_dagster.operations import alerts, runs
 from trace_clustering_dagster.operations import coordinator as automation
 from trace_clustering_dagster_tests.clickhouse.test_server import unused_port
 from trace_clustering_dagster_tests.conftest import (
-    STAGES,
+    ASSETS,
     UTC,
     embedding_row,
     schedule,
@@ -101,15 +101,15 @@ def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.shutdown()
 
 
-stages = [stage.key.to_user_string() for stage in STAGES]
+stages = [stage.key.to_user_string() for stage in ASSETS]
 
 LAUNCH_BACKFILL = """
 mutation ($keys: [String!]!) {
   launchPartitionBackfill(backfillParams: {
-    partitionNames: $keys, assetSelection: [STAGES]
+    partitionNames: $keys, assetSelection: [SELECTED]
   }) { ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } }
 }
-""".replace("[STAGES]", "[" + ", ".join(f'{{path: ["{stage}"]}}' for stage in stages) + "]")
+""".replace("[SELECTED]", "[" + ", ".join(f'{{path: ["{stage}"]}}' for stage in stages) + "]")
 # what the UI asks before it offers "only failed and missing"
 PARTITION_STATUSES = """
 { assetNodeOrError(assetKey: {path: ["emitted_event"]}) { ... on AssetNode {

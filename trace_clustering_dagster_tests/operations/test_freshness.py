@@ -14,7 +14,7 @@ from trace_clustering_dagster.operations.freshness import (
 )
 from trace_clustering_dagster.operations.jobs import build_freshness_job
 from trace_clustering_dagster.settings import AutomationSettings, Settings
-from trace_clustering_dagster_tests.conftest import GRAPH, STAGES, Deployment, separated_rows
+from trace_clustering_dagster_tests.conftest import ASSETS, GRAPH, Deployment, separated_rows
 
 
 def day(back: int) -> str:
@@ -27,7 +27,7 @@ def check(instance: dg.DagsterInstance, resources: Mapping[str, Any]) -> Any:
     """The evaluation of the job that the schedule starts."""
     check = build_freshness_check(GRAPH, Settings.from_environment().automation)
     definitions = dg.Definitions(
-        assets=[*STAGES, teams_of(GRAPH)],
+        assets=[*ASSETS, teams_of(GRAPH)],
         asset_checks=[check],
         jobs=[build_freshness_job(GRAPH, check)],
         resources=resources,

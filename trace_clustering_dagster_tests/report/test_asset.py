@@ -14,8 +14,8 @@ from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.definitions import defs
 from trace_clustering_dagster.operations.runs import ATTEMPT_TAG
 from trace_clustering_dagster_tests.conftest import (
+    ASSETS,
     DAY,
-    STAGES,
     Deployment,
     metadata,
     sensor,
@@ -106,7 +106,7 @@ def test_run_without_clusters_has_a_report(deploy: Any) -> None:
 
 def test_job_ends_with_the_report() -> None:
     selected = defs.resolve_job_def("trace_clustering").asset_layer.executable_asset_keys
-    assert set(selected) == {asset.key for asset in STAGES}
+    assert set(selected) == {asset.key for asset in ASSETS}
     graph = defs.resolve_asset_graph()
     assert dg.AssetKey("emitted_event") in graph.get(dg.AssetKey("report")).parent_keys
 
@@ -120,7 +120,7 @@ def test_failed_report_is_not_retried_by_the_coordinator(
         deployment.run()
         (deployment.storage / "labels" / DAY / "1.json").unlink()
         result = dg.materialize(
-            STAGES,
+            ASSETS,
             selection="report",
             partition_key=f"{DAY}|1",
             instance=instance,

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster_tests.conftest import REPOSITORY, STAGES
+from trace_clustering_dagster_tests.conftest import ASSETS, REPOSITORY
 from trace_clustering_dagster_tests.support.browser import chromium, open_page, shown, webserver
 from trace_clustering_dagster_tests.support.daemon import until
 
@@ -46,7 +46,7 @@ def structure(report: str, metadata: dict[str, dict[str, Any]]) -> dict[str, lis
 
     return {
         "report": re.findall("<h2[^>]*>([^<]+)</h2>", report),
-        "lineage": [stage.key.to_user_string() for stage in STAGES],
+        "lineage": [stage.key.to_user_string() for stage in ASSETS],
         "k_sweep_scores": columns("k_sweep_scores", "scores"),
         "labels": columns("labels", "labels"),
     }
@@ -72,7 +72,7 @@ def main() -> None:
         browser.execute_script("localStorage.setItem('asset-graph-direction', '\"vertical\"')")
         browser.set_window_size(1700, 2100)
         browser.get(f"{url}{LINEAGE}")
-        until(lambda: browser.execute_script(DRAWN_EDGES) >= len(STAGES))
+        until(lambda: browser.execute_script(DRAWN_EDGES) >= len(ASSETS))
         until(lambda: shown(browser, "4 / 4 Passed"))
         clip = {**browser.execute_script(GRAPH), "scale": 1}
         picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip})

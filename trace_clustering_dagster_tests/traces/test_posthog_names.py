@@ -22,9 +22,9 @@ from trace_clustering_dagster.traces.queries import (
 )
 from trace_clustering_dagster.traces.values import TraceSample
 from trace_clustering_dagster_tests.conftest import (
+    ASSETS,
     DAY,
     NOON,
-    STAGES,
     Deployment,
     embedding_row,
     metadata,
@@ -284,7 +284,7 @@ def test_what_is_no_document_type_is_refused(given: Any) -> None:
 def test_run_configuration_takes_both(deploy: Any, given: Any) -> None:
     deployment = deploy([today(f"trace-{i:03}", [1.0]) for i in range(9)])
     result = dg.materialize(
-        STAGES,
+        ASSETS,
         selection="trace_ids",
         partition_key=f"{DAY}|1",
         resources=deployment.resources(),
