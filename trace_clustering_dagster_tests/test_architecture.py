@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "titles": {"base", "llm"},
     "demo": {"base"},
     "traces": CARRIERS,
+    "sources": CARRIERS | {"traces"},
     "clusters": CARRIERS | {"traces"},
     "report": CARRIERS | {"traces", "clusters"},
     "operations": CARRIERS | {"traces", "clusters"},

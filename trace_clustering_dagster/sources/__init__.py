@@ -1,0 +1,1 @@
+"""Raw traces -> the tables that ``traces/`` reads."""
