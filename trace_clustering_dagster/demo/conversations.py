@@ -2,11 +2,12 @@
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import sin, tau
+from uuid import NAMESPACE_OID, uuid5
 
-from trace_clustering_dagster.demo.applications import Application, Fields, Intent, Model
+from trace_clustering_dagster.demo.applications import Application, Fields, Intent, Model, Words
 from trace_clustering_dagster.demo.speech import type_carelessly, user_message
 from trace_clustering_dagster.demo.stories import factor
 
@@ -35,7 +36,7 @@ MODEL_ERRORS = (("RateLimitError", "429 rate limit reached"), ("APIError", "503 
 class ToolCall:
     id: str
     name: str
-    arguments: Mapping[str, str]
+    arguments: str  # JSON
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Step:
     result of a tool is message `reads`. `error` is type and message; a step with one has no result.
     """
 
+    span_id: str
     start: int
     duration: int
     reads: int
@@ -73,7 +75,9 @@ class Trace:
     application: Application
     intent: str
     trace_id: str
+    root_id: str
     user: str
+    session: str
     model: Model
     start: int
     end: int
@@ -81,9 +85,7 @@ class Trace:
     steps: list[Step] = field(default_factory=list)
 
 
-def traces_of_day(
-    application: Application, day: int, weekday: int, seed: int
-) -> Iterator[Trace]:
+def traces_of_day(application: Application, day: int, weekday: int, seed: int) -> Iterator[Trace]:
     """The traces that start on a day (1 to 35; Monday is 0).
 
     Each intent has its own random generator, so that a change to one does not affect the others.
@@ -113,14 +115,23 @@ class _Agent:
         self, application: Application, intent: Intent, day: int, start: int, rng: random.Random
     ) -> None:
         self._intent, self._day, self._rng = intent, day, rng
-        self._words = {"number": str(rng.randrange(10_000, 1_000_000))}
-        self._words["ref"] = "".join(rng.choices("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", k=6))
-        for names, values in application.words.items():
-            self._words.update(zip(names, rng.choice(values), strict=True))
+        self._words = _Words(application.words, rng)
         (model,) = rng.choices(application.models, [model.share for model in application.models])
         user = int(application.users * rng.random() ** 1.5)  # some come more often than others
-        trace_id = f"{rng.getrandbits(128):032x}"
-        self._trace = Trace(application, intent.name, trace_id, f"u-{user:04}", model, start, start)
+        # all that a user asks on one day is one session
+        session = uuid5(NAMESPACE_OID, f"{application.service}/{user}/{day}")
+        self._trace = Trace(
+            application,
+            intent.name,
+            trace_id=f"{rng.getrandbits(128):032x}",
+            root_id=self._span_id(),
+            user=f"u-{user:04}",
+            session=str(session),
+            model=model,
+            start=start,
+            end=start,
+        )
+        self._read = len(application.system)  # characters so far
         self._pass(0.01, 0.05)
 
     def run(self) -> Trace:
@@ -137,7 +148,7 @@ class _Agent:
             self._say("user", type_carelessly(self._fill(answer), rng))
         tools = [tool for tool in intent.tools[:-1] if rng.random() < 0.6]
         if rng.random() < REPEATS:
-            tools += intent.tools[-1:] * rng.randint(2, 4)
+            tools += [intent.tools[-1]] * rng.randint(2, 4)
         for tool in tools:
             self._call(tool, fails=False)
         failures = TOOL_FAILS * factor(application.service, intent.name, "failures", self._day)
@@ -154,41 +165,49 @@ class _Agent:
 
     def _call(self, name: str, fails: bool) -> None:
         tool = self._trace.application.tools[name]
-        call = ToolCall(
-            f"call_{self._rng.getrandbits(48):012x}", name, self._fill_fields(tool.arguments)
-        )
+        call_id = f"call_{self._rng.getrandbits(48):012x}"
+        call = ToolCall(call_id, name, self._fill_fields(tool.arguments))
         self._generate("", call)
-        step = Step(self._trace.end, 0, len(self._trace.messages), call)
-        step.duration = self._pass(0.05, 0.9)
-        if fails:
-            step.error = self._rng.choice(TOOL_ERRORS)
-        self._trace.steps.append(step)
-        result = {"error": step.error[1]} if step.error else self._fill_fields(tool.result)
-        self._say("tool", dump(result), call_id=call.id)
+        error = self._rng.choice(TOOL_ERRORS) if fails else None
+        self._step(0.05, 0.9, call, error)
+        self._say(
+            "tool",
+            dump({"error": error[1]}) if error else self._fill_fields(tool.result),
+            call_id=call_id,
+        )
 
     def _generate(self, text: str, *calls: ToolCall) -> None:
-        trace, rng = self._trace, self._rng
-        reads = len(trace.messages)
+        rng, application, model = self._rng, self._trace.application, self._trace.model
         if rng.random() < MODEL_FAILS / 3:  # a trace has about three generations
-            step = Step(trace.end, 0, reads, None, error=rng.choice(MODEL_ERRORS))
-            step.duration = self._pass(0.1, 0.4)
-            trace.steps.append(step)
-        step = Step(trace.end, 0, reads, None)
-        read = len(trace.application.system) + sum(map(_length, trace.messages))
-        self._say("assistant", text, *calls)
-        step.input_tokens = 700 + read // 4 + rng.randint(0, 60)  # 700 for the tools' schemas
-        step.output_tokens = 8 + _length(trace.messages[-1]) // 4 + rng.randint(0, 8)
-        price = factor(trace.application.service, trace.model.name, "price", self._day) / 1e6
+            self._step(0.1, 0.4, error=rng.choice(MODEL_ERRORS))
+        length = len(text) + sum(len(call.arguments) + 40 for call in calls)
+        output_tokens = 8 + length // 4 + rng.randint(0, 8)
+        seconds = 0.3 + output_tokens / 80
+        step = self._step(seconds, 1.6 * seconds)
+        step.input_tokens = 700 + self._read // 4 + rng.randint(0, 60)  # 700 for the tools' schemas
+        step.output_tokens = output_tokens
+        price = factor(application.service, model.name, "price", self._day) / 1e6
         step.cost = price * (
-            step.input_tokens * trace.model.input_price
-            + step.output_tokens * trace.model.output_price
+            step.input_tokens * model.input_price + output_tokens * model.output_price
         )
-        seconds = 0.3 + step.output_tokens / 80
-        step.duration = self._pass(seconds, 1.6 * seconds)
-        trace.steps.append(step)
+        self._say("assistant", text, *calls)
+
+    def _step(
+        self,
+        least: float,
+        most: float,
+        call: ToolCall | None = None,
+        error: tuple[str, str] | None = None,
+    ) -> Step:
+        """A generation, or a tool run, that takes from `least` to `most` seconds."""
+        start, reads = self._trace.end, len(self._trace.messages)
+        step = Step(self._span_id(), start, self._pass(least, most), reads, call, error)
+        self._trace.steps.append(step)
+        return step
 
     def _say(self, role: str, text: str, *calls: ToolCall, call_id: str = "") -> None:
         self._trace.messages.append(Message(role, text, calls, call_id))
+        self._read += len(text) + sum(len(call.arguments) + 40 for call in calls)
 
     def _pass(self, least: float, most: float) -> int:
         """Let time pass: from `least` to `most` seconds, more often little than much."""
@@ -196,12 +215,29 @@ class _Agent:
         self._trace.end += nanoseconds
         return nanoseconds
 
+    def _span_id(self) -> str:
+        return f"{self._rng.getrandbits(64):016x}"
+
     def _fill(self, template: str) -> str:
         return template.format_map(self._words)
 
-    def _fill_fields(self, fields: Fields) -> dict[str, str]:
-        return {name: value.format_map(self._words) for name, value in fields}
+    def _fill_fields(self, fields: Fields) -> str:
+        return dump({name: self._fill(value) for name, value in fields})
 
 
-def _length(message: Message) -> int:
-    return len(message.text) + sum(len(dump(call.arguments)) + 40 for call in message.calls)
+class _Words(dict[str, str]):
+    """The words of a trace, drawn when a text first needs them."""
+
+    def __init__(self, words: Words, rng: random.Random) -> None:
+        super().__init__()
+        self._all, self._rng = words, rng
+
+    def __missing__(self, name: str) -> str:
+        if name == "number":
+            self[name] = str(self._rng.randrange(10_000, 1_000_000))
+        elif name == "ref":
+            self[name] = "".join(self._rng.choices("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", k=6))
+        else:
+            names = next(names for names in self._all if name in names)
+            self.update(zip(names, self._rng.choice(self._all[names]), strict=True))
+        return self[name]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import NAMESPACE_URL, uuid5
 
+from trace_clustering_dagster.base.files import write_whole
 from trace_clustering_dagster.base.times import midnight
 from trace_clustering_dagster.demo.applications import APPLICATIONS
 from trace_clustering_dagster.demo.conversations import SECOND, Trace, traces_of_day
-from trace_clustering_dagster.demo.spans import Span, scope_of, spans_of
+from trace_clustering_dagster.demo.spans import scope_of, spans_of
 from trace_clustering_dagster.demo.stories import DAYS
 
 if TYPE_CHECKING:
@@ -83,8 +83,6 @@ def _write(columns: "pa.Table", path: Path) -> int:
     import pyarrow.parquet as pq
     from upath import UPath
 
-    from trace_clustering_dagster.base.files import write_whole
-
     content = pa.BufferOutputStream()
     pq.write_table(columns, content, compression="zstd")
     data = content.getvalue()
@@ -97,14 +95,12 @@ def _columns(traces: Sequence[Trace], day: dt.date) -> "pa.Table":
     import pyarrow as pa
 
     scopes = {trace.application.service: scope_of(trace) for trace in traces}
-    rows = [(trace, span) for trace in traces for span in spans_of(trace, _session(trace, day))]
+    rows = [(trace, span) for trace in traces for span in spans_of(trace)]
     spans = [span for _, span in rows]
     services = [trace.application.service for trace, _ in rows]
     zero = int(midnight(day).timestamp()) * SECOND
     failures = [span for span in spans if span.error]
-    events = pa.array(
-        [0, *accumulate(1 if span.error else 0 for span in spans)], pa.int32()
-    )
+    events = pa.array([0, *accumulate(1 if span.error else 0 for span in spans)], pa.int32())
     return pa.table(
         {
             "Timestamp": _times([zero + span.start for span in spans]),
@@ -129,20 +125,14 @@ def _columns(traces: Sequence[Trace], day: dt.date) -> "pa.Table":
                 events, pa.array(["exception"] * len(failures), pa.string())
             ),
             "Events.Attributes": pa.ListArray.from_arrays(
-                events, _maps([_exception(span) for span in failures])
+                events, _maps([_exception(span.error) for span in spans if span.error])
             ),
         }
     )
 
 
-def _session(trace: Trace, day: dt.date) -> str:
-    """All that a user asks on one day is one session."""
-    return str(uuid5(NAMESPACE_URL, f"{trace.application.service}/{trace.user}/{day}"))
-
-
-def _exception(span: Span) -> Mapping[str, str]:
-    assert span.error
-    type_, message = span.error
+def _exception(error: tuple[str, str]) -> Mapping[str, str]:
+    type_, message = error
     return {
         "exception.type": type_,
         "exception.message": message,

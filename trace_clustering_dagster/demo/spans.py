@@ -4,12 +4,10 @@
 ``openinference`` follows OpenInference, which Arize Phoenix reads.
 """
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from trace_clustering_dagster.demo.conversations import Message, Step, Trace, dump
+from trace_clustering_dagster.demo.conversations import Message, Step, ToolCall, Trace, dump
 
 Attributes = Mapping[str, str]
 
@@ -53,30 +51,38 @@ def scope_of(trace: Trace) -> Scope:
     return Scope(resource, "openinference.instrumentation.openai", "0.1.34")
 
 
-def spans_of(trace: Trace, session: str) -> Iterator[Span]:
+def spans_of(trace: Trace) -> Iterator[Span]:
     """The root span of the agent, then its steps in the order of time."""
-    ids = random.Random(trace.trace_id)
-    root = f"{ids.getrandbits(64):016x}"
-    dialect = DIALECTS[trace.application.dialect](trace, session)
+    dialect = DIALECTS[trace.application.dialect](trace)
     name, attributes = dialect.agent()
-    yield Span(root, "", name, "Internal", trace.start, trace.end - trace.start, attributes, None)
+    yield Span(
+        trace.root_id, "", name, "Internal", trace.start, trace.end - trace.start, attributes, None
+    )
     for step in trace.steps:
-        name, attributes = dialect.tool(step) if step.call else dialect.generation(step)
+        name, attributes = dialect.tool(step, step.call) if step.call else dialect.generation(step)
         if step.error:
             attributes["error.type"] = step.error[0]
         kind = "Internal" if step.call else "Client"
-        span_id = f"{ids.getrandbits(64):016x}"
-        yield Span(span_id, root, name, kind, step.start, step.duration, attributes, step.error)
+        yield Span(
+            step.span_id,
+            trace.root_id,
+            name,
+            kind,
+            step.start,
+            step.duration,
+            attributes,
+            step.error,
+        )
 
 
 class GenAI:
     """OpenTelemetry's own conventions."""
 
-    def __init__(self, trace: Trace, session: str) -> None:
+    def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._common = {"gen_ai.conversation.id": session, "user.id": trace.user}
+        self._common = {"gen_ai.conversation.id": trace.session, "user.id": trace.user}
         self._messages = [
-            dump({"role": message.role, "parts": list(_parts(message))})
+            f'{{"role":"{message.role}","parts":[{",".join(_parts(message))}]}}'
             for message in trace.messages
         ]
         self._system = dump([{"type": "text", "content": trace.application.system}])
@@ -114,41 +120,38 @@ class GenAI:
             }
         return f"chat {model.name}", attributes
 
-    def tool(self, step: Step) -> tuple[str, dict[str, str]]:
-        assert step.call
+    def tool(self, step: Step, call: ToolCall) -> tuple[str, dict[str, str]]:
         attributes = {
             "gen_ai.operation.name": "execute_tool",
-            "gen_ai.tool.name": step.call.name,
+            "gen_ai.tool.name": call.name,
             "gen_ai.tool.type": "function",
-            "gen_ai.tool.call.id": step.call.id,
-            "gen_ai.tool.call.arguments": dump(step.call.arguments),
+            "gen_ai.tool.call.id": call.id,
+            "gen_ai.tool.call.arguments": call.arguments,
             **self._common,
         }
         if not step.error:
             attributes["gen_ai.tool.call.result"] = self._trace.messages[step.reads].text
-        return f"execute_tool {step.call.name}", attributes
+        return f"execute_tool {call.name}", attributes
 
 
-def _parts(message: Message) -> Iterator[dict[str, Any]]:
+def _parts(message: Message) -> Iterator[str]:
+    # written by hand: an encoder takes several times as long for such small objects
+    text = dump(message.text)
     if message.role == "tool":
-        yield {"type": "tool_call_response", "id": message.call_id, "response": message.text}
+        yield f'{{"type":"tool_call_response","id":"{message.call_id}","response":{text}}}'
     elif message.text:
-        yield {"type": "text", "content": message.text}
+        yield f'{{"type":"text","content":{text}}}'
     for call in message.calls:
-        yield {
-            "type": "tool_call",
-            "id": call.id,
-            "name": call.name,
-            "arguments": call.arguments,
-        }
+        fields = f'"id":"{call.id}","name":"{call.name}","arguments":{call.arguments}'
+        yield f'{{"type":"tool_call",{fields}}}'
 
 
 class OpenInference:
     """OpenInference's conventions: messages are flattened into attributes."""
 
-    def __init__(self, trace: Trace, session: str) -> None:
+    def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._common = {"session.id": session, "user.id": trace.user}
+        self._common = {"session.id": trace.session, "user.id": trace.user}
         self._messages = [
             Message("system", trace.application.system),
             *trace.messages,
@@ -188,19 +191,18 @@ class OpenInference:
             }
         return "ChatCompletion", attributes
 
-    def tool(self, step: Step) -> tuple[str, dict[str, str]]:
-        assert step.call
+    def tool(self, step: Step, call: ToolCall) -> tuple[str, dict[str, str]]:
         attributes = {
             "openinference.span.kind": "TOOL",
-            "tool.name": step.call.name,
-            "input.value": dump(step.call.arguments),
+            "tool.name": call.name,
+            "input.value": call.arguments,
             "input.mime_type": "application/json",
             **self._common,
         }
         if not step.error:
             attributes["output.value"] = self._trace.messages[step.reads].text
             attributes["output.mime_type"] = "application/json"
-        return step.call.name, attributes
+        return call.name, attributes
 
 
 def _flat(prefix: str, message: Message) -> dict[str, str]:
@@ -213,8 +215,11 @@ def _flat(prefix: str, message: Message) -> dict[str, str]:
         key = f"{prefix}.tool_calls.{index}.tool_call"
         attributes[f"{key}.id"] = call.id
         attributes[f"{key}.function.name"] = call.name
-        attributes[f"{key}.function.arguments"] = dump(call.arguments)
+        attributes[f"{key}.function.arguments"] = call.arguments
     return attributes
 
 
-DIALECTS = {"gen_ai": GenAI, "openinference": OpenInference}
+DIALECTS: Mapping[str, type[GenAI] | type[OpenInference]] = {
+    "gen_ai": GenAI,
+    "openinference": OpenInference,
+}
