@@ -249,7 +249,7 @@ def deploy(tmp_path: Path) -> Any:
     def make(
         rows: Sequence[Mapping[str, Any]],
         events: Sequence[Mapping[str, Any]] = (),
-        **output: str,
+        **output: Any,
     ) -> Deployment:
         warehouse = tmp_path / f"warehouse-{uuid.uuid4().hex[:8]}"
         write_warehouse(warehouse, rows, events)
@@ -358,7 +358,7 @@ def deploy_on(
     events: Sequence[Mapping[str, Any]] = (),
     database: str = "",
     alter: Callable[[str], str] = str,
-    **output: str,
+    **output: Any,
 ) -> Deployment:
     """A deployment from rows of the two tables, in a database of its own on the server, with the
     tables that are printed for users. ``alter`` changes the statements that create them, ``output``

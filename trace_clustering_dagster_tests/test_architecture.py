@@ -18,7 +18,8 @@ CARRIERS = {"base", "clickhouse", "llm", "titles"}
 # What each folder may import, besides itself and the settings. Of the rooms above it, a room takes
 # the values, parameters and queries, never the assets.
 MAY_IMPORT = {
-    "settings": set[str](),
+    "fields": set[str](),
+    "settings": {"fields"},
     "base": set[str](),
     "clickhouse": {"base"},
     "llm": {"base"},

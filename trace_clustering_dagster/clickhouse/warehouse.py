@@ -22,18 +22,29 @@ class Warehouse(ClickHouseSettings):
     Attributes:
         output_database: Database of the written tables; "" uses that of the tables to read.
         output_prefix: Prefix of the names of the written tables.
+        is_filled_here: Whether this deployment writes the summaries and vectors that it reads,
+            because it has a source.
     """
 
     output_database: str = ""
     output_prefix: str = ""
+    is_filled_here: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> "Warehouse":
         """The warehouse that the settings describe."""
+        named = settings.clickhouse.model_dump()
+        output = settings.output
+        if not settings.source.name:
+            return cls(**named, output_database=output.database, output_prefix=output.prefix)
         return cls(
-            **settings.clickhouse.model_dump(),
-            output_database=settings.output.database,
-            output_prefix=settings.output.prefix,
+            **named
+            | {
+                "database": output.database or named["database"],
+                "embeddings_table": output.prefix + named["embeddings_table"],
+                "events_table": output.prefix + named["events_table"],
+            },
+            is_filled_here=True,
         )
 
     @model_validator(mode="after")
