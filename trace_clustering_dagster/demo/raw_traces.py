@@ -72,7 +72,7 @@ def write_raw_traces(folder: Path, end_day: dt.date, *, seed: int = 42) -> RawTr
             intents[trace.trace_id] = trace.intent
         path = table / f"demo-{day}.parquet"
         files[path] = _write(_columns(traces, day), path)
-    for path in table.glob("demo-*.parquet"):
+    for path in table.glob("demo-????-??-??.parquet"):
         if path not in files:
             path.unlink()
     return RawTraces(first_day, end_day, counts, intents, files)
