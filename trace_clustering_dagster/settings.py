@@ -260,6 +260,11 @@ class Settings(_Settings):
         "Days to keep files with text of traces: reports, labels, answers of the language model. "
         "0 keeps them all.",
     )
+    raw_retention_days: Days = _setting(
+        3,
+        "RAW_RETENTION_DAYS",
+        "Days to keep files with the text of raw traces that need a summary. 0 keeps them all.",
+    )
     start_date: Day = _setting("2025-01-01", "START_DATE", "First day that has a partition.")
     params: Params = _setting(
         {}, "PARAMS", 'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.'
