@@ -50,7 +50,7 @@ def _attributes(settings: type[BaseModel]) -> Any:
 def _in_yaml(annotation: Any) -> Any:
     """The type of an attribute. The settings check the bounds."""
     known = {str: str | None, int: int | None, bool: bool | None, float: float | None}
-    return known.get(annotation, list[int] | None)
+    return known.get(annotation, list[int | str] | None)
 
 
 if TYPE_CHECKING:

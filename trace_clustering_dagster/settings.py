@@ -40,6 +40,8 @@ from trace_clustering_dagster.fields import (
     VariableName,
     WarehouseUrl,
     check_identifier,
+    split_teams,
+    team_key,
 )
 
 
@@ -309,6 +311,20 @@ class Settings(_Settings):
         except ValueError as error:
             problems["automation.alert_url_variable"] = str(error)
         return settings, problems
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_names_of_teams(cls, values: Any) -> Any:
+        """With a source, teams have names, so that lists of teams may name them."""
+        automation = values.get("automation") if isinstance(values, dict) else None
+        if not isinstance(automation, dict) or not values.get("source"):
+            return values
+        keys = {
+            name: [team_key(str(team).strip()) for team in split_teams(automation[name])]
+            for name in ("teams", "excluded_teams")
+            if automation.get(name)
+        }
+        return values | {"automation": automation | keys}
 
     @model_validator(mode="after")
     def _check_output(self) -> "Settings":

@@ -35,7 +35,19 @@ MAY_IMPORT = {
     "instances": {"base", "clickhouse"},
     "component": {"build", "instances"},
     "definitions": {"build"},
-    "cli": CARRIERS | {"traces", "clusters", "report", "operations", "build", "component", "demo"},
+    "cli": CARRIERS
+    | {
+        "fields",
+        "params",
+        "sources",
+        "traces",
+        "clusters",
+        "report",
+        "operations",
+        "build",
+        "component",
+        "demo",
+    },
     "__init__": set[str](),
 }
 # Who may know Dagster, by folder or file.
