@@ -70,6 +70,11 @@ class LocalEmbedder:
         rate = Rate(len(order))
         vectors = model.embed([whole[index] for index in order], batch_size=BATCH)
         for index, vector in zip(order, vectors, strict=True):
+            if vector.shape != (model.embedding_size,):
+                raise ModelFailureError(
+                    f"{self._model} gives vectors of shape {vector.shape}, and its config.json "
+                    f"names hidden_size {model.embedding_size}: correct the file"
+                )
             units, has_direction = unit_rows(vector[None, :])
             if has_direction[0]:
                 found[index] = units[0]

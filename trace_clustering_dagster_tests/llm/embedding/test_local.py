@@ -83,6 +83,19 @@ def test_damaged_model_is_named(tmp_path: Path) -> None:
 
 
 @needs_fastembed
+@needs_model
+def test_dimension_of_the_folder_is_the_one_of_the_vectors(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder)
+    config = (folder / "config.json").read_text().replace("384", "512")
+    (folder / "config.json").write_text(config)
+    with pytest.raises(
+        ModelFailureError, match=r"of shape \(384,\), and its config.json names hid"
+    ):
+        LocalEmbedder(str(folder)).embed(["refund"])
+
+
+@needs_fastembed
 @pytest.mark.usefixtures("offline")
 def test_model_that_cannot_be_fetched_names_the_remedy() -> None:
     with pytest.raises(ModelFailureError) as failure:
