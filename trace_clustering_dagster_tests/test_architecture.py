@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "trace_clustering_dagster"
 NAME = PACKAGE.name
 MODULES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = ("numpy", "scipy", "sklearn", "pandas", "pyarrow", "openai", "chdb")
+HEAVY = ("numpy", "scipy", "sklearn", "pandas", "pyarrow", "openai", "chdb", "fastembed")
 
 CARRIERS = {"base", "clickhouse", "llm", "titles"}
 # What each folder may import, besides itself and the settings. Of the rooms above it, a room takes
