@@ -33,6 +33,8 @@ _PARAMETERS = ParameterNames(
     max_prompt_tokens="",
 )
 _NO_LIMIT = 2**62
+# Texts that are embedded and written at once.
+_SLICE = 256
 
 
 def embedding_budget(params: SourceParams) -> Budget:
@@ -46,7 +48,9 @@ def failures_of_embedder() -> Iterator[None]:
     try:
         yield
     except ModelFailureError as error:
-        raise dg.Failure(f"the summaries cannot be embedded: {error}") from None
+        raise dg.Failure(
+            f"the summaries cannot be embedded: {error}", allow_retries=error.retry_helps
+        ) from None
 
 
 def embed_summaries(
@@ -91,13 +95,17 @@ def embed_summaries(
         for trace_id, summary in stored.items()
     ]
     new = [text for text in texts if have.get(text[:2]) != half_md5(text[2])]
-    embedded = embedder.embed([content for *_, content in new])
-    vectors = [
-        NewVector(new[i][0], states[new[i][0]].ended, new[i][1], new[i][2], vector)
-        for i, vector in zip(embedded.kept, embedded.matrix, strict=True)
-    ]
-    write_vectors(clickhouse, raw.team_id, day, space, vectors)
-    without = {new[i][0] for i in set(range(len(new))) - set(embedded.kept)}
+    without: set[str] = set()
+    # what is embedded is kept slice by slice: after a kill, the rest is embedded
+    for start in range(0, len(new), _SLICE):
+        some = new[start : start + _SLICE]
+        embedded = embedder.embed([content for *_, content in some])
+        vectors = [
+            NewVector(some[i][0], states[some[i][0]].ended, some[i][1], some[i][2], vector)
+            for i, vector in zip(embedded.kept, embedded.matrix, strict=True)
+        ]
+        write_vectors(clickhouse, raw.team_id, day, space, vectors)
+        without |= {some[i][0] for i in set(range(len(some))) - set(embedded.kept)}
     with_vector = {
         rendering: tuple(
             sorted(t for t, kind, _ in texts if kind == rendering and t in chosen - without)
@@ -116,14 +124,13 @@ def embed_summaries(
     left_out = Counter(
         "no content captured" if t in no_content else "no vector" for t in chosen - found
     )
-    dimension = embedded.matrix.shape[1] or int(embedder.name.rpartition("-")[2])
     value = TraceVectors(
         team_id=raw.team_id,
         team=raw.team,
         window_start=raw.window_start,
         window_end=raw.window_end,
         space=space,
-        dimension=dimension,
+        dimension=int(embedder.name.rpartition("-")[2]),
         summarizer=summaries.summarizer,
         hashes={t: hash_of[t] for t in sorted(found)},
         renderings={kind: ids for kind, ids in with_vector.items() if ids},
@@ -132,4 +139,4 @@ def embed_summaries(
         parameters=raw.parameters,
         source_digest=raw.digest,
     )
-    return value, len(vectors)
+    return value, len(new) - len(without)
