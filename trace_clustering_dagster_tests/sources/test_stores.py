@@ -277,7 +277,7 @@ def test_a_score_of_the_next_day_comes_with_the_trace_and_does_not_move_it(
     stores: StoreMaker,
 ) -> None:
     tables = fixture_tables("langfuse")
-    tables["scores"] = [tables["scores"][0] | {"timestamp": "2026-11-21 00:30:00.000"}]
+    tables["scores"] = [{**tables["scores"][0], "timestamp": "2026-11-21 00:30:00.000"}]
     (row,), traces = read(stores.make("langfuse", tables), PROJECT)
     assert (row["ended"], row["steps"]) == (at("09:00:05"), 2)
     *_, score = traces["5f2c"].steps
