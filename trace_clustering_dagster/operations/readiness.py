@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import ipaddress
 import os
 import re
@@ -21,6 +22,7 @@ from trace_clustering_dagster.base.files import (
 )
 from trace_clustering_dagster.base.times import yesterday
 from trace_clustering_dagster.clickhouse.connection import Connection
+from trace_clustering_dagster.clickhouse.parquet import problems_of
 from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.schema import (
     EMBEDDINGS_COLUMNS,
@@ -37,11 +39,17 @@ from trace_clustering_dagster.traces.queries import (
     count_team_traces,
     embeddings_columns,
     embeddings_overview,
+    fetch_embeddings,
+    fetch_summaries,
+    sample_traces,
     summaries_columns,
 )
+from trace_clustering_dagster.traces.values import TraceSummary, describe_left_out
 
 # Number of kinds of rows to name if no trace is eligible.
 _KINDS = 5
+# Largest teams to look at, and traces to sample of each.
+_TEAMS, _TRACES = 3, 200
 # A local model may have to be loaded first.
 _ASKING_SECONDS = 30
 # Columns that may differ when an event is emitted again.
@@ -131,15 +139,37 @@ def _clickhouse(settings: Settings, params: ClusteringParams | None) -> Iterator
     yield embeddings
     if clickhouse.has_own_output:
         read = f"table {clickhouse.events_table}"
-        yield checked(read, lambda: _columns(read, summaries_columns(connection), EVENTS_COLUMNS))
+        yield checked(
+            read,
+            lambda: (
+                _files(read, clickhouse, clickhouse.events_table, EVENTS_COLUMNS)
+                or _columns(read, summaries_columns(connection), EVENTS_COLUMNS)
+            ),
+        )
     written = f"table {clickhouse.output}"
-    events = checked(written, lambda: _columns(written, events_columns(connection), EVENTS_COLUMNS))
+    events = checked(
+        written,
+        lambda: (
+            _files(written, clickhouse, clickhouse.output_events_table, EVENTS_COLUMNS)
+            or _columns(written, events_columns(connection), EVENTS_COLUMNS)
+        ),
+    )
     yield events
     if not clickhouse.is_embedded and events.status == "ok":
         yield checked("replacing events", lambda: _replacing(clickhouse, connection))
     yield checked("inserting events", lambda: _inserting(connection))
     if params and embeddings.status != "failed":
-        yield checked("traces", lambda: _traces(connection, params))
+        day = yesterday()
+        try:
+            counts = count_team_traces(connection, [day], params)[day]
+            yield _traces(connection, params, day, counts)
+        except dg.Failure as failure:
+            yield Finding("failed", "traces", failure.description or "")
+            return
+        eligible = [team for team, count in counts.items() if count >= params.min_traces]
+        for team_id in sorted(eligible, key=lambda team: (-counts[team], team))[:_TEAMS]:
+            of_team = functools.partial(_team, connection, params, day, team_id)
+            yield checked(f"team {team_id}", of_team)
 
 
 def _answers(clickhouse: Warehouse) -> Finding:
@@ -157,7 +187,23 @@ def _is_local(host: str | None) -> bool:
     return host == "localhost"
 
 
+def _files(
+    subject: str, clickhouse: Warehouse, table: str, columns: Mapping[str, str]
+) -> Finding | None:
+    """What is wrong with the files of an embedded warehouse; None if nothing is, or on a server."""
+    if not clickhouse.is_embedded:
+        return None
+    folder = clickhouse.folder / table
+    if problems := problems_of(folder, columns):
+        return Finding(problems[0].status, subject, "; ".join(text for _, text in problems))
+    if not any(folder.glob("*.parquet")):
+        return Finding("ok", subject, f"there is no {table}/*.parquet yet")
+    return None
+
+
 def _embeddings(subject: str, clickhouse: Warehouse, connection: Connection) -> Finding:
+    if wrong := _files(subject, clickhouse, clickhouse.embeddings_table, EMBEDDINGS_COLUMNS):
+        return wrong
     types = embeddings_columns(connection)
     if connection.has_model_column:
         finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
@@ -220,10 +266,10 @@ def _inserting(connection: Connection) -> Finding:
     return Finding("ok", "inserting events", "permitted; no row was written")
 
 
-def _traces(connection: Connection, params: ClusteringParams) -> Finding:
-    day = yesterday()
-    counts = count_team_traces(connection, [day], params)[day].values()
-    eligible = [count for count in counts if count >= params.min_traces]
+def _traces(
+    connection: Connection, params: ClusteringParams, day: datetime.date, counts: Mapping[int, int]
+) -> Finding:
+    eligible = [count for count in counts.values() if count >= params.min_traces]
     window = f"in the {params.lookback_days} days up to {day}"
     text = (
         f"{window}, {len(eligible)} of {len(counts)} teams have {params.min_traces} or more "
@@ -245,6 +291,32 @@ def _traces(connection: Connection, params: ClusteringParams) -> Finding:
         "embeddings of these days, run an earlier day, or select existing rows in "
         f"{named('params')}, now {wanted}",
     )
+
+
+def _team(
+    connection: Connection, params: ClusteringParams, day: datetime.date, team_id: int
+) -> Finding:
+    """What a run would read of a team, for some of its traces."""
+    subject = f"team {team_id}"
+    few = params.model_copy(update={"max_samples": _TRACES})
+    sample = sample_traces(connection, team_id, day, few)
+    invalid = fetch_embeddings(connection, sample).left_out
+    window = (sample.window_start, sample.window_end)
+    summaries = fetch_summaries(connection, team_id, window, sample.trace_ids, redact=False)
+    # a summary whose properties have other names is empty
+    described = sum(summaries[i] != TraceSummary(i) for i in summaries)
+    text = (
+        f"{described} of {len(sample.trace_ids)} sampled traces have a summary"
+        f"{describe_left_out(sample.left_out)}{describe_left_out(invalid)}"
+    )
+    if not described and not connection.warehouse.is_filled_here:
+        problem = "without summaries, clusters have numbers instead of titles"
+        table = connection.warehouse.events_table
+        remedy = f"write $ai_trace_summary events to {table}, as docs/setup.md shows them"
+        return Finding("warning", subject, f"{text}: {problem} -> {remedy}")
+    if invalid:
+        return Finding("warning", subject, f"{text} -> fix what writes the embeddings")
+    return Finding("ok", subject, text)
 
 
 def _describe(kinds: list[EmbeddingsKind]) -> str:
