@@ -40,6 +40,8 @@ from trace_clustering_dagster.fields import (
     VariableName,
     WarehouseUrl,
     check_identifier,
+    split_teams,
+    team_key,
 )
 
 
@@ -260,6 +262,11 @@ class Settings(_Settings):
         "Days to keep files with text of traces: reports, labels, answers of the language model. "
         "0 keeps them all.",
     )
+    raw_retention_days: Days = _setting(
+        3,
+        "RAW_RETENTION_DAYS",
+        "Days to keep files with the text of raw traces that need a summary. 0 keeps them all.",
+    )
     start_date: Day = _setting("2025-01-01", "START_DATE", "First day that has a partition.")
     params: Params = _setting(
         {}, "PARAMS", 'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.'
@@ -304,6 +311,20 @@ class Settings(_Settings):
         except ValueError as error:
             problems["automation.alert_url_variable"] = str(error)
         return settings, problems
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_names_of_teams(cls, values: Any) -> Any:
+        """With a source, teams have names, so that lists of teams may name them."""
+        automation = values.get("automation") if isinstance(values, dict) else None
+        if not isinstance(automation, dict) or not values.get("source"):
+            return values
+        keys = {
+            name: [team_key(str(team).strip()) for team in split_teams(automation[name])]
+            for name in ("teams", "excluded_teams")
+            if automation.get(name)
+        }
+        return values | {"automation": automation | keys}
 
     @model_validator(mode="after")
     def _check_output(self) -> "Settings":

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "trace_clustering_dagster"
 NAME = PACKAGE.name
 MODULES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = ("numpy", "scipy", "sklearn", "pandas", "pyarrow", "openai", "chdb")
+HEAVY = ("numpy", "scipy", "sklearn", "pandas", "pyarrow", "openai", "chdb", "fastembed")
 
 CARRIERS = {"base", "clickhouse", "llm", "titles"}
 # What each folder may import, besides itself and the settings. Of the rooms above it, a room takes
@@ -26,15 +26,28 @@ MAY_IMPORT = {
     "titles": {"base", "llm"},
     "demo": {"base"},
     "traces": CARRIERS,
-    "sources": CARRIERS | {"traces"},
-    "clusters": CARRIERS | {"traces"},
+    "sources": CARRIERS | {"traces", "fields"},
+    "clusters": CARRIERS | {"traces", "sources"},
     "report": CARRIERS | {"traces", "clusters"},
-    "operations": CARRIERS | {"traces", "clusters"},
-    "build": CARRIERS | {"traces", "clusters", "report", "operations"},
+    "params": {"sources", "clusters"},
+    "operations": CARRIERS | {"traces", "sources", "clusters", "params"},
+    "build": CARRIERS | {"traces", "sources", "clusters", "report", "operations", "params"},
     "instances": {"base", "clickhouse"},
     "component": {"build", "instances"},
     "definitions": {"build"},
-    "cli": CARRIERS | {"traces", "clusters", "report", "operations", "build", "component", "demo"},
+    "cli": CARRIERS
+    | {
+        "fields",
+        "params",
+        "sources",
+        "traces",
+        "clusters",
+        "report",
+        "operations",
+        "build",
+        "component",
+        "demo",
+    },
     "__init__": set[str](),
 }
 # Who may know Dagster, by folder or file.
