@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "instances": set[str](),
     "component": {"build", "instances"},
     "definitions": {"build"},
-    "cli": CARRIERS | {"traces", "clusters", "report", "operations", "build", "component", "demo"},
+    "cli": CARRIERS
+    | {"traces", "sources", "clusters", "report", "operations", "build", "component", "demo"},
     "__init__": set[str](),
 }
 # Who may know Dagster, by folder or file.
