@@ -96,7 +96,8 @@ class Conversation:
             self.problems[group_id] = reply.problem or "the model left it out"
         self._accept_titles(reply, waiting)
         # now, because an interruption would end the conversation
-        self._keep_answers()
+        if not any(self._has_double(group.id) for group in batch):
+            self._keep_answers()
 
     def _tell_apart(self) -> None:
         messages = revision_messages(list(self._groups.values()), self._wording, self.titles)
@@ -140,6 +141,15 @@ class Conversation:
             self.problems.pop(title.group_id, None)
         elif title.group_id not in self.titles:
             self.problems[title.group_id] = problem
+
+    def _has_double(self, group_id: int) -> bool:
+        """Whether another group has nearly the same title, so that one of them is asked again."""
+        title = self.titles.get(group_id)
+        return title is not None and any(
+            nearly_equal(other.title, title.title)
+            for other in self.titles.values()
+            if other is not title
+        )
 
     def _set_duplicates_aside(self, same: Callable[[str, str], bool]) -> None:
         """Of groups with the same title, only the largest keeps it."""
