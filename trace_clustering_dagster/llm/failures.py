@@ -10,11 +10,21 @@ from dataclasses import dataclass
 
 # Codes: there is no model with this name; the request is too long for the model.
 NO_MODEL, TOO_LONG = "model_not_found", "context_length_exceeded"
+# The code of a status 429 that no waiting ends.
+NO_QUOTA = "insufficient_quota"
 _NO_HTML = "the server answered HTML: is OPENAI_BASE_URL right?"
 
 
 class ModelFailureError(Exception):
     """The model gave no answer. The message is one line, without secrets or text of the server."""
+
+
+class BudgetSpentError(ModelFailureError):
+    """No request was sent, because it could break a limit of the budget."""
+
+
+class BusyError(ModelFailureError):
+    """The server asks for fewer requests at a time."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,7 @@ class ParameterNames:
     timeout_seconds: str
     max_tokens: str
     max_prompt_tokens: str
+    max_cost: str = ""
 
 
 def reason(error: Exception, model: str, parameters: ParameterNames) -> str:
