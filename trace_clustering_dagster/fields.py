@@ -20,6 +20,8 @@ _SERVER_URL = re.compile(
 
 
 def _split(teams: Any) -> Any:
+    if isinstance(teams, list) and any(isinstance(team, bool) for team in teams):
+        raise ValueError(f"{teams!s:.100} are not team ids")
     return teams.split(",") if isinstance(teams, str) and teams else teams or ()
 
 
@@ -83,6 +85,8 @@ def _graph_name(name: str) -> str:
 
 
 def _storage_url(storage: str) -> str:
+    if not storage.strip():
+        raise ValueError(f"{storage!r} is not a place: use a folder, or s3://bucket/prefix")
     if "://" in storage and not re.fullmatch(r"[a-z0-9]+://[^/@?#\s]+(/[^?#]*)?", storage):
         # do not repeat it: a mistyped URL may contain a secret
         raise ValueError(
@@ -101,7 +105,7 @@ def _day(day: Any) -> str:
 
 
 Table = Annotated[str, AfterValidator(check_identifier)]
-NameOrNone = Annotated[str, AfterValidator(lambda name: name and check_identifier(name))]
+OptionalName = Annotated[str, AfterValidator(lambda name: name and check_identifier(name))]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 Teams = Annotated[frozenset[PositiveInt], BeforeValidator(_split)]
 Minutes = Annotated[float, Field(ge=0, le=24 * 60)]
@@ -115,4 +119,4 @@ GraphName = Annotated[str, AfterValidator(_graph_name)]
 StorageUrl = Annotated[str, AfterValidator(_storage_url)]
 Day = Annotated[str, BeforeValidator(_day)]
 WarehouseUrl = Annotated[str, AfterValidator(_warehouse_url)]
-WarehouseUrlOrNone = Annotated[str, AfterValidator(lambda url: url and _warehouse_url(url))]
+OptionalWarehouseUrl = Annotated[str, AfterValidator(lambda url: url and _warehouse_url(url))]

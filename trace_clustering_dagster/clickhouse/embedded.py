@@ -25,7 +25,11 @@ from trace_clustering_dagster.clickhouse.failures import first_line
 from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.session import Session
 from trace_clustering_dagster.clickhouse.statements import SQL
-from trace_clustering_dagster.clickhouse.warehouse import QUERY_TIMEOUT_SECONDS, Warehouse
+from trace_clustering_dagster.clickhouse.warehouse import (
+    QUERY_TIMEOUT_SECONDS,
+    SourceWarehouse,
+    Warehouse,
+)
 from trace_clustering_dagster.settings import named
 
 if TYPE_CHECKING:
@@ -133,6 +137,8 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
             "ClickHouse interprets as a pattern: use another folder",
             allow_retries=False,
         )
+    if isinstance(warehouse, SourceWarehouse):
+        return _open_source(folder, warehouse)
     files = list((folder / warehouse.embeddings_table).glob("*.parquet"))
     if not files and not warehouse.is_filled_here:
         raise dg.Failure(
@@ -156,6 +162,40 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
     with _chdb_lock:
         database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))
         return _chdb_client(), database, database
+
+
+def _open_source(folder: Path, warehouse: SourceWarehouse) -> tuple["Client", str, str]:
+    """With views of the tables that have files, whose columns are those of all their files."""
+    tables = [name for name in warehouse.source_tables if any((folder / name).glob("*.parquet"))]
+    if not tables:
+        raise dg.Failure(
+            description=f"no raw traces at {folder}: there is no "
+            f"{warehouse.source_tables[0]}/*.parquet. Set their folder in "
+            f"{named('source.url')} or their table in {named('source.table')}",
+            allow_retries=False,
+        )
+    with _chdb_lock:
+        client = _chdb_client()
+        columns = [
+            client.query(
+                "DESCRIBE file(%(pattern)s, 'Parquet') SETTINGS schema_inference_mode = 'union'",
+                parameters={"pattern": str(folder / table / "*.parquet")},
+            ).result_rows
+            for table in tables
+        ]
+        views = tuple(
+            # files do not say which texts may be missing; servers have empty ones then
+            (table, tuple((row[0], _without_missing_texts(row[1])) for row in found))
+            for table, found in zip(tables, columns, strict=True)
+        )
+        database = _chdb_views(folder, views)
+    return client, database, database
+
+
+def _without_missing_texts(type_: str) -> str:
+    inner = re.sub(r"Nullable\(String\)", "String", type_)
+    is_nested = re.match(r"(Map|Array|Tuple)\(", inner)
+    return re.sub(r"Nullable\((\w+(?:\([^()]*\))?)\)", r"\1", inner) if is_nested else inner
 
 
 @functools.cache
@@ -194,7 +234,7 @@ def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ..
             "SELECT * FROM file(%(pattern)s, 'Parquet', %(structure)s)",
             parameters={
                 "pattern": str(folder / table / "*.parquet"),
-                "structure": ", ".join(f"{name} {type_}" for name, type_ in columns),
+                "structure": ", ".join(f"`{name}` {type_}" for name, type_ in columns),
             },
         )
     return database

@@ -32,7 +32,7 @@ class ServerConnection:
                 warehouse.database,
                 warehouse.output_database,
             ),
-            _where_to_look,
+            lambda code: _where_to_look(warehouse, code),
             log_comment,
         )
 
@@ -103,7 +103,7 @@ def _client(warehouse: Warehouse, timeout_seconds: int) -> "Client":
     )
 
 
-def _where_to_look(code: int | None) -> str:
+def _where_to_look(warehouse: Warehouse, code: int | None) -> str:
     if code is None:
-        return f"check that the server is up and {named('clickhouse.url')} is correct"
+        return f"check that the server is up and {named(warehouse.url_setting)} is correct"
     return "see the server's log"

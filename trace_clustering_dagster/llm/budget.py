@@ -11,12 +11,21 @@ from trace_clustering_dagster.llm.failures import BudgetSpentError, ParameterNam
 from trace_clustering_dagster.llm.prices import Prices, cost_of
 
 Messages = list[dict[str, str]]
+# Usage of more than this many times the estimate is not a count of tokens.
+ABSURD = 100
 
 
 def estimated_tokens(messages: Messages) -> int:
     """An upper estimate of a request's tokens: a token is about four bytes of English, and three of
     most other scripts (OpenAI's rule of thumb; exact counts need the model's vocabulary)."""
     return math.ceil(sum(len(message["content"].encode()) for message in messages) / 3)
+
+
+def plausible_count(counted: object, expected: float) -> int:
+    """The server's count of tokens, or the estimate if the count is not plausible."""
+    if isinstance(counted, int) and 0 < counted <= ABSURD * (expected + 1):
+        return counted
+    return math.ceil(expected)
 
 
 @dataclass
@@ -102,6 +111,15 @@ class Budget:
             left = self.max_cost - cost_of(prompt, completion, self.prices)
             room = left * 1e6 / self.prices[1] if self.prices[1] else math.copysign(1e12, left)
             yield math.floor(room), f"{names.max_cost}={self.max_cost:g}"
+
+    def require(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Check that a request fits the budget.
+
+        Raises:
+            BudgetSpentError: The request could take more than is left.
+        """
+        with self.reserve(prompt_tokens, completion_tokens, completion_tokens):
+            pass
 
     def spend(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Add the tokens of a request."""

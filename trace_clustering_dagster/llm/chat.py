@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import math
 import re
 import threading
 from collections.abc import Mapping
@@ -13,18 +12,23 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from trace_clustering_dagster.llm.budget import Budget, Messages, estimated_tokens
+from trace_clustering_dagster.llm.budget import (
+    Budget,
+    Messages,
+    estimated_tokens,
+    plausible_count,
+)
 from trace_clustering_dagster.llm.cache import AnswerCache
 from trace_clustering_dagster.llm.failures import (
     NO_MODEL,
-    NO_QUOTA,
+    NO_MONEY,
     TOO_LONG,
     BudgetSpentError,
     BusyError,
     ModelFailureError,
     no_json_reason,
     reason,
-    status_reason,
+    timeout_reason,
 )
 from trace_clustering_dagster.llm.server import TIMEOUTS, client, server_url, within
 
@@ -39,8 +43,6 @@ MAX_RETRIES = 4
 REASONING_TOKENS = 25_000
 # The requests here need little reasoning.
 REASONING_EFFORT = "low"
-# Usage of more than this many times the estimate is not a count of tokens.
-ABSURD = 100
 # Maximum number of positions in an answer where its JSON may start.
 MAX_STARTS = 20
 # Structured output, JSON mode, and neither: the first that the server supports is used.
@@ -175,7 +177,7 @@ class ChatModel:
                         continue
                     if self._do_without(error, form):
                         continue
-                    if error.status_code == 429 and error.code != NO_QUOTA:
+                    if error.status_code == 429 and error.code != NO_MONEY:
                         raise BusyError(why) from None
                     # servers differ in the forms of a request that they support, and do not say
                     # which; a server that has answered refuses the text
@@ -235,13 +237,13 @@ class ChatModel:
 
         budget, prompt = self.budget, estimated_tokens(messages)
         names, statuses = budget.parameters, list[int]()
-        late = f"no answer within {names.timeout_seconds}={budget.timeout_seconds:g}"
+        limit_of_time = f"{names.timeout_seconds}={budget.timeout_seconds:g}"
         with budget.reserve(
             prompt, limit, limit + REASONING_TOKENS if self._is_reasoning else limit
         ) as granted:
             left = budget.seconds_left
             if left <= 0:
-                raise BudgetSpentError(late)
+                raise BudgetSpentError(timeout_reason(limit_of_time, 0, names))
             seconds = min(left, budget.request_seconds)
             parameters = {**form, limit_name: granted}
             try:
@@ -252,9 +254,9 @@ class ChatModel:
                 # the prompt is most likely paid for
                 budget.spend(prompt, 0)
                 status = statuses[-1] if statuses else 0
-                why = late if seconds == left else f"no answer within {seconds:g} seconds"
-                if status >= 400:
-                    why += f"; its last answer was: {status_reason(status, names)}"
+                if seconds < left:
+                    limit_of_time = f"{seconds:g} seconds"
+                why = timeout_reason(limit_of_time, status, names)
                 raise (BusyError if status == 429 else ModelFailureError)(why) from None
             except (openai.APIStatusError, ModelFailureError):
                 raise
@@ -287,24 +289,17 @@ class ChatModel:
                 **parameters,
             )
         if isinstance(completion, str):
-            raise ModelFailureError(no_json_reason(completion))
+            raise ModelFailureError(no_json_reason(completion, self.budget.parameters))
         choices = getattr(completion, "choices", None)
         choice = choices[0] if choices else None
         text = getattr(getattr(choice, "message", None), "content", "")
         text = text if isinstance(text, str) else ""
         usage = getattr(completion, "usage", None)
         self.budget.spend(
-            _count(getattr(usage, "prompt_tokens", None), estimated_tokens(messages)),
-            _count(getattr(usage, "completion_tokens", None), len(text.encode()) / 3),
+            plausible_count(getattr(usage, "prompt_tokens", None), estimated_tokens(messages)),
+            plausible_count(getattr(usage, "completion_tokens", None), len(text.encode()) / 3),
         )
         return text, getattr(choice, "finish_reason", "") == "length"
-
-
-def _count(counted: object, expected: float) -> int:
-    """The server's count of tokens, or the estimate if the count is not plausible."""
-    if isinstance(counted, int) and 0 < counted <= ABSURD * (expected + 1):
-        return counted
-    return math.ceil(expected)
 
 
 def _read(text: str, answer_type: AnswerType[T]) -> Reply[T]:
