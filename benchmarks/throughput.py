@@ -43,7 +43,7 @@ PROFILED = {
     "ClickHouse": [
         ("clickhouse/session.py", "rows"),
         ("clickhouse/session.py", "batches"),
-        ("clickhouse/embedded.py", "insert_event"),
+        ("clickhouse/embedded.py", "insert"),
     ],
     "arithmetic": [
         ("clusters/kmeans/k_sweep.py", "_sweep"),

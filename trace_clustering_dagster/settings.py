@@ -6,36 +6,42 @@ Secrets are not settings: a setting names the environment variable that holds th
 It is plain pydantic, because pydantic-settings cannot derive the variable names of version 0.1.
 """
 
-import contextlib
-import datetime
 import difflib
-import json
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     HttpUrl,
-    PositiveInt,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-# names become part of asset keys, job names and folders
-_NAME = re.compile("[a-z][a-z0-9_]{0,30}")
-# file systems do not allow longer names
-IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
-_SERVER_URL = re.compile(
-    r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
-    rf"(/({IDENTIFIER.pattern})?)?"
+from trace_clustering_dagster.fields import (
+    Day,
+    Days,
+    GraphName,
+    Minutes,
+    OnOrOff,
+    OptionalName,
+    OptionalWarehouseUrl,
+    Params,
+    Pools,
+    StorageUrl,
+    Table,
+    Teams,
+    VariableName,
+    WarehouseUrl,
+    check_identifier,
+    split_teams,
+    team_key,
 )
 
 
@@ -45,62 +51,24 @@ def _setting(default: Any, variable: str, description: str, **bounds: Any) -> An
     return Field(default=default, description=description, json_schema_extra=named, **bounds)
 
 
-def _split(teams: Any) -> Any:
-    return teams.split(",") if isinstance(teams, str) and teams else teams or ()
-
-
-def _parsed(params: Any) -> Any:
-    with contextlib.suppress(ValueError, RecursionError):
-        values = json.loads(params) if isinstance(params, str) else params
-        if isinstance(values, Mapping):
-            return values
-    raise ValueError(f'{params!s:.100} is not a JSON object: use JSON such as {{"max_k": 10}}')
-
-
-def _on_or_off(value: Any) -> Any:
-    if value not in ("on", "off", True, False):
-        raise ValueError(f"{value!s:.100} is neither on nor off")
-    return value in ("on", True)
-
-
-def _identifier(name: str) -> str:
-    if not IDENTIFIER.fullmatch(name):
-        raise ValueError(
-            f"{name[:100]!r} is not the name of a table or database: use at most 200 letters, "
-            "digits and underscores"
-        )
-    return name
-
-
-def _variable_name(name: str) -> str:
-    if not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
-        # do not repeat it: it may be the secret itself
-        raise ValueError(
-            "not the name of an environment variable: use capital letters, digits and underscores"
-        )
-    return name
-
-
-Table = Annotated[str, AfterValidator(_identifier)]
-NameOrNone = Annotated[str, AfterValidator(lambda name: name and _identifier(name))]
-VariableName = Annotated[str, AfterValidator(_variable_name)]
-Teams = Annotated[frozenset[PositiveInt], BeforeValidator(_split)]
-Minutes = Annotated[float, Field(ge=0, le=24 * 60)]
-Days = Annotated[int, Field(ge=0, le=999_999)]
-Params = Annotated[Mapping[str, Any], BeforeValidator(_parsed)]
-Pool = Annotated[str, Field(pattern="^(clickhouse|llm)$")]
-PoolName = Annotated[str, Field(pattern=r"^\S+$")]
-
-
 class _Settings(BaseModel):
     # an invalid value may contain a password, so errors do not repeat it
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic would take true as 1, and 1_0 as 10
+        is_number = cls.model_fields[str(info.field_name)].annotation in (int, float)
+        if is_number and (isinstance(value, bool) or "_" in str(value)):
+            raise ValueError(f"{str(value)[:100]} is not a number")
+        return value
 
 
 class ClickHouseSettings(_Settings):
     """The ClickHouse server or embedded warehouse to read."""
 
-    url: str = _setting(
+    url: WarehouseUrl = _setting(
         "chdb://.dagster/warehouse",
         "CLICKHOUSE_URL",
         "https://user@host:8443/database, http://..., or chdb:///folder, an embedded warehouse of "
@@ -112,7 +80,7 @@ class ClickHouseSettings(_Settings):
         "Name of the environment variable that holds the password of the URL's user. It is read "
         "when a run connects.",
     )
-    database: NameOrNone = _setting(
+    database: OptionalName = _setting(
         "", "", "Database of the tables to read. Unset: the one in the URL, or default."
     )
     embeddings_table: Table = _setting(
@@ -133,38 +101,76 @@ class ClickHouseSettings(_Settings):
         """The password (a secret); "" if there is none."""
         return os.environ.get(self.password_variable, "")
 
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: str) -> str:
-        server = _SERVER_URL.fullmatch(url)
-        is_server = server and int(server["port"] or 1) in range(1, 65536)
-        if not (url.startswith("chdb://") or is_server):
-            # do not repeat it: a mistyped URL may contain a password
-            raise ValueError(
-                "not a ClickHouse URL: use https://user@host:8443/database, http://..., or "
-                "chdb:///path/to/warehouse. Set the password in the variable named by "
-                "password_variable, TRACE_CLUSTERING_CLICKHOUSE_PASSWORD by default"
-            )
-        return url
-
 
 class OutputSettings(_Settings):
     """Names of all tables that this deployment writes."""
 
-    database: NameOrNone = _setting(
+    database: OptionalName = _setting(
         "",
         "OUTPUT_DATABASE",
         "Database of the tables to write. Unset: that of the tables to read.",
     )
-    prefix: NameOrNone = _setting(
+    prefix: OptionalName = _setting(
         "", "OUTPUT_PREFIX", "Prefix of the names of the written tables, such as support_."
+    )
+
+
+def _named_source(source: Any) -> Any:
+    # YAML may name the source only: `source: otel`
+    return {"name": source} if isinstance(source, str) else source
+
+
+class SourceSettings(_Settings):
+    """The raw traces to read. Without a source, another program writes the embedded summaries."""
+
+    name: str = _setting(
+        "",
+        "SOURCE",
+        "Kind of raw traces to read, such as otel; `trace-clustering source` lists them. Or a "
+        "path that ends in .sql, a query of your own. Unset: none.",
+    )
+    table: OptionalName = _setting(
+        "", "SOURCE_TABLE", "Table of the raw traces. Unset: the source's usual name."
+    )
+    database: OptionalName = _setting(
+        "", "SOURCE_DATABASE", "Database of that table. Unset: that of the other tables."
+    )
+    url: OptionalWarehouseUrl = _setting(
+        "",
+        "SOURCE_URL",
+        "ClickHouse server or embedded warehouse of the raw traces. Unset: that of the other "
+        "tables.",
+    )
+    password_variable: VariableName = _setting(
+        "TRACE_CLUSTERING_SOURCE_PASSWORD",
+        "",
+        "Name of the environment variable that holds the password of that URL's user.",
+    )
+    team_attribute: str = _setting(
+        "",
+        "TEAM_ATTRIBUTE",
+        "Attribute of OpenTelemetry spans or their resource that holds the team. Unset: "
+        "service.name.",
+    )
+    embedding_url: str = _setting(
+        "",
+        "EMBEDDING_URL",
+        "Base URL of the embedding server, of OpenAI's protocol. Unset: that of the chat model.",
+        pattern=r"^(https?://[^@\s]+)?$",
+    )
+    daily_budget: float = _setting(
+        20.0,
+        "DAILY_BUDGET",
+        "US dollars that the runs of all teams may spend on models in a UTC day.",
+        ge=0,
+        allow_inf_nan=False,
     )
 
 
 class AutomationSettings(_Settings):
     """Which team-days run automatically, when, and how often."""
 
-    enabled: Annotated[bool, BeforeValidator(_on_or_off)] = _setting(
+    enabled: OnOrOff = _setting(
         True,
         "AUTOMATION",
         "Whether coordinator, schedules, retention and freshness run: on or off.",
@@ -230,14 +236,17 @@ class Settings(_Settings):
         pydantic.ValidationError: a value has the wrong type, is out of bounds, or is invalid.
     """
 
-    name: str = _setting(
+    name: GraphName = _setting(
         "",
         "",
         "Name of this graph if a code location has several, the prefix of all its names.",
     )
     clickhouse: ClickHouseSettings = Field(default_factory=ClickHouseSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
-    storage: str = _setting(
+    source: Annotated[SourceSettings, BeforeValidator(_named_source)] = Field(
+        default_factory=SourceSettings
+    )
+    storage: StorageUrl = _setting(
         ".dagster/assets",
         "STORAGE",
         "Storage of the assets' values: a folder, or s3://bucket/prefix.",
@@ -253,12 +262,17 @@ class Settings(_Settings):
         "Days to keep files with text of traces: reports, labels, answers of the language model. "
         "0 keeps them all.",
     )
-    start_date: str = _setting("2025-01-01", "START_DATE", "First day that has a partition.")
+    raw_retention_days: Days = _setting(
+        3,
+        "RAW_RETENTION_DAYS",
+        "Days to keep files with the text of raw traces that need a summary. 0 keeps them all.",
+    )
+    start_date: Day = _setting("2025-01-01", "START_DATE", "First day that has a partition.")
     params: Params = _setting(
         {}, "PARAMS", 'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.'
     )
     automation: AutomationSettings = Field(default_factory=AutomationSettings)
-    pools: Mapping[Pool, PoolName] = _setting({}, "", "Other names for the pools clickhouse, llm.")
+    pools: Pools = _setting({}, "", "Other names for the pools clickhouse, llm.")
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -288,7 +302,9 @@ class Settings(_Settings):
             except ValidationError as error:
                 # only settings of the output can contradict each other
                 path = _path_of(error) or ("output",)
-                problems[".".join(path)] = in_one_line(error)
+                # the default in place of an invalid URL contradicts valid settings
+                if not (path == ("output",) and "clickhouse.url" in problems):
+                    problems[".".join(path)] = in_one_line(error)
                 del _section(values, path)[path[-1]]
         try:
             settings.automation.alert_url  # noqa: B018 - it raises if it is not a URL
@@ -296,39 +312,23 @@ class Settings(_Settings):
             problems["automation.alert_url_variable"] = str(error)
         return settings, problems
 
-    @field_validator("name")
+    @model_validator(mode="before")
     @classmethod
-    def _check_name(cls, name: str) -> str:
-        if name and not _NAME.fullmatch(name):
-            raise ValueError(
-                f"{name[:100]!r} is not a name: use at most 31 lower-case letters, digits and "
-                "underscores, starting with a letter"
-            )
-        return name
-
-    @field_validator("storage")
-    @classmethod
-    def _check_storage(cls, storage: str) -> str:
-        if "://" in storage and not re.fullmatch(r"[a-z0-9]+://[^/@?#\s]+(/[^?#]*)?", storage):
-            # do not repeat it: a mistyped URL may contain a secret
-            raise ValueError(
-                "not the URL of an object store: use s3://bucket/prefix, or a folder. Set "
-                "credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
-        return storage
-
-    @field_validator("start_date", mode="before")
-    @classmethod
-    def _check_start_date(cls, day: Any) -> str:
-        text = str(day)  # YAML parses it as a date
-        with contextlib.suppress(ValueError):
-            if datetime.date.fromisoformat(text).isoformat() == text:
-                return text
-        raise ValueError(f"{text[:100]} is not a day: use one such as 2025-01-01")
+    def _take_names_of_teams(cls, values: Any) -> Any:
+        """With a source, teams have names, so that lists of teams may name them."""
+        automation = values.get("automation") if isinstance(values, dict) else None
+        if not isinstance(automation, dict) or not values.get("source"):
+            return values
+        keys = {
+            name: [team_key(str(team).strip()) for team in split_teams(automation[name])]
+            for name in ("teams", "excluded_teams")
+            if automation.get(name)
+        }
+        return values | {"automation": automation | keys}
 
     @model_validator(mode="after")
     def _check_output(self) -> "Settings":
-        _identifier(self.output.prefix + self.clickhouse.events_table)
+        check_identifier(self.output.prefix + self.clickhouse.events_table)
         databases = self.output.database + self.clickhouse.database
         if databases and self.clickhouse.url.startswith("chdb://"):
             raise ValueError(

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 UTC = datetime.timezone.utc
 GRAPH = graph_of(Settings())
-ASSETS = [asset.build(GRAPH) for asset in team_assets()]
+ASSETS = [asset.build(GRAPH) for asset in team_assets(Settings())]
 
 
 def sensor(name: str) -> Any:
@@ -228,6 +228,10 @@ class Deployment:
         (event,) = self.events(team_id, exploration)
         return event
 
+    def of_instance(self, name: str) -> "Deployment":
+        """The deployment as the instance of that name reads it."""
+        return replace(self, clickhouse=self.clickhouse.model_copy(update={"instance": name}))
+
     def exploration(self, result: dg.ExecuteInProcessResult) -> str:
         """What the tag of a run says that it explores; "" without one."""
         run = self.instance.get_run_by_id(result.run_id)
@@ -249,7 +253,7 @@ def deploy(tmp_path: Path) -> Any:
     def make(
         rows: Sequence[Mapping[str, Any]],
         events: Sequence[Mapping[str, Any]] = (),
-        **output: str,
+        **output: Any,
     ) -> Deployment:
         warehouse = tmp_path / f"warehouse-{uuid.uuid4().hex[:8]}"
         write_warehouse(warehouse, rows, events)
@@ -358,7 +362,7 @@ def deploy_on(
     events: Sequence[Mapping[str, Any]] = (),
     database: str = "",
     alter: Callable[[str], str] = str,
-    **output: str,
+    **output: Any,
 ) -> Deployment:
     """A deployment from rows of the two tables, in a database of its own on the server, with the
     tables that are printed for users. ``alter`` changes the statements that create them, ``output``

@@ -1,6 +1,6 @@
 """The connection to a warehouse that all rooms use, whatever its engine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -32,8 +32,17 @@ class Connection(Protocol):
     def run(self, statement: str) -> None:
         """Run a statement that returns no rows."""
 
-    def insert_event(self, row: Mapping[str, Any]) -> None:
-        """Insert one row, keyed by ``EVENTS_COLUMNS``. It replaces a row with the same uuid."""
+    def insert(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str
+    ) -> None:
+        """Insert rows into one of the tables that are written.
+
+        Args:
+            columns: The types of all columns, by name.
+            rows: Values of these columns, by name; all rows have the same.
+            file: In an embedded warehouse, the name of the file of these rows. It replaces an
+                earlier file of that name.
+        """
 
     def check_insert(self) -> None:
         """Check that an event can be inserted, without writing a row."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.statements import SQL, fill_in
-from trace_clustering_dagster.settings import IDENTIFIER
+from trace_clustering_dagster.fields import IDENTIFIER
 
 
 class Table(NamedTuple):

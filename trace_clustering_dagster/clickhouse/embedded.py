@@ -13,7 +13,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,11 @@ from trace_clustering_dagster.clickhouse.failures import first_line
 from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.session import Session
 from trace_clustering_dagster.clickhouse.statements import SQL
-from trace_clustering_dagster.clickhouse.warehouse import QUERY_TIMEOUT_SECONDS, Warehouse
+from trace_clustering_dagster.clickhouse.warehouse import (
+    QUERY_TIMEOUT_SECONDS,
+    SourceWarehouse,
+    Warehouse,
+)
 from trace_clustering_dagster.settings import named
 
 if TYPE_CHECKING:
@@ -67,22 +71,25 @@ class EmbeddedConnection:
     def run(self, statement: str) -> None:
         self._session.run(statement)
 
-    def insert_event(self, row: Mapping[str, Any]) -> None:
+    def insert(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str
+    ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
         from upath import UPath
 
-        table = pa.table({name: _column_of(value) for name, value in row.items()})
+        names = rows[0] if rows else ()
+        arrays = {name: _column_of(columns[name], [row[name] for row in rows]) for name in names}
         content = pa.BufferOutputStream()
-        pq.write_table(table, content)
+        pq.write_table(pa.table(arrays), content)
+        folder = self._folder / table
         try:
-            self._events.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
             # the views read *.parquet, so they do not see the temporary file
-            file = UPath(self._events / f"{row['uuid']}.parquet")
-            write_whole(file, content.getvalue().to_pybytes())
+            write_whole(UPath(folder / f"{file}.parquet"), content.getvalue().to_pybytes())
         except OSError as error:
             raise dg.Failure(
-                description=f"the event cannot be written to {self._events} "
+                description=f"rows cannot be written to {folder} "
                 f"({first_line(error)}): check the free space and this user's write permission"
             ) from None
 
@@ -130,8 +137,10 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
             "ClickHouse interprets as a pattern: use another folder",
             allow_retries=False,
         )
+    if isinstance(warehouse, SourceWarehouse):
+        return _open_source(folder, warehouse)
     files = list((folder / warehouse.embeddings_table).glob("*.parquet"))
-    if not files:
+    if not files and not warehouse.is_filled_here:
         raise dg.Failure(
             description=f"no warehouse at {folder}: there is no "
             f"{warehouse.embeddings_table}/*.parquet. Write the sample warehouse with "
@@ -141,8 +150,10 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
         )
     # the queries return float32: wider numbers would double the work on the way
     columns = EMBEDDINGS_COLUMNS | {"embedding": "Array(Float32)"}
-    if all(map(_lacks_model_name, files)):
+    if files and all(map(_lacks_model_name, files)):
         columns = {name: type_ for name, type_ in columns.items() if name != "model_name"}
+    if warehouse.is_filled_here:
+        folder.mkdir(parents=True, exist_ok=True)
     tables = {
         warehouse.embeddings_table: columns,
         warehouse.events_table: EVENTS_COLUMNS,
@@ -151,6 +162,40 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
     with _chdb_lock:
         database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))
         return _chdb_client(), database, database
+
+
+def _open_source(folder: Path, warehouse: SourceWarehouse) -> tuple["Client", str, str]:
+    """With views of the tables that have files, whose columns are those of all their files."""
+    tables = [name for name in warehouse.source_tables if any((folder / name).glob("*.parquet"))]
+    if not tables:
+        raise dg.Failure(
+            description=f"no raw traces at {folder}: there is no "
+            f"{warehouse.source_tables[0]}/*.parquet. Set their folder in "
+            f"{named('source.url')} or their table in {named('source.table')}",
+            allow_retries=False,
+        )
+    with _chdb_lock:
+        client = _chdb_client()
+        columns = [
+            client.query(
+                "DESCRIBE file(%(pattern)s, 'Parquet') SETTINGS schema_inference_mode = 'union'",
+                parameters={"pattern": str(folder / table / "*.parquet")},
+            ).result_rows
+            for table in tables
+        ]
+        views = tuple(
+            # files do not say which texts may be missing; servers have empty ones then
+            (table, tuple((row[0], _without_missing_texts(row[1])) for row in found))
+            for table, found in zip(tables, columns, strict=True)
+        )
+        database = _chdb_views(folder, views)
+    return client, database, database
+
+
+def _without_missing_texts(type_: str) -> str:
+    inner = re.sub(r"Nullable\(String\)", "String", type_)
+    is_nested = re.match(r"(Map|Array|Tuple)\(", inner)
+    return re.sub(r"Nullable\((\w+(?:\([^()]*\))?)\)", r"\1", inner) if is_nested else inner
 
 
 @functools.cache
@@ -189,7 +234,7 @@ def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ..
             "SELECT * FROM file(%(pattern)s, 'Parquet', %(structure)s)",
             parameters={
                 "pattern": str(folder / table / "*.parquet"),
-                "structure": ", ".join(f"{name} {type_}" for name, type_ in columns),
+                "structure": ", ".join(f"`{name}` {type_}" for name, type_ in columns),
             },
         )
     return database
@@ -205,12 +250,14 @@ def _lacks_model_name(file: Path) -> bool:
         return False  # it is damaged: the queries report that
 
 
-def _column_of(value: Any) -> "pa.Array":
+def _column_of(type_: str, values: Sequence[Any]) -> "pa.Array":
     import pyarrow as pa
 
-    if isinstance(value, datetime.datetime):
-        microseconds = (value - _EPOCH) // datetime.timedelta(microseconds=1)
-        return column([microseconds], pa.int64()).view(pa.timestamp("us", "UTC"))
-    if isinstance(value, int):
-        return column([value], pa.int64())
-    return column([str(value)], pa.string())
+    if type_.startswith("DateTime"):
+        microseconds = [(time - _EPOCH) // datetime.timedelta(microseconds=1) for time in values]
+        return column(microseconds, pa.int64()).view(pa.timestamp("us", "UTC"))
+    if type_ == "Array(Float64)":
+        return column(values, pa.list_(pa.float32()))
+    if "Int" in type_ or "Float" in type_:
+        return column(values, pa.int64() if "Int" in type_ else pa.float64())
+    return column([str(value) for value in values], pa.string())

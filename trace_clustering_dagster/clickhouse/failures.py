@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
-from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.clickhouse.warehouse import SourceWarehouse, Warehouse
 from trace_clustering_dagster.settings import named
 
 _READ_ONLY = 164
@@ -29,12 +29,28 @@ _REMEDIES = {
     f"{named('output.database')}",
     139: _NO_DDL,
     _READ_ONLY: "the user is read-only: grant INSERT on the events table, without readonly",
-    192: f"set another user in {named('clickhouse.url')}",
+    192: "set another user in {url_setting}",
     194: "set {password_variable}",
     386: _COLUMNS,
     392: _NO_DDL,
     497: "grant it to the user: `trace-clustering schema --grants USER` prints all required rights",
-    516: f"check the user in {named('clickhouse.url')} and {{password_variable}}",
+    516: "check the user in {url_setting} and {password_variable}",
+}
+_SOURCE_COLUMNS = (
+    "the raw traces lack a column that the source needs, or it has another type: "
+    "`trace-clustering source NAME` shows the query"
+)
+# The same where the tables are those of raw traces.
+_SOURCE_REMEDIES = {
+    **_REMEDIES,
+    **dict.fromkeys((16, 43, 47, 53, 386), _SOURCE_COLUMNS),
+    60: f"set the table of the raw traces in {named('source.table')} or its database in "
+    f"{named('source.database')}",
+    62: "correct the query of the source",
+    81: f"set the database of the raw traces in {named('source.database')}",
+    456: "bind only database, team, since, until and team_attribute in the query of the source",
+    _READ_ONLY: "the user may not limit a query's time: use a profile with readonly=2",
+    497: "grant the user SELECT on the tables of the raw traces",
 }
 
 # The client logs each error with a traceback before it raises it.
@@ -75,7 +91,10 @@ def _failure(
 ) -> dg.Failure:
     # for a lost connection, show the cause: the message is about attempts and query ids
     cause = getattr(error.__cause__, "reason", None) or error
-    remedy = _REMEDIES.get(code or 0, "").format(password_variable=warehouse.password_variable)
+    remedies = _SOURCE_REMEDIES if isinstance(warehouse, SourceWarehouse) else _REMEDIES
+    remedy = remedies.get(code or 0, "").format(
+        password_variable=warehouse.password_variable, url_setting=named(warehouse.url_setting)
+    )
     return dg.Failure(
         description=f"ClickHouse at {warehouse.url}: {first_line(cause)} -> "
         + (remedy or where_to_look(code)),

@@ -1,11 +1,10 @@
 """A connection to a ClickHouse server."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from trace_clustering_dagster.clickhouse.queries import table_engine
-from trace_clustering_dagster.clickhouse.schema import EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.session import Session
 from trace_clustering_dagster.clickhouse.statements import SQL
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 10
 RECEIVE_MARGIN_SECONDS = 10
+# A row with a vector has up to 30 kB.
+ROWS_PER_INSERT = 1_000
 
 
 class ServerConnection:
@@ -31,7 +32,7 @@ class ServerConnection:
                 warehouse.database,
                 warehouse.output_database,
             ),
-            _where_to_look,
+            lambda code: _where_to_look(warehouse, code),
             log_comment,
         )
 
@@ -48,18 +49,22 @@ class ServerConnection:
     def run(self, statement: str) -> None:
         self._session.run(statement)
 
-    def insert_event(self, row: Mapping[str, Any]) -> None:
-        with self._session.failures():
-            self._session.client.insert(
-                self.warehouse.output_events_table,
-                [list(row.values())],
-                column_names=list(row),
-                # the server converts them to the table's types
-                column_type_names=[EVENTS_COLUMNS[name] for name in row],
-                database=self.warehouse.output_database,
-                # for a Distributed table: acknowledge only when the shard has stored the row
-                settings={**self._session.settings, "distributed_foreground_insert": 1},
-            )
+    def insert(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str
+    ) -> None:
+        for start in range(0, len(rows), ROWS_PER_INSERT):
+            some = rows[start : start + ROWS_PER_INSERT]
+            with self._session.failures():
+                self._session.client.insert(
+                    table,
+                    [list(row.values()) for row in some],
+                    column_names=list(some[0]),
+                    # the server converts them to the table's types
+                    column_type_names=[columns[name] for name in some[0]],
+                    database=self.warehouse.output_database,
+                    # for a Distributed table: acknowledge only when the shard has stored the rows
+                    settings={**self._session.settings, "distributed_foreground_insert": 1},
+                )
 
     def check_insert(self) -> None:
         self._session.run(SQL["check_insert"], {})
@@ -98,7 +103,7 @@ def _client(warehouse: Warehouse, timeout_seconds: int) -> "Client":
     )
 
 
-def _where_to_look(code: int | None) -> str:
+def _where_to_look(warehouse: Warehouse, code: int | None) -> str:
     if code is None:
-        return f"check that the server is up and {named('clickhouse.url')} is correct"
+        return f"check that the server is up and {named(warehouse.url_setting)} is correct"
     return "see the server's log"

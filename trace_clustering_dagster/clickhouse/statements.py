@@ -26,7 +26,7 @@ class Statements(dict[str, str]):
         else:
             raise KeyError(f"there is no {name}.sql in {', '.join(map(str, self.folders))}")
         self[name] = re.sub(
-            r"{{(?!model_name}})(\w+)}}", lambda match: self[match[1]].strip(), text
+            r"{{(?!model_name}}|source}})(\w+)}}", lambda match: self[match[1]].strip(), text
         )
         return self[name]
 

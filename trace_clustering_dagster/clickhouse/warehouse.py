@@ -1,5 +1,6 @@
 """The ClickHouse server or embedded warehouse that a URL names, and its tables."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -22,18 +23,33 @@ class Warehouse(ClickHouseSettings):
     Attributes:
         output_database: Database of the written tables; "" uses that of the tables to read.
         output_prefix: Prefix of the names of the written tables.
+        instance: Name of the graph that writes; "" for none.
+        is_filled_here: Whether this deployment writes the summaries and vectors that it reads,
+            because it has a source.
+        url_setting: The setting that holds the URL.
     """
 
     output_database: str = ""
     output_prefix: str = ""
+    instance: str = ""
+    is_filled_here: bool = False
+    url_setting: str = "clickhouse.url"
 
     @classmethod
     def of(cls, settings: Settings) -> "Warehouse":
         """The warehouse that the settings describe."""
+        named = settings.clickhouse.model_dump() | {"instance": settings.name}
+        output = settings.output
+        if not settings.source.name:
+            return cls(**named, output_database=output.database, output_prefix=output.prefix)
         return cls(
-            **settings.clickhouse.model_dump(),
-            output_database=settings.output.database,
-            output_prefix=settings.output.prefix,
+            **named
+            | {
+                "database": output.database or named["database"],
+                "embeddings_table": output.prefix + named["embeddings_table"],
+                "events_table": output.prefix + named["events_table"],
+            },
+            is_filled_here=True,
         )
 
     @model_validator(mode="after")
@@ -92,6 +108,39 @@ class Warehouse(ClickHouseSettings):
         from trace_clustering_dagster.clickhouse.server import ServerConnection
 
         return ServerConnection(self, log_comment, timeout_seconds)
+
+
+class SourceWarehouse(Warehouse):
+    """The ClickHouse server or embedded warehouse with a source's tables of raw traces.
+
+    Attributes:
+        source_tables: These tables. In an embedded warehouse, their columns have the types that
+            their files have; those without files do not exist.
+    """
+
+    source_tables: tuple[str, ...] = ()
+
+    @classmethod
+    def holding(
+        cls, settings: Settings, tables: Sequence[str], database: str = ""
+    ) -> "SourceWarehouse":
+        """The warehouse of the tables.
+
+        Args:
+            database: Their usual database; "" if it is that of the other tables.
+        """
+        source, clickhouse = settings.source, settings.clickhouse
+        in_url = "" if source.url.startswith("chdb://") else urlsplit(source.url).path.strip("/")
+        return cls(
+            url=source.url or clickhouse.url,
+            password_variable=(source if source.url else clickhouse).password_variable,
+            database=source.database
+            or in_url
+            or database
+            or ("" if source.url else clickhouse.database),
+            url_setting="source.url" if source.url else "clickhouse.url",
+            source_tables=tuple(tables),
+        )
 
 
 def log_comment(context: dg.AssetExecutionContext | dg.OutputContext) -> str:

@@ -10,6 +10,7 @@ import dagster as dg
 from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.ddl import Table
+from trace_clustering_dagster.clickhouse.schema import EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.statements import Statements, fill_in
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id
@@ -62,25 +63,24 @@ def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:
             description=f"the event of team {event.team_id} for the window that ends "
             f"{utc(event.timestamp)} in {clickhouse.warehouse.output} was written by "
             f"{_instance(other)}, and this is {_instance(own)} -> give this instance an output of "
-            f"its own with {named('output.prefix')}, or remove that event with "
-            f"`trace-clustering forget --team {event.team_id}`",
+            f"its own with {named('output.prefix')}",
             allow_retries=False,
         )
-    clickhouse.insert_event(
-        {
-            "uuid": uuid.UUID(event.uuid),
-            "event": CLUSTERS_EVENT,
-            "properties": event.properties,
-            "timestamp": event.timestamp,
-            "team_id": event.team_id,
-            "distinct_id": event.distinct_id,
-            "created_at": now,
-            # the version by which ReplacingMergeTree keeps the newest row, in whole seconds
-            "_timestamp": datetime.datetime.fromtimestamp(
-                max(int(now.timestamp()), latest + 1), datetime.timezone.utc
-            ),
-        }
-    )
+    row = {
+        "uuid": uuid.UUID(event.uuid),
+        "event": CLUSTERS_EVENT,
+        "properties": event.properties,
+        "timestamp": event.timestamp,
+        "team_id": event.team_id,
+        "distinct_id": event.distinct_id,
+        "created_at": now,
+        # the version by which ReplacingMergeTree keeps the newest row, in whole seconds
+        "_timestamp": datetime.datetime.fromtimestamp(
+            max(int(now.timestamp()), latest + 1), datetime.timezone.utc
+        ),
+    }
+    table = clickhouse.warehouse.output_events_table
+    clickhouse.insert(table, EVENTS_COLUMNS, [row], file=event.uuid)
 
 
 def _instance(name: str) -> str:

@@ -109,7 +109,7 @@ def test_table_of_the_output_is_printed_and_created(
         client.command(f"CREATE DATABASE {database}")
     monkeypatch.setenv("TRACE_CLUSTERING_CLICKHOUSE_PASSWORD", SERVER_PASSWORD)
     url = clickhouse_server.url(database="reading")
-    output = {"output_database": "writing", "output_prefix": "own_"}
+    output: dict[str, Any] = {"output_database": "writing", "output_prefix": "own_"}
     deployment = Deployment(Warehouse(url=url, **output), Path("nowhere"))
     applied = command(deployment, "schema", "--apply").output
     assert applied.splitlines() == [
@@ -139,7 +139,7 @@ def test_table_of_the_output_is_printed_and_created(
     ],
 )
 def test_two_outputs_in_one_process_do_not_mix(
-    make_deployment: Any, outputs: tuple[Mapping[str, str], ...]
+    make_deployment: Any, outputs: tuple[Mapping[str, Any], ...]
 ) -> None:
     deployments = [make_deployment(ROWS, SUMMARIES, **output) for output in outputs]
     beside = replace(

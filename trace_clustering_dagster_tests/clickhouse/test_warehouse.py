@@ -1,6 +1,7 @@
 """Which configuration is accepted, and which is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pydantic
@@ -61,7 +62,7 @@ def test_missing_warehouse_says_how_to_make_one(tmp_path: Path) -> None:
         ({"events_table": "x" * 5000}, "'xxx[x]{97}' is not the name of a table"),
     ],
 )
-def test_configuration_is_checked_before_any_work(values: dict[str, str], message: str) -> None:
+def test_configuration_is_checked_before_any_work(values: dict[str, Any], message: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=message) as error:
         Warehouse(**values)
     assert "hun" not in str(error.value)

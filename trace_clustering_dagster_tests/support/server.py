@@ -86,7 +86,7 @@ SERVER_PASSWORD = "p4ss/w:rd@secret"
 OUTPUT = {"output_database": "output", "output_prefix": "own_"}
 
 
-def _printed_grants(beginning: str, **output: str) -> str:
+def _printed_grants(beginning: str, **output: Any) -> str:
     """As the configuration of a user, who is not named there."""
     printed = grant_rights(tables(Warehouse(url="http://127.0.0.1/limited", **output)), "limited")
     grants = re.findall(f"{beginning}( .*) TO `limited`;", printed, re.MULTILINE)

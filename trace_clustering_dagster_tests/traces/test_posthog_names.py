@@ -297,7 +297,7 @@ def test_run_configuration_takes_both(deploy: Any, given: Any) -> None:
 
 
 def as_table_of_a_model(
-    deployment: Deployment, request: pytest.FixtureRequest, table: str, **settings: str
+    deployment: Deployment, request: pytest.FixtureRequest, table: str, **settings: Any
 ) -> Deployment:
     """The deployment with its rows in a table of this name, which has no column model_name."""
     url = deployment.clickhouse.url

@@ -1,0 +1,136 @@
+"""Types of the settings: how each kind of value is parsed and checked."""
+
+import contextlib
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+
+# names become part of asset keys, job names and folders
+_NAME = re.compile("[a-z][a-z0-9_]{0,30}")
+# file systems do not allow longer names
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+_SERVER_URL = re.compile(
+    r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
+    rf"(/({IDENTIFIER.pattern})?)?"
+)
+
+# Keys of names stay below 2^53, so that JSON readers in browsers keep them.
+_NAMED_KEYS = 2**53 - 1
+
+
+def team_key(name: str) -> int:
+    """The key of a team: the number that the name is, if it is positive and has 63 bits; else a
+    hash, the same as ClickHouse's ``1 + halfMD5(name) % 9007199254740991``."""
+    if re.fullmatch("[1-9][0-9]{0,18}", name) and int(name) < 2**63:
+        return int(name)
+    digest = hashlib.md5(name.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
+    return 1 + int.from_bytes(digest[:8], "big") % _NAMED_KEYS
+
+
+def split_teams(teams: Any) -> Any:
+    """The parts of a text between commas; a list as it is."""
+    if isinstance(teams, list) and any(isinstance(team, bool) for team in teams):
+        raise ValueError(f"{teams!s:.100} are not team ids")
+    return teams.split(",") if isinstance(teams, str) and teams else teams or ()
+
+
+def _parsed(params: Any) -> Any:
+    with contextlib.suppress(ValueError, RecursionError):
+        values = json.loads(params) if isinstance(params, str) else params
+        if isinstance(values, Mapping):
+            return values
+    raise ValueError(f'{params!s:.100} is not a JSON object: use JSON such as {{"max_k": 10}}')
+
+
+def _on_or_off(value: Any) -> Any:
+    if value not in ("on", "off", True, False):
+        raise ValueError(f"{value!s:.100} is neither on nor off")
+    return value in ("on", True)
+
+
+def check_identifier(name: str) -> str:
+    """Check that a text names a table or database.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if not IDENTIFIER.fullmatch(name):
+        raise ValueError(
+            f"{name[:100]!r} is not the name of a table or database: use at most 200 letters, "
+            "digits and underscores"
+        )
+    return name
+
+
+def _variable_name(name: str) -> str:
+    if not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
+        # do not repeat it: it may be the secret itself
+        raise ValueError(
+            "not the name of an environment variable: use capital letters, digits and underscores"
+        )
+    return name
+
+
+def _warehouse_url(url: str) -> str:
+    server = _SERVER_URL.fullmatch(url)
+    is_server = server and int(server["port"] or 1) in range(1, 65536)
+    if not (url.startswith("chdb://") or is_server):
+        # do not repeat it: a mistyped URL may contain a password
+        raise ValueError(
+            "not a ClickHouse URL: use https://user@host:8443/database, http://..., or "
+            "chdb:///path/to/warehouse. Set the password in the variable named by "
+            "password_variable, TRACE_CLUSTERING_CLICKHOUSE_PASSWORD by default"
+        )
+    return url
+
+
+def _graph_name(name: str) -> str:
+    if name and not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name[:100]!r} is not a name: use at most 31 lower-case letters, digits and "
+            "underscores, starting with a letter"
+        )
+    return name
+
+
+def _storage_url(storage: str) -> str:
+    if not storage.strip():
+        raise ValueError(f"{storage!r} is not a place: use a folder, or s3://bucket/prefix")
+    if "://" in storage and not re.fullmatch(r"[a-z0-9]+://[^/@?#\s]+(/[^?#]*)?", storage):
+        # do not repeat it: a mistyped URL may contain a secret
+        raise ValueError(
+            "not the URL of an object store: use s3://bucket/prefix, or a folder. Set "
+            "credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return storage
+
+
+def _day(day: Any) -> str:
+    text = str(day)  # YAML parses it as a date
+    with contextlib.suppress(ValueError):
+        if datetime.date.fromisoformat(text).isoformat() == text:
+            return text
+    raise ValueError(f"{text[:100]} is not a day: use one such as 2025-01-01")
+
+
+Table = Annotated[str, AfterValidator(check_identifier)]
+OptionalName = Annotated[str, AfterValidator(lambda name: name and check_identifier(name))]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+Teams = Annotated[frozenset[PositiveInt], BeforeValidator(split_teams)]
+Minutes = Annotated[float, Field(ge=0, le=24 * 60)]
+Days = Annotated[int, Field(ge=0, le=999_999)]
+Params = Annotated[Mapping[str, Any], BeforeValidator(_parsed)]
+Pools = Mapping[
+    Annotated[str, Field(pattern="^(clickhouse|llm)$")], Annotated[str, Field(pattern=r"^\S+$")]
+]
+OnOrOff = Annotated[bool, BeforeValidator(_on_or_off)]
+GraphName = Annotated[str, AfterValidator(_graph_name)]
+StorageUrl = Annotated[str, AfterValidator(_storage_url)]
+Day = Annotated[str, BeforeValidator(_day)]
+WarehouseUrl = Annotated[str, AfterValidator(_warehouse_url)]
+OptionalWarehouseUrl = Annotated[str, AfterValidator(lambda url: url and _warehouse_url(url))]

@@ -1,0 +1,345 @@
+"""Queries for raw traces: which teams have some, which traces ended when, their steps."""
+
+import datetime
+import itertools
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import dagster as dg
+
+from trace_clustering_dagster.base.times import UTC, end_of, midnight
+from trace_clustering_dagster.clickhouse.connection import Connection
+from trace_clustering_dagster.clickhouse.statements import Statements
+from trace_clustering_dagster.clickhouse.warehouse import (
+    QUERY_TIMEOUT_SECONDS,
+    SourceWarehouse,
+)
+from trace_clustering_dagster.settings import Settings, named
+from trace_clustering_dagster.sources.catalog import known_source, problem_of
+from trace_clustering_dagster.sources.rendering import Store, with_snippets
+from trace_clustering_dagster.sources.steps import RawTrace, Step
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SQL = Statements(__file__)
+
+# Before a window, where the first steps of its traces are looked for.
+LOOKBACK = datetime.timedelta(hours=24)
+# After a window, where steps of a trace that goes on are looked for.
+GRACE = datetime.timedelta(hours=1)
+# Steps of a trace that are read: the first and the last half of them, and half as many that failed.
+MAX_STEPS = 400
+# A value that is bound may have 128 KiB over HTTP, and a hash has up to 20 digits.
+_TRACES_A_QUERY = 5_000
+# ClickHouse takes a greater array length as negative
+_NO_LIMIT = 2**63 - 1
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=UTC)
+# A day with less than this share of the traces of the same weekday before is unknown.
+_KNOWN_SHARE = 0.4
+_WEEKS = 4
+
+
+@dataclass(frozen=True)
+class RawTraces:
+    """A connection to a source's tables, and the query that reads them.
+
+    Attributes:
+        sql: One SELECT with the columns of ``catalog.COLUMNS``.
+        team_attribute: Attribute that holds the team's name; "" for the source's own.
+    """
+
+    connection: Connection
+    store: Store
+    sql: str
+    team_attribute: str
+
+    @property
+    def missing(self) -> list[str]:
+        """Optional tables and columns that the store lacks: they are read as empty."""
+        return self.store.missing()
+
+    def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of one of this room's queries."""
+        return self.connection.rows(self._text(sql), self._bound(parameters))
+
+    def batches(self, sql: str, **parameters: Any) -> Iterator["pa.RecordBatch"]:
+        """Like ``rows``, streamed."""
+        return self.connection.batches(self._text(sql), self._bound(parameters))
+
+    def _text(self, sql: str) -> str:
+        return with_snippets(sql, SQL).replace("{{source}}", self.sql)
+
+    def _bound(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {"team": "", "team_attribute": self.team_attribute, **parameters}
+
+
+class Index(NamedTuple):
+    """The traces of a team that ended in a window.
+
+    Attributes:
+        traces: In the order of the seeded hash: trace_id, hash (uint64), started and ended
+            (microseconds, UTC), steps, errors, chosen; of the chosen ones also input_tokens,
+            output_tokens, cost in US dollars (null if unknown) and user.
+        left_out: Number of traces whose id is unusable, by reason.
+    """
+
+    traces: "pa.Table"
+    left_out: Mapping[str, int]
+
+
+class Overview(NamedTuple):
+    """What a day had."""
+
+    teams: int
+    traces: int
+    steps: int
+    input_tokens: int
+    output_tokens: int
+    with_content: int
+    """Traces that have any input or output."""
+
+
+def open_source(
+    settings: Settings, log_comment: str = "", timeout_seconds: int = QUERY_TIMEOUT_SECONDS
+) -> RawTraces:
+    """Connect to the tables of the deployment's source, and check its columns.
+
+    Raises:
+        dagster.Failure: One line that ends with the remedy: there is no such source, its tables
+            cannot be read, or a needed column is missing or of a wrong type.
+    """
+    named_source = settings.source
+    try:
+        source = known_source(named_source.name)
+    except ValueError as error:
+        raise _failure(f"{named('source.name')}: {error}") from None
+    if named_source.team_attribute and not source.team_attribute:
+        raise _failure(
+            f"the team of {source.name} is {source.team}, not an attribute: unset "
+            f"{named('source.team_attribute')}"
+        )
+    names = source.names(named_source.table)
+    warehouse = SourceWarehouse.holding(settings, list(names.values()), source.database)
+    connection = warehouse.connect(log_comment, timeout_seconds)
+    columns: dict[str, dict[str, str]] = {}
+    for table, name, type_ in connection.rows(
+        SQL["source_tables"], {"tables": list(names.values())}
+    ):
+        columns.setdefault(table, {})[name] = type_
+    store = Store(
+        source,
+        names,
+        columns,
+        is_embedded=warehouse.is_embedded,
+        has_team_attribute=bool(named_source.team_attribute),
+        snippets=SQL,
+    )
+    if absent := store.absent():
+        raise _failure(
+            f"there is no table {absent[0]} in the database {warehouse.database} of "
+            f"{warehouse.url}, or this user may not read it: set {named('source.table')} or "
+            f"{named('source.database')}, or grant the user SELECT on it"
+        )
+    raw = RawTraces(connection, store, store.render(), named_source.team_attribute)
+    found = {row[0]: row[1] for row in raw.rows(SQL["source_columns"], since=_EPOCH, until=_EPOCH)}
+    if problem := problem_of(found):
+        raise _failure(f"the source {source.name}: {problem}")
+    return raw
+
+
+def count_team_traces(
+    raw: RawTraces,
+    windows: Mapping[datetime.date, tuple[datetime.datetime, datetime.datetime]],
+    at_most: int = _NO_LIMIT,
+    *,
+    lookback: datetime.timedelta = LOOKBACK,
+) -> dict[str, dict[datetime.date, int]]:
+    """Count the traces of each team that ended in each day's window, by the team's name.
+
+    Traces without a team's name are counted under "". One query counts all windows.
+
+    Args:
+        at_most: Cap on each count.
+    """
+    days, spans = list(windows), list(windows.values())
+    rows = raw.rows(
+        SQL["window_traces"],
+        starts=[start for start, _ in spans],
+        ends=[end for _, end in spans],
+        since=min(start for start, _ in spans) - lookback,
+        until=max(end for _, end in spans) + GRACE,
+        at_most=at_most,
+    )
+    counts: dict[str, dict[datetime.date, int]] = {}
+    for window, team, traces in rows:
+        counts.setdefault(team, {})[days[window]] = int(traces)
+    return counts
+
+
+def read_index(
+    raw: RawTraces,
+    team: str,
+    window: tuple[datetime.datetime, datetime.datetime],
+    *,
+    seed: int,
+    max_samples: int,
+    lookback: datetime.timedelta = LOOKBACK,
+) -> Index:
+    """Find all traces of a team that ended in a window, and choose a seeded sample.
+
+    Args:
+        team: Its name.
+        max_samples: Traces to choose, those with the smallest hashes; 0 for all.
+        lookback: Time before the window, for the first steps of its traces.
+    """
+    import pyarrow as pa
+
+    span = {"team": team, "seed": seed, **_span(window[0], window[1], lookback)}
+    batches = [
+        batch
+        for batch in raw.batches(SQL["index"], **span, start=window[0], end=window[1])
+        if batch.num_rows
+    ]
+    table = pa.Table.from_batches(batches) if batches else None
+    reasons = table["reason"].to_pylist() if table else []
+    left_out = {r: reasons.count(r) for r in sorted(set(reasons)) if r}
+    if table is not None and left_out:
+        table = table.filter(pa.array([not reason for reason in reasons]))
+    ids = table["id"].to_pylist() if table else []
+    hashes = table["hash"].to_pylist() if table else []
+    chosen = len(ids) if not max_samples else min(max_samples, len(ids))
+    cutoff = hashes[chosen - 1] if chosen else 0
+    rows = raw.rows(SQL["amounts"], **span, hash_cutoff=cutoff) if chosen else []
+    amounts = {row[0]: row[1:] for row in rows}
+    nothing = (None, None, None, None)
+    found = [amounts.get(i, (0, 0, None, "")) for i in ids[:chosen]]
+    found += [nothing] * (len(ids) - chosen)
+
+    def times(name: str) -> "pa.Array":
+        return pa.array(table[name].to_pylist() if table else [], pa.int64()).view(
+            pa.timestamp("us", "UTC")
+        )
+
+    def counts(name: str) -> "pa.Array":
+        return pa.array(table[name].to_pylist() if table else [], pa.int64())
+
+    return Index(
+        pa.table(
+            {
+                "trace_id": pa.array(ids, pa.string()),
+                "hash": pa.array(hashes, pa.uint64()),
+                "started": times("started"),
+                "ended": times("ended"),
+                "steps": counts("steps"),
+                "errors": counts("errors"),
+                "chosen": pa.array([i < chosen for i in range(len(ids))], pa.bool_()),
+                "input_tokens": pa.array([row[0] for row in found], pa.int64()),
+                "output_tokens": pa.array([row[1] for row in found], pa.int64()),
+                "cost": pa.array([row[2] for row in found], pa.float64()),
+                "user": pa.array([row[3] for row in found], pa.string()),
+            }
+        ),
+        left_out,
+    )
+
+
+def read_traces(
+    raw: RawTraces,
+    team: str,
+    traces: "pa.Table",
+    window_end: datetime.datetime,
+    *,
+    seed: int,
+) -> Iterator[RawTrace]:
+    """Read the steps of traces, one trace at a time, in no particular order.
+
+    A trace has at most ``MAX_STEPS`` steps, and half as many more that failed, each id once. Texts
+    over 16,000 characters keep their first and last 8,000 around a line ``[...]``. Traces that are
+    gone are not yielded.
+
+    Args:
+        traces: Rows of ``Index.traces``.
+        window_end: Of the window of that index.
+    """
+    rows = traces.select(["trace_id", "hash", "steps", "started"]).to_pylist()
+    rows.sort(key=lambda row: row["started"])
+    for start in range(0, len(rows), _TRACES_A_QUERY):
+        some = rows[start : start + _TRACES_A_QUERY]
+        ids = {row["trace_id"] for row in some}
+        batches = raw.batches(
+            SQL["steps"],
+            team=team,
+            seed=seed,
+            hashes=sorted(row["hash"] for row in some),
+            long_hashes=sorted(row["hash"] for row in some if row["steps"] > MAX_STEPS),
+            since=some[0]["started"],
+            until=window_end + GRACE,
+        )
+        steps = itertools.chain.from_iterable(map(_steps_of, batches))
+        for trace_id, of_trace in itertools.groupby(steps, key=lambda pair: pair[0]):
+            if trace_id in ids:
+                yield RawTrace(trace_id, _distinct(step for _, step in of_trace))
+
+
+def count_days(
+    raw: RawTraces, team: str, first_day: datetime.date, last_day: datetime.date
+) -> dict[datetime.date, int]:
+    """Count the traces of a team that ended on each of these UTC days, 0 where none did."""
+    span = _span(midnight(first_day), end_of(last_day), LOOKBACK)
+    counted = dict(raw.rows(SQL["day_traces"], team=team, **span))
+    days = (last_day - first_day).days + 1
+    return {
+        day: int(counted.get(day, 0))
+        for day in (first_day + datetime.timedelta(days=i) for i in range(days))
+    }
+
+
+def unknown_days(counts: Mapping[datetime.date, int]) -> set[datetime.date]:
+    """The days that have under 40 % of the traces of the same weekday: the median of the four
+    weeks before, of those since the first day that has any."""
+    first = min((day for day, count in counts.items() if count), default=None)
+    unknown = set()
+    for day, count in counts.items():
+        before = [day - datetime.timedelta(weeks=week) for week in range(1, _WEEKS + 1)]
+        known = [counts[d] for d in before if d in counts and first and d >= first]
+        if known and count < _KNOWN_SHARE * statistics.median(known):
+            unknown.add(day)
+    return unknown
+
+
+def overview(raw: RawTraces, day: datetime.date) -> Overview:
+    """What the steps that began on a UTC day amount to, of all teams."""
+    ((*counts,),) = raw.rows(SQL["overview"], since=midnight(day), until=end_of(day))
+    return Overview(*map(int, counts))
+
+
+def _span(
+    start: datetime.datetime, end: datetime.datetime, lookback: datetime.timedelta
+) -> dict[str, datetime.datetime]:
+    return {"since": start - lookback, "until": end + GRACE}
+
+
+def _steps_of(batch: "pa.RecordBatch") -> Iterator[tuple[str, Step]]:
+    columns = [column.to_pylist() for column in batch.columns]
+    for trace_id, step, parent, started, ended, *rest in zip(*columns, strict=True):
+        times = (_EPOCH + datetime.timedelta(microseconds=time) for time in (started, ended))
+        yield trace_id, Step(*map(_without_nul, (step, parent, *times, *rest)))
+
+
+def _without_nul(value: Any) -> Any:
+    return value.replace("\0", "�") if isinstance(value, str) else value
+
+
+def _distinct(steps: Iterator[Step]) -> Sequence[Step]:
+    """Each step id once, its first row: collectors deliver at least once."""
+    by_id: dict[str, Step] = {}
+    for step in steps:
+        by_id.setdefault(step.step_id, step)
+    return tuple(by_id.values())
+
+
+def _failure(description: str) -> dg.Failure:
+    return dg.Failure(description=description, allow_retries=False)

@@ -1,0 +1,1 @@
+(SELECT {columns} FROM {table} ORDER BY {version} DESC LIMIT 1 BY {key})

@@ -1,0 +1,1 @@
+toValidUTF8(leftUTF8(ifNull({argument}, ''), 1000))
