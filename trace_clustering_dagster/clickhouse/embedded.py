@@ -59,18 +59,22 @@ class EmbeddedConnection:
             lambda _: self._where_to_look(),  # late: it reads every file
         )
 
-    def _where_to_look(self) -> str:
+    @property
+    def _tables(self) -> Mapping[str, Mapping[str, str]]:
+        """The columns of the tables whose columns are known, by name."""
         warehouse = self.warehouse
-        tables = {
+        if isinstance(warehouse, SourceWarehouse):
+            return {}
+        return {
             warehouse.embeddings_table: EMBEDDINGS_COLUMNS,
             warehouse.events_table: EVENTS_COLUMNS,
             warehouse.output_events_table: EVENTS_COLUMNS,
         }
-        if isinstance(warehouse, SourceWarehouse):
-            tables = {}  # any columns
+
+    def _where_to_look(self) -> str:
         wrong = [
             problem.text
-            for table, columns in tables.items()
+            for table, columns in self._tables.items()
             for problem in problems_of(self._folder / table, columns)
         ]
         return "; ".join(wrong) or f"check that the Parquet files in {self._folder} are complete"
@@ -125,26 +129,46 @@ class EmbeddedConnection:
                 allow_retries=False,
             ) from None
 
-    def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
-        """Delete only events that have their own file: this program wrote no others. Also remove
-        temporary files of killed writers, because nobody can tell whose events these hold."""
-        import pyarrow.parquet as pq
-
-        folder = self._events
-        found = self.rows(SQL["events_to_delete"].replace("{where}", where), parameters)
+    def delete_rows(
+        self, table: str, where: str, parameters: Mapping[str, Any], files: str
+    ) -> None:
+        """Write each file anew without the rows, whole or not at all; remove files that hold no
+        other rows. Also remove temporary files of killed writers, because nobody can tell whose
+        rows these hold."""
+        folder = self._folder / table
+        structure = ", ".join(f"{name} {type_}" for name, type_ in self._tables[table].items())
+        found = self.rows(
+            SQL["rows_to_delete"].replace("{where}", where),
+            {**parameters, "files": str(folder / f"{files}.parquet"), "structure": structure},
+        )
         try:
-            for (uuid,) in found:
-                file = folder / f"{uuid}.parquet"
-                if file.is_file() and pq.read_table(file)["uuid"].to_pylist() == [uuid]:
-                    file.unlink()
+            for name, rows in found:
+                _remove_rows(folder / name, rows)
             for file in folder.glob(".*.tmp"):
                 if time.time() - file.stat().st_mtime > LEFT_BEHIND_SECONDS:
                     file.unlink()
         except OSError as error:
             raise dg.Failure(
-                description=f"an event in {folder} cannot be removed ({first_line(error)}): check "
+                description=f"rows in {folder} cannot be removed ({first_line(error)}): check "
                 "this user's write permission"
             ) from None
+
+
+def _remove_rows(file: Path, rows: Sequence[int]) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from upath import UPath
+
+    with pq.ParquetFile(file) as reader:
+        table = reader.read()
+    kept = np.delete(np.arange(table.num_rows), rows)
+    if not len(kept):
+        file.unlink()
+        return
+    content = pa.BufferOutputStream()
+    pq.write_table(table.take(kept), content)
+    write_whole(UPath(file), content.getvalue().to_pybytes())
 
 
 def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:

@@ -21,6 +21,8 @@ SQL = Statements(__file__, traces.SQL)
 CLUSTERS_EVENT = "$ai_trace_clusters"
 # The property with the name of the instance that wrote the event; missing if it has no name.
 INSTANCE_PROPERTY = "$ai_clustering_instance"
+# In an embedded warehouse, an event is a file with this name.
+_UUID = "-".join("?" * digits for digits in (8, 4, 4, 4, 12))
 
 
 def tables(warehouse: Warehouse) -> list[Table]:
@@ -127,7 +129,8 @@ def count_own_events(clickhouse: Connection, team_id: int) -> int:
 
 def delete_own_events(clickhouse: Connection, team_id: int) -> None:
     """Delete the rows that ``count_own_events`` counts; return when they are gone."""
-    clickhouse.delete_events(SQL["own_events_filter"].strip(), _own_events(team_id))
+    table, where = clickhouse.warehouse.output_events_table, SQL["own_events_filter"].strip()
+    clickhouse.delete_rows(table, where, _own_events(team_id), files=_UUID)
 
 
 def _own_events(team_id: int) -> dict[str, Any]:
