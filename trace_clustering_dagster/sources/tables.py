@@ -180,6 +180,14 @@ def stored_vectors(
     return {(trace_id, rendering): int(hash_) for trace_id, rendering, hash_ in rows}
 
 
+def newest_space(clickhouse: Connection) -> str:
+    """The space of the newest vectors; "" if there are none."""
+    ((space,),) = clickhouse.rows(
+        SQL["newest_space"], {"product": PRODUCT, "document_type": DOCUMENT_TYPE}
+    )
+    return str(space)
+
+
 def write_vectors(
     clickhouse: Connection,
     team_id: int,
