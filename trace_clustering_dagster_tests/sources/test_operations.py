@@ -22,7 +22,7 @@ YESTERDAY_NOON = midnight(yesterday()) + datetime.timedelta(hours=12)
 def requested(source: Source) -> Any:
     """What a tick of the coordinator requests, or why nothing."""
     repository = build_graph(source.settings).get_repository_def()
-    coordinator = repository.get_sensor_def("coordinator")
+    coordinator = repository.get_sensor_def("trace_clustering_coordinator")
     resources = repository.get_top_level_resources()
     with dg.build_sensor_context(
         source.instance,
