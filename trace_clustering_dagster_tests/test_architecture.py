@@ -53,6 +53,7 @@ DAGSTER = {
     "clusters": {"assets.py", "checks.py", "metadata.py", "params.py", "queries.py", "storage.py"},
     "report": {"assets.py", "storage.py"},
     "sources": {"queries.py"},
+    "traces": {"usage.py"},
 }
 
 
