@@ -50,7 +50,7 @@ def _attributes(settings: type[BaseModel]) -> Any:
 def _in_yaml(annotation: Any) -> Any:
     """The type of an attribute. The settings check the bounds."""
     known = {str: str | None, int: int | None, bool: bool | None, float: float | None}
-    return known.get(annotation, list[int] | None)
+    return known.get(annotation, list[int | str] | None)
 
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class TraceClusteringComponent(dg.Component, _Attributes, dg.Resolvable):
     storage: Annotated[str | None, _described("storage")] = None
     retention_days: Annotated[int | None, _described("retention_days")] = None
     text_retention_days: Annotated[int | None, _described("text_retention_days")] = None
+    raw_retention_days: Annotated[int | None, _described("raw_retention_days")] = None
     start_date: Annotated[str | None, _described("start_date")] = None
     params: Annotated[
         Mapping[str, Any] | None, dg.Resolver.default(description="Parameters of every run.")

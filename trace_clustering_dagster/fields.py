@@ -2,12 +2,21 @@
 
 import contextlib
 import datetime
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 # names become part of asset keys, job names and folders
 _NAME = re.compile("[a-z][a-z0-9_]{0,30}")
@@ -18,8 +27,25 @@ _SERVER_URL = re.compile(
     rf"(/({IDENTIFIER.pattern})?)?"
 )
 
+# Keys of names stay below 2^53, so that JSON readers in browsers keep them.
+_NAMED_KEYS = 2**53 - 1
 
-def _split(teams: Any) -> Any:
+
+def team_key(name: str) -> int:
+    """The key of a team: the number that the name is, if it is positive and has 63 bits; else a
+    hash, the same as ClickHouse's ``1 + halfMD5(name) % 9007199254740991``."""
+    if re.fullmatch("[1-9][0-9]{0,18}", name) and int(name) < 2**63:
+        return int(name)
+    digest = hashlib.md5(name.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
+    return 1 + int.from_bytes(digest[:8], "big") % _NAMED_KEYS
+
+
+# user:password@, also with a password whose characters a URL would have to escape; not host:port/
+_PASSWORD = re.compile(r"[a-z]+://[^/:@]*:(?!\d+(/|$)).*@", re.DOTALL)
+
+
+def split_teams(teams: Any) -> Any:
+    """The parts of a text between commas; a list as it is."""
     if isinstance(teams, list) and any(isinstance(team, bool) for team in teams):
         raise ValueError(f"{teams!s:.100} are not team ids")
     return teams.split(",") if isinstance(teams, str) and teams else teams or ()
@@ -62,7 +88,44 @@ def _variable_name(name: str) -> str:
     return name
 
 
+def with_team_keys(values: Any) -> Any:
+    """With a source, teams have names, so that lists of teams may name them."""
+    automation = values.get("automation") if isinstance(values, dict) else None
+    if not isinstance(automation, dict) or not values.get("source"):
+        return values
+    keys = {
+        name: [team_key(str(team).strip()) for team in split_teams(automation[name])]
+        for name in ("teams", "excluded_teams")
+        if automation.get(name)
+    }
+    return values | {"automation": automation | keys}
+
+
+def named_source(source: Any) -> Any:
+    """YAML may name the source only: ``source: otel``."""
+    return {"name": source} if isinstance(source, str) else source
+
+
+def check_http_url(url: str) -> str:
+    """Check that a text is a URL of a web server, or empty.
+
+    Raises:
+        ValueError: It is not; the message does not repeat it, because it may contain a secret.
+    """
+    try:
+        TypeAdapter(HttpUrl | None).validate_python(url or None)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"]) from None
+    return url
+
+
 def _warehouse_url(url: str) -> str:
+    if not url.startswith("chdb://") and _PASSWORD.match(url):
+        raise ValueError(
+            "contains a password: write https://user@host:8443/database, and set the password in "
+            "the variable named by password_variable, TRACE_CLUSTERING_CLICKHOUSE_PASSWORD by "
+            "default"
+        )
     server = _SERVER_URL.fullmatch(url)
     is_server = server and int(server["port"] or 1) in range(1, 65536)
     if not (url.startswith("chdb://") or is_server):
@@ -107,7 +170,7 @@ def _day(day: Any) -> str:
 Table = Annotated[str, AfterValidator(check_identifier)]
 OptionalName = Annotated[str, AfterValidator(lambda name: name and check_identifier(name))]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
-Teams = Annotated[frozenset[PositiveInt], BeforeValidator(_split)]
+Teams = Annotated[frozenset[PositiveInt], BeforeValidator(split_teams)]
 Minutes = Annotated[float, Field(ge=0, le=24 * 60)]
 Days = Annotated[int, Field(ge=0, le=999_999)]
 Params = Annotated[Mapping[str, Any], BeforeValidator(_parsed)]

@@ -44,7 +44,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 UTC = datetime.timezone.utc
 GRAPH = graph_of(Settings())
-ASSETS = [asset.build(GRAPH) for asset in team_assets()]
+ASSETS = [asset.build(GRAPH) for asset in team_assets(Settings())]
 
 
 def sensor(name: str) -> Any:

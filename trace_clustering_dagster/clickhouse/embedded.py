@@ -22,6 +22,7 @@ import dagster as dg
 from trace_clustering_dagster.base.files import write_whole
 from trace_clustering_dagster.base.formats import column
 from trace_clustering_dagster.clickhouse.failures import first_line
+from trace_clustering_dagster.clickhouse.parquet import problems_of
 from trace_clustering_dagster.clickhouse.schema import (
     EMBEDDINGS_COLUMNS,
     EVENTS_COLUMNS,
@@ -54,13 +55,29 @@ class EmbeddedConnection:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self.warehouse = warehouse
-        self._folder = Path(warehouse.url.removeprefix("chdb://")).absolute()
+        self._folder = warehouse.folder.absolute()
         self._events = self._folder / warehouse.output_events_table
         self._session = Session(
             warehouse,
             lambda: _open(self._folder, warehouse),
-            lambda _: f"check that the Parquet files in {self._folder} are complete",
+            lambda _: self._where_to_look(),  # late: it reads every file
         )
+
+    def _where_to_look(self) -> str:
+        warehouse = self.warehouse
+        tables = {
+            warehouse.embeddings_table: EMBEDDINGS_COLUMNS,
+            warehouse.events_table: EVENTS_COLUMNS,
+            warehouse.output_events_table: EVENTS_COLUMNS,
+        }
+        if isinstance(warehouse, SourceWarehouse):
+            tables = {}  # any columns
+        wrong = [
+            problem.text
+            for table, columns in tables.items()
+            for problem in problems_of(self._folder / table, columns)
+        ]
+        return "; ".join(wrong) or f"check that the Parquet files in {self._folder} are complete"
 
     @property
     def has_model_column(self) -> bool:

@@ -1,6 +1,7 @@
 """The ClickHouse server or embedded warehouse that a URL names, and its tables."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -65,6 +66,11 @@ class Warehouse(ClickHouseSettings):
     def is_embedded(self) -> bool:
         """Whether the URL names an embedded warehouse."""
         return self.url.startswith("chdb://")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of an embedded warehouse."""
+        return Path(self.url.removeprefix("chdb://"))
 
     @property
     def output_events_table(self) -> str:

@@ -16,7 +16,6 @@ for SQL that depends on the store: see ``rendering``.
 """
 
 import difflib
-import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -102,7 +101,6 @@ def known_sources() -> list[str]:
     return sorted(file.stem for file in _STORES.glob("*.sql"))
 
 
-@functools.cache
 def known_source(name: str) -> Source:
     """A source that comes with the package, or a user's own: a path that ends in ``.sql``.
 

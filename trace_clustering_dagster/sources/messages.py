@@ -55,9 +55,12 @@ def read_messages(value: str, role: Role = "user") -> list[Message]:
         role: Who speaks where the value does not say it: ``user`` for inputs, ``assistant`` for
             outputs of models, ``tool`` for outputs of tools.
     """
-    parsed, cut_off = parse(value)
-    messages = [m for m in _read(parsed, role, _MAX_DEPTH) if m.text or m.calls]
-    if cut_off and messages:
+    parsed = parse(value)
+    content = parsed.value
+    if isinstance(content, Mapping) and not (_shape_of(content, role) or _is_empty(content)):
+        content = parsed.text  # as it is written
+    messages = [m for m in _read(content, role, _MAX_DEPTH) if m.text or m.calls]
+    if parsed.cut_off and messages:
         messages[-1] = dataclasses.replace(messages[-1], cut_off=True)
     return messages
 
@@ -119,20 +122,28 @@ def _read_list(items: list[Any], role: Role, depth: int) -> Iterator[Message]:
         if numbers:
             yield Message(role, dump(numbers))
         return
+    if any(isinstance(item, Mapping) and "role" in item for item in items):
+        items = [item for item in items if not _has_lost_its_role(item)]
     messages = (message for item in items for message in _read(item, role, depth - 1))
     in_parts = all(isinstance(item, Mapping) and part_of(item) for item in items)
     yield from _joined(messages, role) if in_parts else messages
 
 
 def _read_object(value: Object, role: Role, depth: int) -> Iterator[Message]:
-    if any(map(_FLAT.match, value)):
-        value = _nested(value)
-    for matches, read in _SHAPES:
-        if matches(value):
-            yield from read(value, role, depth)
-            return
-    if first(value, value) is not None:
+    if read := _shape_of(value, role):
+        yield from read(value, role, depth)
+    elif not _is_empty(value):
         yield Message(role, dump(value))
+
+
+def _is_empty(value: Object) -> bool:
+    return first(value, value) is None
+
+
+def _shape_of(value: Object, role: Role) -> "Reader | None":
+    read = next((read for matches, read in _SHAPES if matches(value)), None)
+    # what a tool returns is data
+    return None if read is _read_exchange and role == "tool" else read
 
 
 def _role(value: Object, default: Role) -> Role:
@@ -144,7 +155,7 @@ def _role(value: Object, default: Role) -> Role:
 
 
 def _decoded(value: Any) -> Any:
-    return parse(value)[0] if isinstance(value, str) else value
+    return parse(value).value if isinstance(value, str) else value
 
 
 def _items(value: Any) -> list[Any]:
@@ -176,6 +187,14 @@ def _joined(pieces: Iterable[Message], role: Role) -> Iterator[Message]:
 
 _FLAT = re.compile(r"(?:gen_ai|llm|ai|retrieval)\.")
 _MAX_PATH = 10
+
+
+def _is_flat(value: Object) -> bool:
+    return any(map(_FLAT.match, value))
+
+
+def _read_flat(value: Object, role: Role, depth: int) -> Iterator[Message]:
+    yield from _read_object(_nested(value), role, depth - 1)
 
 
 def _nested(flat: Object) -> Object:
@@ -270,6 +289,13 @@ def _is_message(value: Object) -> bool:
     return not _MESSAGE_MARKS.isdisjoint(value) or (isinstance(kind, str) and kind in _ROLES)
 
 
+def _has_lost_its_role(value: Any) -> bool:
+    """Whether it is the beginning of a message, cut before it says whose."""
+    if not isinstance(value, Mapping) or part_of(value):
+        return False
+    return _is_message(value) and "role" not in value and "type" not in value
+
+
 def _is_structured(value: Object) -> bool:
     """Whether text that is JSON is meant as messages or as parts, not quoted by somebody."""
     return bool(part_of(value)) or (_is_message(value) and "role" in value) or "lc" in value
@@ -310,9 +336,6 @@ _INSTRUCTIONS, _REQUESTS, _RESPONSES, _OTHER = (
 
 
 def _read_exchange(value: Object, role: Role, depth: int) -> Iterator[Message]:
-    if role == "tool":  # what a tool returns is data
-        yield Message(role, dump(value))
-        return
     request, response = _first_of(value, _REQUESTS), _first_of(value, _RESPONSES)
     both = request is not None and response is not None
     texts: tuple[tuple[Any, Role], ...] = (
@@ -336,6 +359,7 @@ def _is_exchange(value: Object) -> bool:
 Reader = Callable[[Object, Role, int], Iterator[Message]]
 _SHAPES: tuple[tuple[Callable[[Object], bool], Reader], ...] = (
     (lambda value: isinstance(value.get("event.name"), str), _read_event),
+    (_is_flat, _read_flat),
     (_is_numbered, _read_numbered),
     (_is_serialized, _read_serialized),
     (_is_envelope, _read_envelope),

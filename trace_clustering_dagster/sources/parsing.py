@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
@@ -39,26 +40,42 @@ def bounded(text: str) -> str:
     return text if len(text) <= 2 * KEPT + len(CUT) else text[:KEPT] + CUT + text[-KEPT:]
 
 
-def parse(text: str) -> tuple[Any, bool]:
-    """The value of the text, and whether its end is missing. Text that cannot be parsed is itself.
+def is_cut(text: str) -> bool:
+    """Whether the middle of the text is cut out, or its end."""
+    return CUT.rstrip() in text
 
-    Where the middle is missing, texts hold `CUT`.
+
+@dataclass(frozen=True)
+class Parsed:
+    """A stored value.
+
+    Attributes:
+        value: What the text says, as JSON says it; the text itself if it cannot be parsed. Where
+            its middle is missing, strings hold `CUT`.
+        cut_off: Whether the end is missing.
+        text: The text, out of quotes around all of it.
     """
-    value: Any = bounded(text)
-    cut_off = False
+
+    value: Any
+    cut_off: bool
+    text: str
+
+
+def parse(text: str) -> Parsed:
+    """Parse any text; never raises."""
+    parsed = Parsed(text := bounded(text), False, text)
     for _ in range(_MAX_QUOTED):
-        parsed = _parse(value) if isinstance(value, str) else None
-        if not parsed:
+        if not isinstance(parsed.value, str) or (found := _parse(parsed.value)) is None:
             break
-        value, cut_off = parsed[0], cut_off or parsed[1]
-    return value, cut_off
+        parsed = Parsed(found[0], parsed.cut_off or found[1], parsed.value)
+    return parsed
 
 
 # A value, and whether its end is missing; None for what cannot be parsed
-_Parsed = tuple[Any, bool] | None
+_Found = tuple[Any, bool] | None
 
 
-def _parse(text: str) -> _Parsed:
+def _parse(text: str) -> _Found:
     # a lone surrogate cannot be parsed
     text = text.strip().encode("utf-8", "replace").decode("utf-8")
     if text in ("null", "None"):
@@ -69,7 +86,7 @@ def _parse(text: str) -> _Parsed:
     return _parse_cut(head, tail) if cut else _parse_uncut(text)
 
 
-def _parse_cut(head: str, tail: str) -> _Parsed:
+def _parse_cut(head: str, tail: str) -> _Found:
     head = _UNFINISHED_ESCAPE.sub(r"\1", head)
     # mostly both cuts are inside of strings: then the rest is JSON again
     whole = _parse_uncut(f"{head}{_ESCAPED_CUT}{tail}")
@@ -82,17 +99,29 @@ def _parse_cut(head: str, tail: str) -> _Parsed:
     return [*(value if isinstance(value, list) else [value]), *_values(tail)], False
 
 
-def _parse_uncut(text: str) -> _Parsed:
-    forms = (text, _as_json(text))
-    for form in forms:
+def _parse_uncut(text: str) -> _Found:
+    for parser in (_whole, _whole_repr, _beginning, _beginning_of_repr):
         with contextlib.suppress(ValueError, RecursionError):
-            value, end = _DECODER.raw_decode(form)
-            # text that begins like JSON is no JSON
-            return (value, False) if end == len(form) else None
-    for form in forms:
-        with contextlib.suppress(ValueError):
-            return from_json(form, allow_partial="trailing-strings"), True
+            return parser(text)
     return None
+
+
+def _whole(text: str) -> _Found:
+    value, end = _DECODER.raw_decode(text)
+    # text that begins like JSON is no JSON
+    return (value, False) if end == len(text) else None
+
+
+def _whole_repr(text: str) -> _Found:
+    return _whole(_as_json(text))
+
+
+def _beginning(text: str) -> _Found:
+    return from_json(text, allow_partial="trailing-strings"), True
+
+
+def _beginning_of_repr(text: str) -> _Found:
+    return _beginning(_as_json(text))
 
 
 def _values(tail: str) -> Iterator[Any]:

@@ -6,6 +6,7 @@ In a source's file, ``{{...}}`` stands for:
 * ``{{final:name}}``: the same without rows that others replace.
 * ``{{team}}``: the team's name.
 * ``{{a:key}}``: an attribute of the span, a text, "" if it is missing.
+* ``{{of:column/key}}``: the same of another column.
 * ``{{attribute:column}}``: the attribute that a setting names, in one of the columns.
 * ``{{flat:prefix}}``: the attributes ``prefix.*``, as JSON.
 * ``{{event:name/key}}``: an attribute of the first event of this name.
@@ -43,6 +44,14 @@ MARKS = (
     "gcp.vertex.agent.tool_call_args",
     "lk.response.text",
     "lk.function_tool.name",
+)
+
+
+_SNIPPET = re.compile(r"{{(\w+)(?::(.+?))?}}")
+# Snippets that depend on the store.
+_OF_STORE = (
+    *("table", "final", "team", "a", "of", "attribute"),
+    *("flat", "event", "events", "present", "first"),
 )
 
 
@@ -99,6 +108,7 @@ class Store:
             "table": self._table,
             "final": lambda table: self._table(table, newest_only=True),
             "a": lambda key: self._attribute("SpanAttributes", key),
+            "of": lambda argument: self._attribute(*argument.split("/", 1)),
             "attribute": self._named_attribute,
             "flat": self._flat,
             "event": self._event,
@@ -117,7 +127,7 @@ class Store:
             return render(_snippet(self.snippets, word, argument))
 
         def render(sql: str) -> str:
-            return re.sub(r"{{(\w+)(?::(.+?))?}}", fill, sql)
+            return _SNIPPET.sub(fill, sql)
 
         return render(self.source.query)
 
@@ -127,7 +137,8 @@ class Store:
         empty = [
             f"CAST(defaultValueOfTypeName({_quoted(type_)}), {_quoted(type_)}) AS `{column}`"
             for column, type_ in optional.items()
-            if not self._has(table, column)
+            # the other snippets know that these are missing
+            if not self._has(table, column) and column not in self._in_snippets()
         ]
         version, key = self.source.newest.get(table, ("", "")) if newest_only else ("", "")
         if name not in self.columns and table not in self.source.tables:
@@ -142,22 +153,48 @@ class Store:
             snippet = self.snippets["final_rows"]
         return fill_in(
             snippet.strip(),
-            columns=", ".join(["*", *empty]),
+            columns=", ".join(["*", *empty, *self._keys_of_maps(table)]),
             table=bound,
             version=version,
             key=key,
         )
 
-    def _is_json(self, column: str) -> bool:
+    def _keys_of_maps(self, table: str) -> list[str]:
+        # a subquery has no subcolumns: without them, the values would be read for the keys
+        return [
+            f"`{column}`.keys AS `{column}.keys`"
+            for column, type_ in self._columns_of(table).items()
+            if type_.startswith("Map(")
+        ]
+
+    def _in_snippets(self) -> set[str]:
+        """Columns that the query names in snippets with arguments only."""
+        named = re.findall(r"{{(?:of|attribute):(\w+)", self.source.text)
+        return {*named, "Events.Name", "Events.Attributes"}
+
+    def _type_of(self, column: str) -> str:
         types = (self._columns_of(table).get(column, "") for table in self.source.tables)
-        return any(type_.startswith(("JSON", "Array(JSON")) for type_ in types)
+        return next((type_ for type_ in types if type_), "")
+
+    def _is_json(self, column: str) -> bool:
+        return self._type_of(column).startswith(("JSON", "Array(JSON"))
+
+    def _is_missing(self, column: str) -> bool:
+        return any(
+            column in columns and table in self.source.tables and not self._has(table, column)
+            for table, columns in self.source.optional.items()
+        )
 
     def _attribute(self, column: str, key: str) -> str:
+        if self._is_missing(column):
+            return "''"
         if self._is_json(column):
             return f"ifNull(toString({column}.{_path(key)}), '')"
         return f"{column}['{key}']"
 
     def _named_attribute(self, column: str) -> str:
+        if self._is_missing(column):
+            return "''"
         if self._is_json(column):
             return f"ifNull(toString(getSubcolumn({column}, {{team_attribute:String}})), '')"
         return f"{column}[{{team_attribute:String}}]"
@@ -169,6 +206,8 @@ class Store:
 
     def _event(self, argument: str) -> str:
         name, _, key = argument.partition("/")
+        if self._is_missing("Events.Name"):
+            return "''"
         first = (
             f"arrayFirst(event -> event.1 = '{name}', "
             "arrayZip(`Events.Name`, `Events.Attributes`)).2"
@@ -178,6 +217,8 @@ class Store:
         return f"{first}['{key}']"
 
     def _events(self, argument: str) -> str:
+        if self._is_missing("Events.Name"):
+            return "'[]'"
         names = ", ".join(f"'{name}'" for name in split(argument))
         return (
             f"toJSONString(arrayFilter(event -> event.1 IN ({names}), "
@@ -188,7 +229,22 @@ class Store:
         if self._is_json(column):
             return " OR ".join(f"isNotNull({column}.{_path(mark)})" for mark in MARKS)
         marks = ", ".join(f"'{mark}'" for mark in MARKS)
-        return f"hasAny(mapKeys({column}), [{marks}])"
+        # the subcolumn: the values hold the content
+        return f"hasAny({column}.keys, [{marks}])"
+
+
+def to_copy(source: Source, snippets: Statements) -> str:
+    """The text of a source's file, with the snippets that are the same for every store."""
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] in _OF_STORE:
+            return match[0]
+        return expand(_snippet(snippets, match[1], match[2] or ""))
+
+    def expand(sql: str) -> str:
+        return _SNIPPET.sub(fill, sql)
+
+    return expand(source.text).strip()
 
 
 def with_snippets(sql: str, snippets: Statements) -> str:

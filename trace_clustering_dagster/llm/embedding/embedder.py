@@ -116,9 +116,10 @@ def assembled(
 
 
 class Rate:
-    """Logs how many texts have a vector, and how many come a second."""
+    """Logs how many of a call's texts have a vector, and how many come a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: int) -> None:
+        self._texts = texts
         self._progress = Progress()
         self._start = time.monotonic()
         self._done = 0
@@ -127,4 +128,7 @@ class Rate:
         """Count further texts."""
         self._done += texts
         seconds = max(time.monotonic() - self._start, 1e-3)
-        self._progress.report("%d texts embedded, %.1f a second", self._done, self._done / seconds)
+        rate = self._done / seconds
+        self._progress.report(
+            "%d of %d texts embedded, %.1f a second", self._done, self._texts, rate
+        )

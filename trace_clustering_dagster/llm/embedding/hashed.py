@@ -63,9 +63,6 @@ class HashedEmbedder:
 
     name = NAME
 
-    def __init__(self) -> None:
-        self._rate = Rate()
-
     def embed(self, texts: Sequence[str]) -> Embedded:
         """The vectors of the texts. Only a text without a character has none."""
         import numpy as np
@@ -73,12 +70,13 @@ class HashedEmbedder:
         features = lru_cache(_WORDS_KEPT)(_features)
         matrix = np.zeros((len(texts), DIMENSION), np.float32)
         kept = []
+        rate = Rate(len(texts))
         for index, text in enumerate(texts):
             words = _words(text)
             if words:
                 matrix[index] = _vector(words, features)
                 kept.append(index)
-            self._rate.add(1)
+            rate.add(1)
         missing = len(texts) - len(kept)
         return Embedded(matrix[kept], tuple(kept), {NO_TEXT: missing} if missing else {})
 

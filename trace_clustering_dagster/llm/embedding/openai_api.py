@@ -89,7 +89,7 @@ class OpenAIEmbedder:
         own = {"base_url": EMBEDDING_URL, "api_key": EMBEDDING_KEY} if url else {}
         self._parameters = replace(budget.parameters, **own)
         self._dimension = dimensions or DIMENSIONS.get(model, 0)
-        self._rate = Rate()
+        self._rate = Rate(0)
         self._requests = 0
         self._reported = 0, 0
         self._last_status = 0
@@ -110,6 +110,7 @@ class OpenAIEmbedder:
         batch = [(index, text[:MAX_TEXT_CHARACTERS]) for index, text in whole if text]
         found: dict[int, np.ndarray] = {}
         left_out = Counter({NO_TEXT: len(whole) - len(batch)})
+        self._rate = Rate(len(batch))
         try:
             if batch:
                 self._embed_in_time(batch, found, left_out)
