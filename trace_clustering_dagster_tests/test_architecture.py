@@ -56,6 +56,7 @@ DAGSTER = {
     "clusters": {"assets.py", "checks.py", "metadata.py", "params.py", "queries.py", "storage.py"},
     "report": {"assets.py", "storage.py"},
     "sources": {"assets.py", "checks.py", "queries.py", "vectors.py"},
+    "traces": {"usage.py"},
 }
 
 

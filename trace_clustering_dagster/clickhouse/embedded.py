@@ -23,7 +23,11 @@ from trace_clustering_dagster.base.files import write_whole
 from trace_clustering_dagster.base.formats import column
 from trace_clustering_dagster.clickhouse.failures import first_line
 from trace_clustering_dagster.clickhouse.parquet import problems_of
-from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
+from trace_clustering_dagster.clickhouse.schema import (
+    EMBEDDINGS_COLUMNS,
+    EVENTS_COLUMNS,
+    USAGE_COLUMNS,
+)
 from trace_clustering_dagster.clickhouse.session import Session
 from trace_clustering_dagster.clickhouse.statements import SQL
 from trace_clustering_dagster.clickhouse.warehouse import (
@@ -59,22 +63,18 @@ class EmbeddedConnection:
             lambda _: self._where_to_look(),  # late: it reads every file
         )
 
-    @property
-    def _tables(self) -> Mapping[str, Mapping[str, str]]:
-        """The columns of the tables whose columns are known, by name."""
+    def _where_to_look(self) -> str:
         warehouse = self.warehouse
-        if isinstance(warehouse, SourceWarehouse):
-            return {}
-        return {
+        tables = {
             warehouse.embeddings_table: EMBEDDINGS_COLUMNS,
             warehouse.events_table: EVENTS_COLUMNS,
             warehouse.output_events_table: EVENTS_COLUMNS,
         }
-
-    def _where_to_look(self) -> str:
+        if isinstance(warehouse, SourceWarehouse):
+            tables = {}  # any columns
         wrong = [
             problem.text
-            for table, columns in self._tables.items()
+            for table, columns in tables.items()
             for problem in problems_of(self._folder / table, columns)
         ]
         return "; ".join(wrong) or f"check that the Parquet files in {self._folder} are complete"
@@ -136,7 +136,7 @@ class EmbeddedConnection:
         other rows. Also remove temporary files of killed writers, because nobody can tell whose
         rows these hold."""
         folder = self._folder / table
-        structure = ", ".join(f"{name} {type_}" for name, type_ in self._tables[table].items())
+        ((structure,),) = self.rows(SQL["table_structure"], {"table": table})
         found = self.rows(
             SQL["rows_to_delete"].replace("{where}", where),
             {**parameters, "files": str(folder / f"{files}.parquet"), "structure": structure},
@@ -199,6 +199,7 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
         warehouse.embeddings_table: columns,
         warehouse.events_table: EVENTS_COLUMNS,
         warehouse.output_events_table: EVENTS_COLUMNS,
+        warehouse.output_usage_table: USAGE_COLUMNS,
     }
     with _chdb_lock:
         database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))

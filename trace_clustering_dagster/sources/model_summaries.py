@@ -28,7 +28,7 @@ PARAMETERS = ParameterNames(
     model="summary_model",
     timeout_seconds="summary_timeout_seconds",
     max_tokens="max_summary_tokens",
-    max_prompt_tokens="max_trace_chars",
+    max_prompt_tokens="max_trace_characters",
     max_cost="max_summary_cost",
 )
 # A server that takes longer has lost the request.

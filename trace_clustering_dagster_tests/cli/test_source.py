@@ -44,8 +44,8 @@ def test_the_printed_sql_is_a_source(stores: StoreMaker, name: str, tmp_path: Pa
 
 
 def test_it_prints_what_yesterday_had(
-    stores: StoreMaker,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    stores: StoreMaker,  # noqa: F811 - the fixture
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     noon = midnight(yesterday()) + datetime.timedelta(hours=12)
     attributes = {"gen_ai.usage.input_tokens": "1500", "gen_ai.usage.output_tokens": "2"}
