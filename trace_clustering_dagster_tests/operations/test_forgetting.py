@@ -1,5 +1,6 @@
 """``trace-clustering forget``: what it finds of a team, what it removes, and what it leaves."""
 
+import datetime
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -247,6 +248,35 @@ def test_mistyped_team_is_unregistered(
     assert "note:" not in result.output
     assert on_instance.get_dynamic_partitions("team") == []
     assert files(deployment) == {}
+
+
+def test_traces_are_forgotten_without_a_source(
+    deploy: Any, home: Path, on_instance: dg.DagsterInstance
+) -> None:
+    rows, summaries = traces(1)
+    rows[3]["timestamp"] -= datetime.timedelta(days=6)
+    deployment = deploy(rows, summaries)
+    deployment.instance = on_instance
+    for day in (DAY, "2026-02-01", "2026-02-02"):
+        deployment.run(f"{day}|1")
+    # nobody can tell what it holds
+    (deployment.storage / "fitted_model" / "2026-02-02" / "1.npz").write_bytes(b"damaged")
+    events, before = deployment.events(), files(deployment)
+    environment: Any = {"DAGSTER_HOME": str(home)}
+    trace = rows[3]["document_id"]
+    done = forget(deployment, "--trace", trace, "--yes", **environment)
+    assert done.exit_code == 0, done.output
+    assert files(deployment) == {n: data for n, data in before.items() if "/2026-02-01/" in n}
+    assert deployment.events() == [
+        e for e in events if e["$ai_window_end"].startswith("2026-02-02")
+    ]
+    assert rows_of(deployment, event="$ai_trace_summary") == 60
+    assert [run.tags["dagster/partition/date"] for run in on_instance.get_runs()] == ["2026-02-01"]
+    last = done.output.splitlines()[-1]
+    assert last.startswith("nothing of 1 traces of team 1 is stored in")
+    assert last.endswith("except for its summaries and embeddings, which are only read")
+    assert "source" not in done.output
+    assert lines(forget(deployment, "--trace", trace, **environment)) == {}
 
 
 def test_what_it_cannot_do_by_itself_is_said(deploy: Any, home: Path) -> None:

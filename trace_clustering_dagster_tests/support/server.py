@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trace_clustering_dagster.clickhouse.ddl import grant_rights
+from trace_clustering_dagster.clickhouse.ddl import Table, grant_rights
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
-from trace_clustering_dagster.operations.tables import tables
+from trace_clustering_dagster.operations.tables import source_tables, tables
+from trace_clustering_dagster.settings import Settings
 
 # of the npm package; .ci/run unpacks it
 SERVER_VERSION = "26.7.3-stable.1"
@@ -50,6 +52,9 @@ _USERS = """
     <apart><password>{password}</password><networks><ip>::/0</ip></networks>
       <profile>default</profile><quota>default</quota>
       <grants>{apart_grants}</grants></apart>
+    <filling><password>{password}</password><networks><ip>::/0</ip></networks>
+      <profile>default</profile><quota>default</quota>
+      <grants>{filling_grants}</grants></filling>
     <blind><password>{password}</password><networks><ip>::/0</ip></networks>
       <profile>default</profile><quota>default</quota>
       <grants><query>GRANT SELECT ON limited.events</query></grants></blind>
@@ -83,12 +88,19 @@ SERVER_PASSWORD = "p4ss/w:rd@secret"
 
 
 # Where the user ``apart`` may write.
-OUTPUT = {"output_database": "output", "output_prefix": "own_"}
+OUTPUT: dict[str, Any] = {"output_database": "output", "output_prefix": "own_"}
 
 
-def _printed_grants(beginning: str, **output: Any) -> str:
+# Whose raw traces the user ``filling`` reads, and where its summaries go.
+FILLING = {
+    "source": {"name": "otel", "database": "filling_raw"},
+    "output": {"database": "filling", "prefix": "own_"},
+}
+
+
+def _printed_grants(beginning: str, warehouse: Warehouse, source: Sequence[Table] = ()) -> str:
     """As the configuration of a user, who is not named there."""
-    printed = grant_rights(tables(Warehouse(url="http://127.0.0.1/limited", **output)), "limited")
+    printed = grant_rights(tables(warehouse), "limited", source=source)
     grants = re.findall(f"{beginning}( .*) TO `limited`;", printed, re.MULTILINE)
     assert grants
     return "".join(f"<query>GRANT{grant}</query>" for grant in grants)
@@ -100,7 +112,8 @@ class Server:
     Users: ``writer`` may do everything; ``reader`` may not write; ``frozen`` may not even change a
     setting; ``limited`` has exactly the rights that `trace-clustering schema --grants` prints for
     runs in the database ``limited``, ``forgetter`` also those for forgetting a team, ``apart`` both
-    for an output of its own; ``blind`` may only read the events there.
+    for an output of its own; ``filling`` those that it prints for runs on a source; ``blind`` may
+    only read the events there.
 
     It can be killed, and started again on the same data.
     """
@@ -113,12 +126,21 @@ class Server:
             tcp.bind(("127.0.0.1", 0))
             self.port: int = http.getsockname()[1]
             tcp_port = tcp.getsockname()[1]
+        limited = Warehouse(url="http://127.0.0.1/limited")
+        filling = Settings.model_validate(
+            {"clickhouse": {"url": f"http://127.0.0.1:{self.port}/limited"}, **FILLING}
+        )
         (folder / "users.xml").write_text(
             _USERS.format(
                 password=SERVER_PASSWORD,
-                run_grants=_printed_grants("^GRANT"),
-                forget_grants=_printed_grants("^-- GRANT"),
-                apart_grants=_printed_grants("^(?:-- )?GRANT", **OUTPUT),
+                run_grants=_printed_grants("^GRANT", limited),
+                forget_grants=_printed_grants("^-- GRANT", limited),
+                filling_grants=_printed_grants(
+                    "^GRANT", Warehouse.of(filling), source_tables(filling)
+                ),
+                apart_grants=_printed_grants(
+                    "^(?:-- )?GRANT", Warehouse(url=limited.url, **OUTPUT)
+                ),
             )
         )
         (folder / "config.xml").write_text(
