@@ -16,6 +16,7 @@ from trace_clustering_dagster.cli import (
     report,
     schema,
     settings,
+    source,
 )
 
 
@@ -29,6 +30,7 @@ main.add_command(demo_data.demo_data)
 main.add_command(schema.schema)
 main.add_command(check.check)
 main.add_command(settings.settings)
+main.add_command(source.source)
 main.add_command(clusters.clusters)
 main.add_command(report.report)
 main.add_command(forget.forget)

@@ -78,6 +78,11 @@ class Warehouse(ClickHouseSettings):
         return f"{self.output_prefix}{self.events_table}"
 
     @property
+    def output_usage_table(self) -> str:
+        """The table in ``output_database`` of what runs have used of models."""
+        return f"{self.output_prefix}model_usage"
+
+    @property
     def output(self) -> str:
         """That table's name, qualified if its database is not the one that is read."""
         table = self.output_events_table
