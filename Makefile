@@ -88,5 +88,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv; the first time this takes a minute or two."
 	@test -z '$(CLEAR)' -a -x $(BIN)/python || $(PYTHON) -m venv $(CLEAR) .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[embedded,s3,kubernetes,dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[embedded,local,s3,kubernetes,dev]' --constraint constraints.txt
 	@touch $@

@@ -32,7 +32,7 @@ def constant(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
 
 
 defs = dg.Definitions(
-    assets=[constant(asset.build(GRAPH)) for asset in team_assets()],
+    assets=[constant(asset.build(GRAPH)) for asset in team_assets(Settings())],
     resources={"constants": LabelsIOManager(Storage(Settings().storage), GRAPH)},
     executor=dg.in_process_executor,
 )

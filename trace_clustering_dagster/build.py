@@ -9,7 +9,6 @@ from trace_clustering_dagster.base.files import Storage
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters import assets as clusters
-from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.llm.cache import KeptAnswers
 from trace_clustering_dagster.operations.alerts import build_failure_sensor
 from trace_clustering_dagster.operations.coordinator import build_coordinator
@@ -22,16 +21,17 @@ from trace_clustering_dagster.operations.jobs import (
 )
 from trace_clustering_dagster.operations.schedules import build_maintenance, build_schedule
 from trace_clustering_dagster.operations.stored_files import StoredFiles, folders_of
+from trace_clustering_dagster.params import params_of
 from trace_clustering_dagster.report import assets as report
 from trace_clustering_dagster.settings import Settings
+from trace_clustering_dagster.sources import assets as sources
 
-ROOMS = (clusters, report)
 
-
-def team_assets() -> list[TeamAsset]:
-    """The assets of all rooms, in the order of their modules."""
+def team_assets(settings: Settings) -> list[TeamAsset]:
+    """The assets of all rooms that are on, in the order of their modules."""
+    rooms = (*([sources] if settings.source.name else []), clusters, report)
     return [
-        value for room in ROOMS for value in vars(room).values() if isinstance(value, TeamAsset)
+        value for room in rooms for value in vars(room).values() if isinstance(value, TeamAsset)
     ]
 
 
@@ -41,28 +41,29 @@ def graph_of(settings: Settings, *, described_by: str = "") -> Graph:
         name=settings.name,
         start_date=settings.start_date,
         pools={**settings.pools},
-        assets=frozenset(asset.name for asset in team_assets()),
+        assets=frozenset(asset.name for asset in team_assets(settings)),
         described_by=described_by,
     )
 
 
 def stored_files_of(settings: Settings) -> StoredFiles:
     """The files that a graph stores."""
-    return StoredFiles(Storage.of(settings), folders_of(team_assets(), settings))
+    return StoredFiles(Storage.of(settings), folders_of(team_assets(settings), settings))
 
 
 def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
     """The resources that a graph's assets need, by resource key."""
-    params, storage = ClusteringParams.of(settings), Storage.of(settings)
+    params, storage = params_of(settings), Storage.of(settings)
     resources = {
         "params": params,
         "exploration": exploration_of(graph, params),
         "clickhouse": Warehouse.of(settings),
         "label_answers": KeptAnswers(str(storage.root)),
         "stored_files": stored_files_of(settings),
+        **({"settings": settings} if settings.source.name else {}),
         **{
             asset.io_manager: asset.stored_as.definition(storage, graph, asset.days_kept(settings))
-            for asset in team_assets()
+            for asset in team_assets(settings)
         },
     }
     return {graph.called(name): resource for name, resource in resources.items()}
@@ -87,7 +88,7 @@ def build_graph(settings: Settings, *, described_by: str = "") -> dg.Definitions
     freshness, retention = build_freshness_job(graph, check), build_retention_job(graph)
     resources = resources_of(settings, graph)
     return dg.Definitions(
-        assets=[*(asset.build(graph) for asset in team_assets()), teams_of(graph)],
+        assets=[*(asset.build(graph) for asset in team_assets(settings)), teams_of(graph)],
         asset_checks=[check],
         jobs=[job, retention, freshness],
         sensors=[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import dagster as dg
 from dagster.components.core.component_tree import ComponentTreeException, TestComponentTree
 from dagster.components.core.defs_module import find_defs_or_component_yaml
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, create_model
 from typing_extensions import Self
 
 from trace_clustering_dagster.build import build_graph
@@ -20,8 +20,14 @@ from trace_clustering_dagster.settings import (
     ClickHouseSettings,
     OutputSettings,
     Settings,
+    SourceSettings,
     in_one_line,
 )
+
+
+class _Attributes(dg.Model):
+    # a rendered template may be a secret
+    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 def _attributes(settings: type[BaseModel]) -> Any:
@@ -37,23 +43,25 @@ def _attributes(settings: type[BaseModel]) -> Any:
         for name, field in settings.model_fields.items()
     }
     return create_model(
-        settings.__name__, __base__=(dg.Model, dg.Resolvable), __doc__=settings.__doc__, **fields
+        settings.__name__, __base__=(_Attributes, dg.Resolvable), __doc__=settings.__doc__, **fields
     )
 
 
 def _in_yaml(annotation: Any) -> Any:
     """The type of an attribute. The settings check the bounds."""
     known = {str: str | None, int: int | None, bool: bool | None, float: float | None}
-    return known.get(annotation, list[int] | None)
+    return known.get(annotation, list[int | str] | None)
 
 
 if TYPE_CHECKING:
     _ClickHouse = BaseModel | None
     _Output = BaseModel | None
+    _Source = str | BaseModel | None
     _Automation = BaseModel | None
 else:
     _ClickHouse = _attributes(ClickHouseSettings) | None
     _Output = _attributes(OutputSettings) | None
+    _Source = str | _attributes(SourceSettings) | None
     _Automation = _attributes(AutomationSettings) | None
 
 
@@ -61,7 +69,7 @@ def _described(name: str) -> Any:
     return dg.Resolver.default(description=Settings.model_fields[name].description)
 
 
-class TraceClusteringComponent(dg.Component, dg.Model, dg.Resolvable):
+class TraceClusteringComponent(dg.Component, _Attributes, dg.Resolvable):
     """Cluster the traces of an LLM application every day, per team.
 
     Several instances stand side by side in a project if their names and their outputs differ:
@@ -82,9 +90,11 @@ class TraceClusteringComponent(dg.Component, dg.Model, dg.Resolvable):
     name: Annotated[str, _described("name")] = ""
     clickhouse: Annotated[_ClickHouse, dg.Resolver.default(description="What is read.")] = None
     output: Annotated[_Output, dg.Resolver.default(description="What is written.")] = None
+    source: Annotated[_Source, dg.Resolver.default(description="Raw traces to read.")] = None
     storage: Annotated[str | None, _described("storage")] = None
     retention_days: Annotated[int | None, _described("retention_days")] = None
     text_retention_days: Annotated[int | None, _described("text_retention_days")] = None
+    raw_retention_days: Annotated[int | None, _described("raw_retention_days")] = None
     start_date: Annotated[str | None, _described("start_date")] = None
     params: Annotated[
         Mapping[str, Any] | None, dg.Resolver.default(description="Parameters of every run.")
@@ -96,12 +106,15 @@ class TraceClusteringComponent(dg.Component, dg.Model, dg.Resolvable):
     pools: Annotated[Mapping[str, str] | None, _described("pools")] = None
     # the file that describes it, relative to its project; "" if no YAML file does
     _file: str = PrivateAttr("")
+    # the project's folder; "" for the working directory
+    _project: str = PrivateAttr("")
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         """Build the component that a YAML file describes."""
         component = super().load(attributes, context)
         component._file = _file_of(context)
+        component._project = str(context.project_root)
         return component
 
     @classmethod
@@ -117,22 +130,22 @@ class TraceClusteringComponent(dg.Component, dg.Model, dg.Resolvable):
                 value.
         """
         with self._errors_that_name_the_file():
-            settings = Settings.model_validate(_given(self))
+            settings = _in_project(Settings.model_validate(_given(self)), self._project)
             settings.automation.alert_url  # noqa: B018 - it raises if it is not a URL
             return settings
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build the graph, without an executor, so that the project's executor applies."""
         settings, file = self.settings(), self._file or _file_of(context)
-        described_by = f"--defs {shlex.quote(file)}"
+        described_by, which = f"--defs {shlex.quote(file)}", f" --instance {settings.name}"
         # a test of one component has no project, only a working directory
         if not isinstance(context.component_tree, TestComponentTree):
             for other in context.component_tree.get_all_components(TraceClusteringComponent):
                 if other is not self:
                     files = f"in {self._file or 'Python'} and in {other._file or 'Python'}"
                     require_apart(settings, other.settings(), files)
-                    if other._file == file and "--instance" not in described_by:
-                        described_by += f" --instance {shlex.quote(settings.name)}"
+                    if other._file in ("", file) and not described_by.endswith(which):
+                        described_by += which
         with self._errors_that_name_the_file():
             return build_graph(settings, described_by=described_by)
 
@@ -189,6 +202,18 @@ def _cause_of(error: BaseException) -> str:
 def _file_of(context: dg.ComponentLoadContext) -> str:
     place = find_defs_or_component_yaml(context.path) or context.path
     return os.path.relpath(place, context.project_root)
+
+
+def _in_project(settings: Settings, project: str) -> Settings:
+    """Relative paths start at the project's folder, wherever a command runs."""
+    url, local = settings.clickhouse.url, "chdb://"
+    if url.startswith(local):
+        url = local + os.path.join(project, url.removeprefix(local))
+    storage = settings.storage
+    if "://" not in storage:
+        storage = os.path.join(project, storage)
+    clickhouse = settings.clickhouse.model_copy(update={"url": url})
+    return settings.model_copy(update={"clickhouse": clickhouse, "storage": storage})
 
 
 def _given(model: BaseModel) -> dict[str, Any]:

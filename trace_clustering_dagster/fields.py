@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -18,8 +19,23 @@ _SERVER_URL = re.compile(
     rf"(/({IDENTIFIER.pattern})?)?"
 )
 
+# Keys of names stay below 2^53, so that JSON readers in browsers keep them.
+_NAMED_KEYS = 2**53 - 1
 
-def _split(teams: Any) -> Any:
+
+def team_key(name: str) -> int:
+    """The key of a team: the number that the name is, if it is positive and has 63 bits; else a
+    hash, the same as ClickHouse's ``1 + halfMD5(name) % 9007199254740991``."""
+    if re.fullmatch("[1-9][0-9]{0,18}", name) and int(name) < 2**63:
+        return int(name)
+    digest = hashlib.md5(name.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
+    return 1 + int.from_bytes(digest[:8], "big") % _NAMED_KEYS
+
+
+def split_teams(teams: Any) -> Any:
+    """The parts of a text between commas; a list as it is."""
+    if isinstance(teams, list) and any(isinstance(team, bool) for team in teams):
+        raise ValueError(f"{teams!s:.100} are not team ids")
     return teams.split(",") if isinstance(teams, str) and teams else teams or ()
 
 
@@ -83,6 +99,8 @@ def _graph_name(name: str) -> str:
 
 
 def _storage_url(storage: str) -> str:
+    if not storage.strip():
+        raise ValueError(f"{storage!r} is not a place: use a folder, or s3://bucket/prefix")
     if "://" in storage and not re.fullmatch(r"[a-z0-9]+://[^/@?#\s]+(/[^?#]*)?", storage):
         # do not repeat it: a mistyped URL may contain a secret
         raise ValueError(
@@ -101,9 +119,9 @@ def _day(day: Any) -> str:
 
 
 Table = Annotated[str, AfterValidator(check_identifier)]
-NameOrNone = Annotated[str, AfterValidator(lambda name: name and check_identifier(name))]
+OptionalName = Annotated[str, AfterValidator(lambda name: name and check_identifier(name))]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
-Teams = Annotated[frozenset[PositiveInt], BeforeValidator(_split)]
+Teams = Annotated[frozenset[PositiveInt], BeforeValidator(split_teams)]
 Minutes = Annotated[float, Field(ge=0, le=24 * 60)]
 Days = Annotated[int, Field(ge=0, le=999_999)]
 Params = Annotated[Mapping[str, Any], BeforeValidator(_parsed)]
@@ -115,4 +133,4 @@ GraphName = Annotated[str, AfterValidator(_graph_name)]
 StorageUrl = Annotated[str, AfterValidator(_storage_url)]
 Day = Annotated[str, BeforeValidator(_day)]
 WarehouseUrl = Annotated[str, AfterValidator(_warehouse_url)]
-WarehouseUrlOrNone = Annotated[str, AfterValidator(lambda url: url and _warehouse_url(url))]
+OptionalWarehouseUrl = Annotated[str, AfterValidator(lambda url: url and _warehouse_url(url))]

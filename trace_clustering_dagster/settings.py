@@ -19,6 +19,8 @@ from pydantic import (
     HttpUrl,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -27,8 +29,9 @@ from trace_clustering_dagster.fields import (
     Days,
     GraphName,
     Minutes,
-    NameOrNone,
     OnOrOff,
+    OptionalName,
+    OptionalWarehouseUrl,
     Params,
     Pools,
     StorageUrl,
@@ -36,8 +39,9 @@ from trace_clustering_dagster.fields import (
     Teams,
     VariableName,
     WarehouseUrl,
-    WarehouseUrlOrNone,
     check_identifier,
+    split_teams,
+    team_key,
 )
 
 
@@ -50,6 +54,15 @@ def _setting(default: Any, variable: str, description: str, **bounds: Any) -> An
 class _Settings(BaseModel):
     # an invalid value may contain a password, so errors do not repeat it
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic would take true as 1, and 1_0 as 10
+        is_number = cls.model_fields[str(info.field_name)].annotation in (int, float)
+        if is_number and (isinstance(value, bool) or "_" in str(value)):
+            raise ValueError(f"{str(value)[:100]} is not a number")
+        return value
 
 
 class ClickHouseSettings(_Settings):
@@ -67,7 +80,7 @@ class ClickHouseSettings(_Settings):
         "Name of the environment variable that holds the password of the URL's user. It is read "
         "when a run connects.",
     )
-    database: NameOrNone = _setting(
+    database: OptionalName = _setting(
         "", "", "Database of the tables to read. Unset: the one in the URL, or default."
     )
     embeddings_table: Table = _setting(
@@ -92,12 +105,12 @@ class ClickHouseSettings(_Settings):
 class OutputSettings(_Settings):
     """Names of all tables that this deployment writes."""
 
-    database: NameOrNone = _setting(
+    database: OptionalName = _setting(
         "",
         "OUTPUT_DATABASE",
         "Database of the tables to write. Unset: that of the tables to read.",
     )
-    prefix: NameOrNone = _setting(
+    prefix: OptionalName = _setting(
         "", "OUTPUT_PREFIX", "Prefix of the names of the written tables, such as support_."
     )
 
@@ -116,13 +129,13 @@ class SourceSettings(_Settings):
         "Kind of raw traces to read, such as otel; `trace-clustering source` lists them. Or a "
         "path that ends in .sql, a query of your own. Unset: none.",
     )
-    table: NameOrNone = _setting(
+    table: OptionalName = _setting(
         "", "SOURCE_TABLE", "Table of the raw traces. Unset: the source's usual name."
     )
-    database: NameOrNone = _setting(
+    database: OptionalName = _setting(
         "", "SOURCE_DATABASE", "Database of that table. Unset: that of the other tables."
     )
-    url: WarehouseUrlOrNone = _setting(
+    url: OptionalWarehouseUrl = _setting(
         "",
         "SOURCE_URL",
         "ClickHouse server or embedded warehouse of the raw traces. Unset: that of the other "
@@ -249,6 +262,11 @@ class Settings(_Settings):
         "Days to keep files with text of traces: reports, labels, answers of the language model. "
         "0 keeps them all.",
     )
+    raw_retention_days: Days = _setting(
+        3,
+        "RAW_RETENTION_DAYS",
+        "Days to keep files with the text of raw traces that need a summary. 0 keeps them all.",
+    )
     start_date: Day = _setting("2025-01-01", "START_DATE", "First day that has a partition.")
     params: Params = _setting(
         {}, "PARAMS", 'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.'
@@ -284,13 +302,29 @@ class Settings(_Settings):
             except ValidationError as error:
                 # only settings of the output can contradict each other
                 path = _path_of(error) or ("output",)
-                problems[".".join(path)] = in_one_line(error)
+                # the default in place of an invalid URL contradicts valid settings
+                if not (path == ("output",) and "clickhouse.url" in problems):
+                    problems[".".join(path)] = in_one_line(error)
                 del _section(values, path)[path[-1]]
         try:
             settings.automation.alert_url  # noqa: B018 - it raises if it is not a URL
         except ValueError as error:
             problems["automation.alert_url_variable"] = str(error)
         return settings, problems
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_names_of_teams(cls, values: Any) -> Any:
+        """With a source, teams have names, so that lists of teams may name them."""
+        automation = values.get("automation") if isinstance(values, dict) else None
+        if not isinstance(automation, dict) or not values.get("source"):
+            return values
+        keys = {
+            name: [team_key(str(team).strip()) for team in split_teams(automation[name])]
+            for name in ("teams", "excluded_teams")
+            if automation.get(name)
+        }
+        return values | {"automation": automation | keys}
 
     @model_validator(mode="after")
     def _check_output(self) -> "Settings":

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 UTC = datetime.timezone.utc
 GRAPH = graph_of(Settings())
-ASSETS = [asset.build(GRAPH) for asset in team_assets()]
+ASSETS = [asset.build(GRAPH) for asset in team_assets(Settings())]
 
 
 def sensor(name: str) -> Any:
@@ -227,6 +227,10 @@ class Deployment:
         """The one emitted event."""
         (event,) = self.events(team_id, exploration)
         return event
+
+    def of_instance(self, name: str) -> "Deployment":
+        """The deployment as the instance of that name reads it."""
+        return replace(self, clickhouse=self.clickhouse.model_copy(update={"instance": name}))
 
     def exploration(self, result: dg.ExecuteInProcessResult) -> str:
         """What the tag of a run says that it explores; "" without one."""

@@ -39,6 +39,7 @@ LICENCES = {
     "MIT",
     "MIT License",
     "MIT-0",
+    "MIT-CMU",
     "MPL-2.0",
     "Mozilla Public License 2.0 (MPL 2.0)",
     "PSF-2.0",
@@ -48,6 +49,8 @@ LICENCES = {
 }
 # used as it is, beside the package, and only where dagster-postgres is: LGPL with exceptions
 LESSER_GPL = {"psycopg2", "psycopg2-binary"}
+# the distribution has the text of the licence, but no metadata names it
+UNNAMED = {"py-rust-stemmers": "MIT"}
 
 
 def requirements(name: str, extras: Iterable[str] = ()) -> Iterator[Requirement]:
@@ -141,7 +144,8 @@ def declared_licences(name: str) -> list[list[str]]:
         for text in told.get_all("Classifier") or ()
         if text.startswith("License :: ")
     ]
-    text = told["License-Expression"] or " AND ".join(classifiers) or told["License"] or "none"
+    text = told["License-Expression"] or " AND ".join(classifiers) or told["License"]
+    text = text or UNNAMED.get(name, "none")
     return [
         [licence.strip() for licence in alternative.split(" AND ")]
         for alternative in text.split(" OR ")
@@ -152,6 +156,13 @@ def test_server_of_the_tests_has_a_digest() -> None:
     digest, _, file = (REPOSITORY / ".ci" / "server.sha512").read_text("utf-8").partition("  ")
     assert re.fullmatch("[0-9a-f]{128}", digest)
     assert file == f"chdb-lib-linux-x64-gnu-{SERVER_VERSION}.tgz\n"
+
+
+def test_model_of_the_tests_has_a_digest() -> None:
+    lines = (REPOSITORY / ".ci" / "model.txt").read_text("utf-8").splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert re.fullmatch(r"[\w-]+==[\d.]+ --hash=sha256:[0-9a-f]{64}", line)
 
 
 def test_constraints_pin_what_is_installed() -> None:

@@ -22,6 +22,8 @@ from trace_clustering_dagster.base.memory import release_memory
 from trace_clustering_dagster.base.partitions import EXPLORES_TAG
 from trace_clustering_dagster.settings import Settings
 
+# Settings that hold the days to keep the files of an asset.
+Expiry = Literal["retention_days", "text_retention_days", "raw_retention_days"]
 OWNERS = ["team:llm-analytics"]
 # Three attempts in all. A failure that no retry can fix forbids retries itself.
 RETRIES = dg.RetryPolicy(
@@ -37,7 +39,7 @@ class TeamAsset:
     kinds: frozenset[str]
     version: str
     stored_as: type[TeamDayIOManager]
-    expires: Literal["retention_days", "text_retention_days"] | None
+    expires: Expiry | None
     pool: str | None
     checks: Mapping[str, str]
     deps: tuple[str, ...]
@@ -64,8 +66,12 @@ class TeamAsset:
 
     def build(self, graph: Graph) -> dg.AssetsDefinition:
         """Build the Dagster asset of a graph. Parameters named after the graph's assets become
-        inputs."""
-        parameters = inspect.signature(self.function).parameters
+        inputs. A parameter with a default is an input only in graphs that have its asset."""
+        parameters = {
+            name: parameter
+            for name, parameter in inspect.signature(self.function).parameters.items()
+            if name in graph.assets or parameter.default is inspect.Parameter.empty
+        }
         inputs = {name: p.annotation for name, p in parameters.items() if name in graph.assets}
         given = {"context", "graph"} & parameters.keys()
         resources = [name for name in parameters if name not in inputs and name not in given]
@@ -136,7 +142,7 @@ def team_asset(
     *kinds: str,
     version: str,
     stored_as: type[TeamDayIOManager],
-    expires: Literal["retention_days", "text_retention_days"] | None = None,
+    expires: Expiry | None = None,
     pool: str | None = None,
     checks: Mapping[str, str] | None = None,
     deps: Collection[str] = (),

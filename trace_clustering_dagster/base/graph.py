@@ -50,7 +50,7 @@ class Graph:
 
     def launch_command(self, partition_key: str) -> str:
         """The shell command that runs a partition."""
-        if self.described_by:
+        if self.name or self.described_by:
             return f"dg launch --job {self.job} --partition '{partition_key}'"
         return (
             "dagster asset materialize -m trace_clustering_dagster --select '*' "

@@ -38,8 +38,8 @@ def clusters(
     """
     from trace_clustering_dagster.base.times import end_of, midnight
     from trace_clustering_dagster.clickhouse.warehouse import Warehouse
-    from trace_clustering_dagster.clusters.params import ClusteringParams
     from trace_clustering_dagster.clusters.queries import read_events
+    from trace_clustering_dagster.params import params_of
 
     with failures_as_one_line():
         settings = described()
@@ -61,7 +61,7 @@ def clusters(
         if as_json:
             click.echo(json.dumps(shown))
         elif days is None:
-            print_clusters(connection, newest, redact=ClusteringParams.of(settings).redact)
+            print_clusters(connection, newest, redact=params_of(settings).redact)
         else:
             print_days(shown)
 

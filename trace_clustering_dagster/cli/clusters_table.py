@@ -40,9 +40,10 @@ def print_clusters(connection: "Connection", event: Mapping[str, Any], *, redact
         # Text: markup in a trace is shown, not interpreted
         table.add_row(*(Text(printable(cell)) for cell in cells))
     silhouette = event["$ai_silhouette_score"]
+    team = printable(event.get("$ai_team_name") or str(event["$ai_team_id"]))
     console.print(
         Text(
-            f"Team {event['$ai_team_id']}, window {event['$ai_window_start']} to "
+            f"Team {team}, window {event['$ai_window_start']} to "
             f"{event['$ai_window_end']}\n"
             f"{event['$ai_total_traces_analyzed']} traces, {event['$ai_sampled_traces_count']} "
             f"sampled; k = {event['$ai_optimal_k']}, silhouette "

@@ -4,8 +4,32 @@ import re
 
 import click
 
+from trace_clustering_dagster.cli.deployment import described
+from trace_clustering_dagster.cli.errors import failures_as_one_line
+from trace_clustering_dagster.fields import team_key
+
+
+class _Team(click.ParamType[int]):
+    """A team id, or with a source the name of a team."""
+
+    name = "team"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        text = str(value)
+        if re.fullmatch("[1-9][0-9]{0,18}", text) and int(text) < 2**63:
+            return int(text)
+        with failures_as_one_line():
+            if described().source.name and text:
+                return team_key(text)
+        raise click.BadParameter(
+            f"{text[:100]!r} is not a team id: use a positive integer below 2^63"
+        )
+
+
 team = click.option(
-    "--team", "team_id", type=click.IntRange(1, 2**63 - 1), required=True, help="Team id."
+    "--team", "team_id", type=_Team(), required=True, help="Team id; with a source also its name."
 )
 date = click.option(
     "--date",

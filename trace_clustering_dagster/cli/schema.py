@@ -19,7 +19,7 @@ from trace_clustering_dagster.cli.text import printable
     "--apply", "apply_", is_flag=True, help="Create the tables on the server, and print the result."
 )
 def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> None:
-    """Print the SQL that creates the two tables.
+    """Print the SQL that creates the tables.
 
     It runs nothing without --apply.
     """

@@ -21,12 +21,12 @@ def settings(as_json: bool) -> None:
 
     It prints no secrets: settings name the environment variables that hold them.
     """
-    from trace_clustering_dagster.clusters.params import ClusteringParams
+    from trace_clustering_dagster.params import params_class, params_of
 
     with failures_as_one_line():
         deployment = described()
         written_in: Literal["environment", "YAML"] = "YAML" if defs_file() else "environment"
-        params = ClusteringParams.of(deployment)
+        params = params_of(deployment)
         rows = [row for row in shown(deployment, written_in) if row.name != "params"]
         rows += [
             Shown(
@@ -37,7 +37,7 @@ def settings(as_json: bool) -> None:
                 written_in if name in deployment.params else "default",
                 field.description or "",
             )
-            for name, field in ClusteringParams.model_fields.items()
+            for name, field in params_class(deployment).model_fields.items()
         ]
     if as_json:
         click.echo(json.dumps([row._asdict() for row in rows], indent=2))

@@ -41,6 +41,7 @@ class Session:
             "output_database": output_database,
             "output_events_table": warehouse.output_events_table,
             "table_model": warehouse.table_model,
+            "instance": warehouse.instance,
         }
 
     @functools.cached_property

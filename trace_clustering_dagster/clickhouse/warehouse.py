@@ -23,6 +23,7 @@ class Warehouse(ClickHouseSettings):
     Attributes:
         output_database: Database of the written tables; "" uses that of the tables to read.
         output_prefix: Prefix of the names of the written tables.
+        instance: Name of the graph that writes; "" for none.
         is_filled_here: Whether this deployment writes the summaries and vectors that it reads,
             because it has a source.
         url_setting: The setting that holds the URL.
@@ -30,13 +31,14 @@ class Warehouse(ClickHouseSettings):
 
     output_database: str = ""
     output_prefix: str = ""
+    instance: str = ""
     is_filled_here: bool = False
     url_setting: str = "clickhouse.url"
 
     @classmethod
     def of(cls, settings: Settings) -> "Warehouse":
         """The warehouse that the settings describe."""
-        named = settings.clickhouse.model_dump()
+        named = settings.clickhouse.model_dump() | {"instance": settings.name}
         output = settings.output
         if not settings.source.name:
             return cls(**named, output_database=output.database, output_prefix=output.prefix)

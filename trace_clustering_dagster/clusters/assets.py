@@ -44,6 +44,7 @@ from trace_clustering_dagster.clusters.values import (
     Representatives,
 )
 from trace_clustering_dagster.llm.cache import KeptAnswers
+from trace_clustering_dagster.sources.values import TraceVectors
 from trace_clustering_dagster.traces.storage import EmbeddingsIOManager, TraceIdsIOManager
 from trace_clustering_dagster.traces.values import (
     TraceEmbeddings,
@@ -67,13 +68,16 @@ def trace_ids(
     params: ClusteringParams,
     clickhouse: Warehouse,
     exploration: str,
+    trace_vectors: TraceVectors | None = None,
 ) -> dg.MaterializeResult[TraceSample]:
     """The sampled trace ids of the team's window, and what was left out and why.
 
     The sample is the `max_samples` eligible traces whose ids have the smallest seeded hashes, so
-    it is the same each time. Registers the team as a partition.
+    it is the same each time. With a source, these are the chosen traces that have a vector.
+    Registers the team as a partition.
     """
     from trace_clustering_dagster.clusters.metadata import sample_metadata
+    from trace_clustering_dagster.sources.sample import sample_of_vectors
     from trace_clustering_dagster.traces.queries import sample_traces
 
     if forgets_its_runs(context.instance):
@@ -82,7 +86,10 @@ def trace_ids(
             "DAGSTER_HOME to a folder with a copy of dagster.yaml to keep a record of runs"
         )
     day, team_id = day_and_team(context.partition_key)
-    sample = sample_traces(clickhouse.connect(log_comment(context)), team_id, day, params)
+    if trace_vectors:
+        sample = sample_of_vectors(trace_vectors, params)
+    else:
+        sample = sample_traces(clickhouse.connect(log_comment(context)), team_id, day, params)
     if not exploration:
         context.instance.add_dynamic_partitions(graph.called("team"), [str(team_id)])
     context.log.info(f"{len(sample.trace_ids)} of {sample.total} traces sampled")

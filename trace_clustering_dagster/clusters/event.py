@@ -120,6 +120,11 @@ class TraceClusters(_Strict):
         default="",
         description="Name of the graph that emitted it; absent if the graph has no name.",
     )
+    team_name: str = Field(
+        alias="$ai_team_name",
+        default="",
+        description="The team's name in the source of the traces; absent without a source.",
+    )
     clustering_params: dict[str, JsonValue] = Field(
         alias="$ai_clustering_params",
         default={},
@@ -200,11 +205,14 @@ def build_event(
             "$ai_silhouette_score": fit.silhouette,
             "$ai_inertia": fit.inertia,
             "$ai_clustering_instance": instance,
+            "$ai_team_name": sample.parameters.get("team", ""),
             "$ai_clustering_params": {**fit.parameters, "model_name": sample.model_name},
             "$ai_clusters": clusters,
         }
     )
-    unsaid = {"clustering_instance"} if not instance else None
+    unsaid = {
+        name for name in ("clustering_instance", "team_name") if not getattr(properties, name)
+    }
     return _event(
         sample, exploration, properties=properties.model_dump_json(by_alias=True, exclude=unsaid)
     )

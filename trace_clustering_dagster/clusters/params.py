@@ -106,7 +106,6 @@ class ClusteringParams(TraceParams):
 
         Args:
             settings: Holds the parameters that differ from the package's defaults.
-            named: The name of the parameters in error messages.
 
         Raises:
             ValueError: The parameters are not usable. The message is one line.

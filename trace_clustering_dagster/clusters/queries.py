@@ -63,8 +63,7 @@ def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:
             description=f"the event of team {event.team_id} for the window that ends "
             f"{utc(event.timestamp)} in {clickhouse.warehouse.output} was written by "
             f"{_instance(other)}, and this is {_instance(own)} -> give this instance an output of "
-            f"its own with {named('output.prefix')}, or remove that event with "
-            f"`trace-clustering forget --team {event.team_id}`",
+            f"its own with {named('output.prefix')}",
             allow_retries=False,
         )
     row = {

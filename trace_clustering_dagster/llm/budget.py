@@ -1,4 +1,4 @@
-"""The budget of a chat model: its limits and what is spent."""
+"""The budget of a model: its limits and what is spent."""
 
 import math
 import time
@@ -7,12 +7,21 @@ from dataclasses import dataclass, field
 from trace_clustering_dagster.llm.failures import ModelFailureError, ParameterNames
 
 Messages = list[dict[str, str]]
+# Usage of more than this many times the estimate is not a count of tokens.
+ABSURD = 100
 
 
 def estimated_tokens(messages: Messages) -> int:
     """An upper estimate of a request's tokens: a token is about four bytes of English, and three of
     most other scripts (OpenAI's rule of thumb; exact counts need the model's vocabulary)."""
     return math.ceil(sum(len(message["content"].encode()) for message in messages) / 3)
+
+
+def plausible_count(counted: object, expected: float) -> int:
+    """The server's count of tokens, or the estimate if the count is not plausible."""
+    if isinstance(counted, int) and 0 < counted <= ABSURD * (expected + 1):
+        return counted
+    return math.ceil(expected)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from trace_clustering_dagster.llm.budget import Budget, Messages, estimated_tokens
+from trace_clustering_dagster.llm.budget import (
+    Budget,
+    Messages,
+    estimated_tokens,
+    plausible_count,
+)
 from trace_clustering_dagster.llm.cache import AnswerCache
 from trace_clustering_dagster.llm.failures import (
     NO_MODEL,
@@ -20,7 +24,7 @@ from trace_clustering_dagster.llm.failures import (
     ModelFailureError,
     no_json_reason,
     reason,
-    status_reason,
+    timeout_reason,
 )
 from trace_clustering_dagster.llm.server import TIMEOUTS, client, server_url, within
 
@@ -35,8 +39,6 @@ MAX_RETRIES = 4
 REASONING_TOKENS = 25_000
 # The requests here need little reasoning.
 REASONING_EFFORT = "low"
-# Usage of more than this many times the estimate is not a count of tokens.
-ABSURD = 100
 # Maximum number of positions in an answer where its JSON may start.
 MAX_STARTS = 20
 # Structured output, JSON mode, and neither: the first that the server supports is used.
@@ -212,11 +214,8 @@ class ChatModel:
         except (*TIMEOUTS, openai.APITimeoutError):
             # the prompt is most likely paid for
             budget.spend(prompt, 0)
-            names = budget.parameters
-            last = f"; its last answer was: {status_reason(self._last_status, names)}"
             raise ModelFailureError(
-                f"no answer within {names.timeout_seconds}={budget.timeout_seconds:g}"
-                + (last if self._last_status >= 400 else "")
+                timeout_reason(budget.parameters, budget.timeout_seconds, self._last_status)
             ) from None
         except (openai.APIStatusError, ModelFailureError):
             raise
@@ -243,24 +242,17 @@ class ChatModel:
                 **parameters,
             )
         if isinstance(completion, str):
-            raise ModelFailureError(no_json_reason(completion))
+            raise ModelFailureError(no_json_reason(completion, self.budget.parameters))
         choices = getattr(completion, "choices", None)
         choice = choices[0] if choices else None
         text = getattr(getattr(choice, "message", None), "content", "")
         text = text if isinstance(text, str) else ""
         usage = getattr(completion, "usage", None)
         self.budget.spend(
-            _count(getattr(usage, "prompt_tokens", None), estimated_tokens(messages)),
-            _count(getattr(usage, "completion_tokens", None), len(text.encode()) / 3),
+            plausible_count(getattr(usage, "prompt_tokens", None), estimated_tokens(messages)),
+            plausible_count(getattr(usage, "completion_tokens", None), len(text.encode()) / 3),
         )
         return text, getattr(choice, "finish_reason", "") == "length"
-
-
-def _count(counted: object, expected: float) -> int:
-    """The server's count of tokens, or the estimate if the count is not plausible."""
-    if isinstance(counted, int) and 0 < counted <= ABSURD * (expected + 1):
-        return counted
-    return math.ceil(expected)
 
 
 def _read(text: str, answer_type: AnswerType[T]) -> Reply[T]:

@@ -44,6 +44,12 @@ _PHONE = re.compile(
 )
 # A URL that is cut off in its password.
 _UNFINISHED_URL = re.compile(r"://[^\s/:@]*:[!-.0-~]*\Z")
+# What may be the first characters of a secret, read backward from where a text is cut off: a word,
+# and numbers in groups. Secrets of several words are recognized by their first.
+_LAST_WORD = re.compile(r"[!-~]{0,304}[\s\d().+/-]{0,40}")
+# What is left of a secret that began before the text does
+_END_OF_KEY = re.compile(r".*-----END[ A-Z]{0,30}-----", re.DOTALL)
+_END_OF_WORD = re.compile(r"[!-~]*")
 # Maximum characters that a pattern needs to see before it matches, except for a URL's password.
 LONGEST = 304
 
@@ -64,6 +70,26 @@ def redact_cut_off(text: str) -> str:
     text = redact(text)
     unfinished = _UNFINISHED_URL.search(text)
     return text[:-LONGEST][: unfinished.start() if unfinished else None]
+
+
+def redact_piece(text: str, *, begins: bool, ends: bool) -> str:
+    """`redact` for a piece of a text. It drops what may be part of a secret that is recognized only
+    as a whole: where the text is cut off, the last word or number, which is less than what
+    `redact_cut_off` drops; where its beginning is missing, the first `LONGEST` characters.
+
+    Args:
+        begins, ends: Whether the piece has the beginning and the end of the text.
+    """
+    text = redact(text)
+    if not ends:
+        unfinished = _UNFINISHED_URL.search(text)
+        text = text[: unfinished.start() if unfinished else None]
+        if last := _LAST_WORD.match(text[::-1]):
+            text = text[: len(text) - last.end()]
+    if not begins:
+        text = _END_OF_KEY.sub("", text)[LONGEST:]
+        text = _END_OF_WORD.sub("", text, count=1)
+    return text
 
 
 def _is_card(number: str) -> bool:

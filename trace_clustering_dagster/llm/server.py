@@ -1,4 +1,4 @@
-"""The server of the chat model: its address, a client, and a test request.
+"""The servers of the models: addresses, a client, and a test request.
 
 Only this module reads the environment, each time that a server is asked.
 """
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import openai
 
 NOT_CONFIGURED = "no model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL for another server"
+# The setting with the address of an embedder's own server, and the variable with its key: it never
+# gets the key of the chat model's server.
+EMBEDDING_URL = "TRACE_CLUSTERING_EMBEDDING_URL"
+EMBEDDING_KEY = "TRACE_CLUSTERING_EMBEDDING_API_KEY"
 # From Python 3.11 on these are the same class.
 TIMEOUTS = (asyncio.TimeoutError, FutureTimeoutError)
 
@@ -37,12 +41,15 @@ def _variable(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
-def client(seconds: float, retries: int, hooks: Mapping[str, Any]) -> "openai.AsyncOpenAI":
+def client(
+    seconds: float, retries: int, hooks: Mapping[str, Any], own_url: str = ""
+) -> "openai.AsyncOpenAI":
     """A client for the server, which follows no redirects.
 
     Args:
         seconds: Timeout of one request.
         hooks: Event hooks of httpx, called with each request and response.
+        own_url: Base URL of an embedder's own server; "" for the server of the chat model.
     """
     import openai
 
@@ -51,8 +58,8 @@ def client(seconds: float, retries: int, hooks: Mapping[str, Any]) -> "openai.As
         logging.getLogger(name).setLevel(logging.WARNING)
     return openai.AsyncOpenAI(
         # self-hosted servers often need no key, but the client requires one
-        api_key=_variable("OPENAI_API_KEY") or "none",
-        base_url=server_url(),
+        api_key=_variable(EMBEDDING_KEY if own_url else "OPENAI_API_KEY") or "none",
+        base_url=own_url or server_url(),
         timeout=seconds,
         max_retries=retries,
         # text goes to the configured server and to no other
@@ -103,6 +110,6 @@ def ask_briefly(model: str, seconds: float, parameters: ParameterNames) -> str:
     except Exception as error:
         return reason(error, model, parameters)
     if isinstance(completion, str):
-        return no_json_reason(completion)
+        return no_json_reason(completion, parameters)
     answered = getattr(completion, "choices", None)
     return "" if answered else "the server answered without a completion: is OPENAI_BASE_URL right?"

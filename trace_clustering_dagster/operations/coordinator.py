@@ -37,7 +37,7 @@ from trace_clustering_dagster.operations.runs import (
     with_outcome,
 )
 from trace_clustering_dagster.operations.ticks import SWITCHED_OFF, one_line_errors
-from trace_clustering_dagster.settings import AutomationSettings
+from trace_clustering_dagster.settings import AutomationSettings, Settings
 from trace_clustering_dagster.traces.params import TraceParams
 
 NAMED_IN_CURSOR = 20
@@ -48,11 +48,12 @@ QUIET = datetime.timedelta(minutes=15)
 def build_coordinator(graph: Graph, job: Any, settings: AutomationSettings) -> dg.SensorDefinition:
     """Build the sensor that requests a graph's runs."""
     params, clickhouse = graph.called("params"), graph.called("clickhouse")
+    source = {graph.called("settings")} if "raw_traces" in graph.assets else set[str]()
 
     @dg.sensor(
         name=graph.called(COORDINATOR),
         job=job,
-        required_resource_keys={params, clickhouse},
+        required_resource_keys={params, clickhouse, *source},
         # short enough, with runs_per_tick, that two concurrent runs never wait for a tick; long
         # enough for a query over all teams
         minimum_interval_seconds=45,
@@ -67,6 +68,7 @@ def build_coordinator(graph: Graph, job: Any, settings: AutomationSettings) -> d
             settings,
             getattr(context.resources, params),
             getattr(context.resources, clickhouse),
+            next((getattr(context.resources, name) for name in source), None),
         )
 
     return coordinator
@@ -78,8 +80,14 @@ def _evaluate(
     settings: AutomationSettings,
     params: TraceParams,
     clickhouse: Warehouse,
+    source: Settings | None,
 ) -> dg.SensorResult | dg.SkipReason:
-    """Read ClickHouse and the instance, decide, and request runs."""
+    """Read ClickHouse and the instance, decide, and request runs.
+
+    Args:
+        source: Settings of the source; None without one.
+    """
+    from trace_clustering_dagster.sources.discovery import count_source_traces
     from trace_clustering_dagster.traces.queries import count_team_traces
 
     with one_line_errors():
@@ -99,14 +107,24 @@ def _evaluate(
             settings.model_dump_json(),
             params.model_dump_json(),
             clickhouse.model_dump_json(),
+            source and source.source.model_dump_json(),
         )
         last = _last_query(context.cursor)
         if last["about"] == about and (due := _next_query(last, now)):
             return dg.SkipReason(f"{_describe(last['days'])}. The next query is at {due}")
-        connection = clickhouse.connect(
-            graph.called(COORDINATOR), settings.discovery_timeout_seconds
-        )
-        counts = count_team_traces(connection, open_days, params, at_most=params.min_traces)
+        comment, timeout = graph.called(COORDINATOR), settings.discovery_timeout_seconds
+        if source:
+            counts = count_source_traces(
+                source,
+                open_days,
+                params,
+                params.min_traces,
+                log_comment=comment,
+                timeout_seconds=timeout,
+            )
+        else:
+            connection = clickhouse.connect(comment, timeout)
+            counts = count_team_traces(connection, open_days, params, at_most=params.min_traces)
         traces = {
             TeamDay(day, team_id): count
             for day, teams_of_day in counts.items()

@@ -31,6 +31,7 @@ from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.clusters.queries import events_columns
 from trace_clustering_dagster.operations.schedules import check_cron
+from trace_clustering_dagster.params import params_class, params_of
 from trace_clustering_dagster.settings import Settings, named
 from trace_clustering_dagster.traces.queries import (
     EmbeddingsKind,
@@ -82,7 +83,7 @@ def findings(
         wrong.setdefault(_SUBJECTS.get(name.partition(".")[0], "settings"), []).append(problem)
     params = None
     try:
-        params = ClusteringParams.of(settings)
+        params = params_of(settings)
     except ValueError as error:
         wrong.setdefault("parameters", []).append(str(error))
 
@@ -93,7 +94,7 @@ def findings(
         params = None
         yield from failed("parameters")
     else:
-        yield Finding("ok", "parameters", _changed(params))
+        yield Finding("ok", "parameters", _changed(settings, params))
     yield from failed("ClickHouse") if "ClickHouse" in wrong else _clickhouse(settings, params)
     yield from failed("storage") if "storage" in wrong else [_storage(settings)]
     if params:
@@ -101,11 +102,11 @@ def findings(
     yield from failed("settings") if "settings" in wrong else [_settings(settings)]
 
 
-def _changed(params: ClusteringParams) -> str:
-    defaults = ClusteringParams()
+def _changed(settings: Settings, params: ClusteringParams) -> str:
+    defaults = params_class(settings)()
     changed = [
         f"{name}={getattr(params, name)}"
-        for name in ClusteringParams.model_fields
+        for name in type(defaults).model_fields
         if getattr(params, name) != getattr(defaults, name)
     ]
     return f"{', '.join(changed)} of {named('params')}" if changed else "the package's defaults"

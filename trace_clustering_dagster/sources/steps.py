@@ -1,6 +1,7 @@
 """A raw trace: the steps that every source is read as."""
 
 import datetime
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -39,11 +40,16 @@ KINDS: dict[str, Kind] = {
     "handoff": "agent",
     "embedding": "embedding",
     "embeddings": "embedding",
+    "ai.embed": "embedding",
+    "ai.embedmany": "embedding",
     "trace": "trace",
     "score": "score",
     "guardrail": "guardrail",
     "evaluator": "evaluator",
 }
+
+# What libraries add to the name of a tool or an agent
+_AFFIX = re.compile(r"\A(?:execute_tool|invoke_agent|tool)\s+|\.(?:tool|agent|task|workflow)\Z")
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,14 @@ class Step:
         # Vercel's AI SDK: ai.generateText wraps ai.generateText.doGenerate, the call of the model
         if raw.startswith("ai.") and raw.split(" ")[0].endswith((".dogenerate", ".dostream")):
             return "generation"
+        if raw.startswith("ai.") and raw.endswith(".doembed"):
+            return "embedding"
         return KINDS.get(raw, "span")
+
+    @property
+    def label(self) -> str:
+        """The tool or agent, else the name of the step."""
+        return self.entity or _AFFIX.sub("", self.name)
 
 
 @dataclass(frozen=True)

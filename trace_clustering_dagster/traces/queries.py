@@ -196,12 +196,14 @@ def fetch_summaries(
     *,
     redact: bool = True,
     titles_only: bool = False,
+    summarizer: str = "",
 ) -> dict[str, TraceSummary]:
     """Fetch the latest summary of each trace, by trace id; traces without one are missing.
 
     Args:
         redact: Whether to redact personal data and credentials.
         titles_only: Whether to fetch titles only.
+        summarizer: What made the summaries; "" for any.
     """
     wanted = sorted(set(trace_ids))
     summaries: dict[str, TraceSummary] = {}
@@ -214,8 +216,9 @@ def fetch_summaries(
                 "team_id": team_id,
                 "window_start": window[0] - SUMMARY_MARGIN,
                 "window_end": window[1] + SUMMARY_MARGIN,
-                "trace_id_hashes": sorted(map(_half_md5, ids)),
+                "trace_id_hashes": sorted(map(half_md5, ids)),
                 "titles_only": titles_only,
+                "summarizer": summarizer,
                 "max_text": _MAX_JSON,
                 "max_list": _MAX_JSON * MAX_ITEMS,
             },
@@ -224,7 +227,7 @@ def fetch_summaries(
     return summaries
 
 
-def _half_md5(text: str) -> int:
+def half_md5(text: str) -> int:
     """ClickHouse's ``halfMD5``: the first eight bytes of the MD5, big-endian."""
     digest = hashlib.md5(text.encode("utf-8"), usedforsecurity=False).digest()
     return int.from_bytes(digest[:8], "big")

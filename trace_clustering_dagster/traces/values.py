@@ -50,6 +50,11 @@ class TraceSample:
         )
         require(self.total >= len(self.trace_ids), "the sample is no larger than the total")
 
+    @property
+    def team_name(self) -> str:
+        """The team's name in the source of the traces; without a source, its number."""
+        return str(self.parameters.get("team", self.team_id))
+
     @functools.cached_property
     def digest(self) -> str:
         """Hex digest of all fields."""

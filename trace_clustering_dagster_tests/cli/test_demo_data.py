@@ -13,6 +13,8 @@ def test_demo_data_can_be_clustered(tmp_path: Path) -> None:
     written = CliRunner().invoke(main, ["demo-data", str(tmp_path / "demo")])
     assert written.exit_code == 0, written.output
     assert "team 1: 1500" in written.output
+    assert "raw traces" in written.output
+    assert len(list((tmp_path / "demo" / "otel_traces").glob("*.parquet"))) == 35
     last_day = written.output.split(" to ")[-1].split(",")[0]
     environment = {
         "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{tmp_path / 'demo'}",

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clusters.queries import delete_own_events, insert_event, read_events
 from trace_clustering_dagster.clusters.values import EmittedEvent
 from trace_clustering_dagster_tests.conftest import (
@@ -87,20 +88,20 @@ def test_event_of_another_instance_is_not_replaced(make_deployment: Any) -> None
     delete_own_events(connection, 1)
     insert_event(connection, named)
     insert_event(connection, named)
-    stored = deployment.event()
+    ours = deployment.of_instance("ours\n'or' yours")
+    stored = ours.event()
     result = deployment.run(select="emitted_event", raise_on_error=False)
     (message,) = failure_messages(result)
     assert message == (
         "the event of team 1 for the window that ends 2026-02-01T00:00:00Z in events was written "
         "by the instance \"ours\\n'or' yours\", and this is an instance without a name -> give "
-        "this instance an output of its own with output.prefix (TRACE_CLUSTERING_OUTPUT_PREFIX), "
-        "or remove that event with `trace-clustering forget --team 1`"
+        "this instance an output of its own with output.prefix (TRACE_CLUSTERING_OUTPUT_PREFIX)"
     )
     restarts = [e for e in result.all_events if e.event_type_value == "STEP_RESTARTED"]
     assert not restarts, "a retry cannot mend it"
     with pytest.raises(dg.Failure, match="and this is the instance 'theirs'"):
         insert_event(connection, of_instance(unnamed, "theirs"))
-    assert deployment.event() == stored
+    assert ours.event() == stored
     assert deployment.run(config={"min_k": 2, "max_k": 2}).success, "another event beside it"
 
 
@@ -121,10 +122,28 @@ def test_instance_of_the_newest_row_counts(deploy_server: Any) -> None:
         insert_event(connection, of_instance(event, "theirs"))
 
 
+def test_an_instance_reads_and_removes_its_own_events_only(make_deployment: Any) -> None:
+    deployment = make_deployment(separated_rows())
+    unnamed = deployment.clickhouse.connect()
+    ours = deployment.of_instance("ours").clickhouse.connect()
+    event = event_of(1, NOON, "{}")
+    insert_event(unnamed, event)
+    other_day = replace(event_of(1, NOON + DAY, "{}"), uuid=str(uuid.uuid4()))
+    insert_event(ours, of_instance(other_day, "ours"))
+
+    def read(connection: Connection) -> list[str]:
+        return read_events(connection, 1, between=ALL_TIME, limit=10)
+
+    assert read(unnamed) == ["{}"]
+    assert [json.loads(e)["$ai_clustering_instance"] for e in read(ours)] == ["ours"]
+    delete_own_events(ours, 1)
+    assert (read(unnamed), read(ours)) == (["{}"], [])
+
+
 def test_outputs_of_two_instances_hold_one_event_each(make_deployment: Any) -> None:
     deployment = make_deployment(separated_rows())
     event = deployment.run().output_for_node("emitted_event")
-    apart = deployment.clickhouse.model_copy(update={"output_prefix": "ours_"})
+    apart = deployment.clickhouse.model_copy(update={"output_prefix": "ours_", "instance": "ours"})
     if not apart.is_embedded:
         deployment.clickhouse.connect().run(
             f"CREATE TABLE {apart.output_database}.ours_events AS {apart.database}.events"

@@ -1,5 +1,6 @@
 """What the attributes of an instance make, and which are refused, with what to do."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -44,9 +45,20 @@ def test_attributes_are_the_settings() -> None:
                 "embeddings_model": "small",
             },
             "output": {"database": "mine", "prefix": "support_"},
+            "source": {
+                "name": "otel",
+                "table": "spans",
+                "database": "otel",
+                "url": "https://me@host/otel",
+                "password_variable": "THE_OTHER_PASSWORD",
+                "team_attribute": "tenant",
+                "embedding_url": "https://host/v1",
+                "daily_budget": 3.5,
+            },
             "storage": "s3://bucket/support",
             "retention_days": 1,
             "text_retention_days": 2,
+            "raw_retention_days": 4,
             "start_date": "2026-01-31",
             "params": {"max_k": 9, "renderings": ["detailed"]},
             "automation": {
@@ -167,6 +179,31 @@ def test_equal_outputs_in_one_file_are_refused(project: Project, tmp_path: Any) 
     assert f"both write to chdb://{tmp_path}/w, events" in project.refusal()
 
 
+def test_a_link_to_a_warehouse_is_that_warehouse(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    for name, folder in (("one", "w"), ("two", "link")):
+        project.write(name, {"name": name, "clickhouse": {"url": f"chdb://{tmp_path}/{folder}"}})
+    assert f"both write to chdb://{tmp_path}/w, events" in project.refusal()
+
+
+@pytest.mark.parametrize(
+    ("name", "storage", "is_apart"),
+    [("", "s/one", False), ("abcdefabcdef", "s/one/explore", False), ("two", "s", True)],
+)
+def test_equal_storage_is_refused(
+    project: Project, name: str, storage: str, is_apart: bool
+) -> None:
+    project.write("one", {"name": "one", **HOST, "storage": "s", "output": {"prefix": "one_"}})
+    project.write("other", {"name": name, **HOST, "storage": storage})
+    if is_apart:
+        assert project.load()
+        return
+    refusal = project.refusal()
+    assert f"both store files in {project.root}/s/one" in refusal
+    assert "give one of them another storage" in refusal
+
+
 @pytest.mark.parametrize(
     ("attributes", "said"),
     [
@@ -183,6 +220,7 @@ def test_equal_outputs_in_one_file_are_refused(project: Project, tmp_path: Any) 
             {"storage": "s3://key:hunter2@bucket"},
             "storage is not the URL of an object store: use s3://bucket/prefix",
         ),
+        ({"storage": " "}, "storage=' ' is not a place: use a folder, or s3://bucket/prefix"),
         ({"clickhouse": {"events_table": "a b"}}, "clickhouse.events_table='a b' is not the name"),
         (
             {"output": {"database": "mine"}},

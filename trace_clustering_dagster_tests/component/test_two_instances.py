@@ -321,4 +321,4 @@ def test_another_instances_event_is_not_replaced(deploy: Any, project: Project) 
     (message,) = failure_messages(refused)
     assert "was written by the instance 'support', and this is the instance 'sales'" in message
     assert "output.prefix (TRACE_CLUSTERING_OUTPUT_PREFIX)" in message
-    assert deployment.event()["$ai_clustering_instance"] == "support"
+    assert deployment.of_instance("support").event()["$ai_clustering_instance"] == "support"

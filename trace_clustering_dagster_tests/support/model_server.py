@@ -1,5 +1,6 @@
-"""A chat model on the loopback interface that answers as a test tells it to."""
+"""A server of models on the loopback interface that answers as a test tells it to."""
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ class ModelServer:
     """Answers as told, and keeps what it was asked. ``stop`` is set when the test is over."""
 
     answer: Answer
+    embed: Answer = field(default_factory=lambda: embed_well)
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     trickle: bool = False
@@ -79,6 +81,24 @@ def answer_well(request: dict[str, Any]) -> tuple[int, Any]:
     return answers(*(good_label(cluster) for cluster in asked(request)["clusters"]))
 
 
+def vector_of(text: str, dimension: int = 8) -> list[float]:
+    """Made up, of its own length, the same for equal texts."""
+    return [float(byte) + 1 for byte in hashlib.sha256(text.encode()).digest()[:dimension]]
+
+
+def embeddings(*vectors: Any) -> dict[str, Any]:
+    items = [
+        {"object": "embedding", "index": index, "embedding": vector}
+        for index, vector in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": 7 * len(items), "total_tokens": 7 * len(items)}
+    return {"object": "list", "model": "test-model", "data": items, "usage": usage}
+
+
+def embed_well(request: dict[str, Any]) -> tuple[int, Any]:
+    return 200, embeddings(*map(vector_of, request["input"]))
+
+
 def always(**changed: Any) -> Answer:
     """Good labels, but for what is changed in cluster 1's."""
 
@@ -97,7 +117,8 @@ def model_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             server.requests.append({"authorization": self.headers["Authorization"], **request})
-            status, body = server.answer(request)
+            is_embedding = self.path.endswith("/embeddings")
+            status, body = (server.embed if is_embedding else server.answer)(request)
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -118,7 +139,7 @@ def model_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
             """A client that gave up is none."""
 
     http = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{http.server_address[1]}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -12,7 +12,7 @@ from trace_clustering_dagster.build import build_graph, team_assets
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.clusters.event import Cluster, ClusterTrace, TraceClusters
 from trace_clustering_dagster.clusters.params import ClusteringParams
-from trace_clustering_dagster.settings import Settings, settings_of
+from trace_clustering_dagster.settings import Settings, SourceSettings, settings_of
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 from trace_clustering_dagster_tests.test_architecture import MAY_IMPORT
 
@@ -114,7 +114,7 @@ def assets() -> str:
                 code(asset.expires or "") or "ever",
                 code(asset.pool or ""),
             ]
-            for asset in team_assets()
+            for asset in team_assets(Settings(source=SourceSettings(name="otel")))
         ),
     )
 
@@ -124,7 +124,7 @@ def checks() -> str:
     assert isinstance(freshness, dg.AssetChecksDefinition)
     rows = [
         [code(asset.name), code(name), description]
-        for asset in team_assets()
+        for asset in team_assets(Settings(source=SourceSettings(name="otel")))
         for name, description in asset.checks.items()
     ]
     rows += [

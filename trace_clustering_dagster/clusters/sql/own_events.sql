@@ -1,4 +1,4 @@
--- The events of a team that this program wrote, and their numbers of rows. A replaced row counts
+-- The events of a team that this instance wrote, and their numbers of rows. A replaced row counts
 -- until it is merged.
 SELECT
     toString(uuid) AS event_uuid,

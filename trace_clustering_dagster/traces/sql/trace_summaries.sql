@@ -15,7 +15,11 @@ WHERE
     AND timestamp < {window_end:DateTime64(6, 'UTC')}
     AND isValidUTF8(properties)
     AND halfMD5(trace_id) IN {trace_id_hashes:Array(UInt64)}
-ORDER BY timestamp DESC, uuid
+    AND (
+        {summarizer:String} = ''
+        OR JSONExtractString(properties, '$ai_summary_source') = {summarizer:String}
+    )
+ORDER BY timestamp DESC, JSONExtractUInt(properties, '$ai_summary_written') DESC, uuid
 LIMIT 1 BY trace_id
 -- sort the extracted texts, not all properties
 SETTINGS query_plan_execute_functions_after_sorting = 0

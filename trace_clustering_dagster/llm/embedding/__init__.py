@@ -1,0 +1,1 @@
+"""Vectors of texts, from a server, in the process, or without a model."""
