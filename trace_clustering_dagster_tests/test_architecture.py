@@ -65,6 +65,7 @@ DAGSTER = {
     "clickhouse": {"embedded.py", "failures.py", "warehouse.py"},
     "clusters": {"assets.py", "checks.py", "metadata.py", "params.py", "queries.py", "storage.py"},
     "report": {"assets.py", "storage.py"},
+    "sources": {"assets.py", "checks.py", "queries.py"},
 }
 
 
