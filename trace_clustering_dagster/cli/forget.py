@@ -39,7 +39,9 @@ def forget(team_id: int, yes: bool) -> None:
         for run in active_runs(instance, names, team_id) if yes and instance else []:
             raise click.ClickException(
                 f"run {run.run_id} of team {team_id} is {run.status.value.lower()}, nothing was "
-                "removed: wait for it to end or cancel it, then forget the team again"
+                "removed: wait for it to end, or terminate it in the UI under Runs, then forget "
+                "the team again. A run whose process was killed stays started until the daemon "
+                "notices, for up to 30 minutes"
             )
         notes = list(caveats(settings.automation, stored, clickhouse, instance, team_id))
         for name, text in found.items():

@@ -50,3 +50,14 @@ class Connection(Protocol):
     def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
         """Delete the events that a condition with bound parameters selects. Returns when they are
         deleted."""
+
+    def delete_rows(
+        self, table: str, where: str, parameters: Mapping[str, Any], files: str
+    ) -> None:
+        """Delete the rows of a written table that a condition with bound parameters selects.
+        Returns when they are deleted.
+
+        Args:
+            files: In an embedded warehouse, a pattern of the names of the files that hold these
+                rows and no others.
+        """

@@ -22,7 +22,12 @@ import dagster as dg
 from trace_clustering_dagster.base.files import write_whole
 from trace_clustering_dagster.base.formats import column
 from trace_clustering_dagster.clickhouse.failures import first_line
-from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
+from trace_clustering_dagster.clickhouse.parquet import problems_of
+from trace_clustering_dagster.clickhouse.schema import (
+    EMBEDDINGS_COLUMNS,
+    EVENTS_COLUMNS,
+    USAGE_COLUMNS,
+)
 from trace_clustering_dagster.clickhouse.session import Session
 from trace_clustering_dagster.clickhouse.statements import SQL
 from trace_clustering_dagster.clickhouse.warehouse import (
@@ -50,13 +55,29 @@ class EmbeddedConnection:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self.warehouse = warehouse
-        self._folder = Path(warehouse.url.removeprefix("chdb://")).absolute()
+        self._folder = warehouse.folder.absolute()
         self._events = self._folder / warehouse.output_events_table
         self._session = Session(
             warehouse,
             lambda: _open(self._folder, warehouse),
-            lambda _: f"check that the Parquet files in {self._folder} are complete",
+            lambda _: self._where_to_look(),  # late: it reads every file
         )
+
+    def _where_to_look(self) -> str:
+        warehouse = self.warehouse
+        tables = {
+            warehouse.embeddings_table: EMBEDDINGS_COLUMNS,
+            warehouse.events_table: EVENTS_COLUMNS,
+            warehouse.output_events_table: EVENTS_COLUMNS,
+        }
+        if isinstance(warehouse, SourceWarehouse):
+            tables = {}  # any columns
+        wrong = [
+            problem.text
+            for table, columns in tables.items()
+            for problem in problems_of(self._folder / table, columns)
+        ]
+        return "; ".join(wrong) or f"check that the Parquet files in {self._folder} are complete"
 
     @property
     def has_model_column(self) -> bool:
@@ -124,10 +145,24 @@ class EmbeddedConnection:
                 if time.time() - file.stat().st_mtime > LEFT_BEHIND_SECONDS:
                     file.unlink()
         except OSError as error:
-            raise dg.Failure(
-                description=f"an event in {folder} cannot be removed ({first_line(error)}): check "
-                "this user's write permission"
-            ) from None
+            raise _cannot_remove(folder, error) from None
+
+    def delete_rows(
+        self, table: str, where: str, parameters: Mapping[str, Any], files: str
+    ) -> None:
+        folder = self._folder / table
+        try:
+            for file in folder.glob(f"{files}.parquet"):
+                file.unlink()
+        except OSError as error:
+            raise _cannot_remove(folder, error) from None
+
+
+def _cannot_remove(folder: Path, error: OSError) -> dg.Failure:
+    return dg.Failure(
+        description=f"rows in {folder} cannot be removed ({first_line(error)}): check this user's "
+        "write permission"
+    )
 
 
 def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
@@ -158,6 +193,7 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
         warehouse.embeddings_table: columns,
         warehouse.events_table: EVENTS_COLUMNS,
         warehouse.output_events_table: EVENTS_COLUMNS,
+        warehouse.output_usage_table: USAGE_COLUMNS,
     }
     with _chdb_lock:
         database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))

@@ -36,6 +36,7 @@ from trace_clustering_dagster.operations.stored_files import (
 )
 from trace_clustering_dagster.settings import AutomationSettings, named
 from trace_clustering_dagster.traces.queries import count_traces
+from trace_clustering_dagster.traces.usage import count_usage, delete_usage
 
 # A mutation rewrites every part of the table that holds rows of the team.
 DELETION_TIMEOUT_SECONDS = 3600
@@ -75,6 +76,7 @@ def places(
         }
     return {
         "events_table": _Events(clickhouse),
+        "usage_table": _Usage(clickhouse),
         **{name: _Files(stored, name) for name in stored.folders},
         **of_the_instance,
     }
@@ -97,6 +99,19 @@ class _Events:
                 description=f"{left} rows of {CLUSTERS_EVENT} of team {team_id} are left in "
                 f"{self.clickhouse.output}: {why or 'a run may have inserted them meanwhile'}"
             )
+
+
+@dataclass(frozen=True)
+class _Usage:
+    clickhouse: Warehouse
+
+    def describe(self, team_id: int) -> str:
+        rows = count_usage(self.clickhouse.connect("trace-clustering forget"), team_id)
+        return f"{rows} rows in {self.clickhouse.output_usage_table}" if rows else ""
+
+    def remove(self, team_id: int) -> None:
+        connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
+        delete_usage(connection, team_id)
 
 
 @dataclass(frozen=True)

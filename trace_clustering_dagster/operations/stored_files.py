@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from trace_clustering_dagster.base.asset import TeamAsset
 from trace_clustering_dagster.base.files import EXPLORE_FOLDER, Storage
 from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
+from trace_clustering_dagster.llm.cache import SUMMARIES_FOLDER
 from trace_clustering_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class AssetFolder:
 
 @dataclass(frozen=True)
 class AnswersFolder:
-    """Answers of the label model: ``label_answers/<team>/<digest>.txt``; those of version 0.1 are
+    """Answers of a language model: ``label_answers/<team>/<digest>.txt``; those of version 0.1 are
     ``label_answers/<digest>.txt``."""
 
     days_kept: int
@@ -96,6 +97,7 @@ def folders_of(assets: Iterable[TeamAsset], settings: Settings) -> Mapping[str, 
             for asset in assets
         },
         ANSWERS: AnswersFolder(settings.text_retention_days),
+        SUMMARIES_FOLDER: AnswersFolder(settings.text_retention_days),
     }
 
 

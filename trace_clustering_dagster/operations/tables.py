@@ -4,12 +4,17 @@ from trace_clustering_dagster.clickhouse.ddl import Table
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters import queries as clusters
 from trace_clustering_dagster.traces import queries as traces
+from trace_clustering_dagster.traces import usage
 
 
 def tables(warehouse: Warehouse) -> list[Table]:
     """The tables of a warehouse; a table that several rooms use appears once."""
     found: dict[tuple[str, str], Table] = {}
-    for table in (*traces.tables(warehouse), *clusters.tables(warehouse)):
+    for table in (
+        *traces.tables(warehouse),
+        *clusters.tables(warehouse),
+        *usage.tables(warehouse),
+    ):
         place = (table.database, table.name)
         if known := found.get(place):
             table = table._replace(

@@ -11,6 +11,7 @@ from trace_clustering_dagster.base.times import parse_time, utc
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.statements import Statements
+from trace_clustering_dagster.sources.params import EXTRACT
 from trace_clustering_dagster.traces.values import TraceSummary
 
 if TYPE_CHECKING:
@@ -76,6 +77,25 @@ def summary_states(
     }
 
 
+def stored_facets(
+    clickhouse: Connection,
+    team_id: int,
+    summarizer: str,
+    between: tuple[datetime.datetime, datetime.datetime],
+) -> dict[str, dict[str, str]]:
+    """The sentences of the facets that apply to each trace that ended in ``[start, end)``."""
+    rows = clickhouse.rows(
+        SQL["stored_facets"],
+        {
+            "team_id": team_id,
+            "summarizer": summarizer,
+            "window_start": between[0],
+            "window_end": between[1],
+        },
+    )
+    return {trace_id: json.loads(facets or "{}") for trace_id, facets in rows}
+
+
 def has_summaries(clickhouse: Connection, team_id: int, summarizer: str) -> bool:
     """Whether the team has any summary by the summarizer."""
     ((found,),) = clickhouse.rows(
@@ -101,7 +121,7 @@ def write_summaries(
         return
     team_id, name = team
     now = datetime.datetime.now(datetime.timezone.utc)
-    mode = "minimal" if summarizer.startswith("extract") else "detailed"
+    mode = "minimal" if summarizer == EXTRACT else "detailed"
     rows = []
     for new in summaries:
         summary = new.summary
@@ -158,6 +178,14 @@ def stored_vectors(
         },
     )
     return {(trace_id, rendering): int(hash_) for trace_id, rendering, hash_ in rows}
+
+
+def newest_space(clickhouse: Connection) -> str:
+    """The space of the newest vectors; "" if there are none."""
+    ((space,),) = clickhouse.rows(
+        SQL["newest_space"], {"product": PRODUCT, "document_type": DOCUMENT_TYPE}
+    )
+    return str(space)
 
 
 def write_vectors(

@@ -10,6 +10,7 @@ from trace_clustering_dagster.base.times import midnight, yesterday
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.sources.catalog import known_source, known_sources
 from trace_clustering_dagster.sources.queries import open_source
+from trace_clustering_dagster_tests.sources.conftest import stores  # noqa: F401 - a fixture
 from trace_clustering_dagster_tests.sources.stores import StoreMaker, fixture_tables
 from trace_clustering_dagster_tests.sources.test_reading import span
 
@@ -33,7 +34,7 @@ def test_an_unknown_name_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("name", known_sources())
-def test_the_printed_sql_is_a_source(stores: StoreMaker, name: str, tmp_path: Path) -> None:
+def test_the_printed_sql_is_a_source(stores: StoreMaker, name: str, tmp_path: Path) -> None:  # noqa: F811
     own = tmp_path / "own.sql"
     own.write_text(run(name).output)
     assert "_step}}" not in own.read_text()
@@ -43,7 +44,7 @@ def test_the_printed_sql_is_a_source(stores: StoreMaker, name: str, tmp_path: Pa
 
 
 def test_it_prints_what_yesterday_had(
-    stores: StoreMaker,
+    stores: StoreMaker,  # noqa: F811 - the fixture
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     noon = midnight(yesterday()) + datetime.timedelta(hours=12)
