@@ -159,7 +159,8 @@ def count_team_traces(
 ) -> dict[str, dict[datetime.date, int]]:
     """Count the traces of each team that ended in each day's window, by the team's name.
 
-    Traces without a team's name are counted under "". One query counts all windows.
+    Traces without a usable name (empty, not UTF-8, over 200 characters) are counted under "". One
+    query counts all windows.
 
     Args:
         at_most: Cap on each count.
@@ -258,7 +259,8 @@ def read_traces(
 
     A trace has at most ``MAX_STEPS`` steps, and half as many more that failed, each id once. Texts
     over 16,000 characters keep their first and last 8,000 around a line ``[...]``. Traces that are
-    gone are not yielded.
+    gone are not yielded. An embedded connection runs no other query until the iterator is consumed
+    or closed.
 
     Args:
         traces: Rows of ``Index.traces``.
