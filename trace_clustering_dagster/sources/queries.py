@@ -286,6 +286,20 @@ def read_traces(
                 yield RawTrace(trace_id, _distinct(step for _, step in of_trace))
 
 
+def traces_of_user(
+    raw: RawTraces, team: str, user: str, since: datetime.datetime, at_most: int
+) -> set[str]:
+    """The ids of the traces of a team of which a step since a time names the user.
+
+    Args:
+        team: Its name.
+    """
+    until = datetime.datetime.now(UTC) + GRACE
+    # as long as the texts that a source's columns are cut to
+    parameters = {"team": team, "user": user[:1000], "since": since, "until": until}
+    return {row[0] for row in raw.rows(SQL["user_traces"], **parameters, at_most=at_most)}
+
+
 def count_days(
     raw: RawTraces, team: str, first_day: datetime.date, last_day: datetime.date
 ) -> dict[datetime.date, int]:
