@@ -16,7 +16,7 @@ from trace_clustering_dagster.sources.queries import (
     LOOKBACK,
     MAX_STEPS,
     SQL,
-    RawTraces,
+    SourceReader,
     count_days,
     count_team_traces,
     open_source,
@@ -48,18 +48,18 @@ def span(trace_id: str, step_id: str, start: datetime.datetime, **values: Any) -
     } | values
 
 
-def spans(stores: StoreMaker, *rows: Mapping[str, Any], then: tuple[str, ...] = ()) -> RawTraces:
+def spans(stores: StoreMaker, *rows: Mapping[str, Any], then: tuple[str, ...] = ()) -> SourceReader:
     return open_source(stores.make("otel", {"otel_traces": rows}, then=then))
 
 
-def index(raw: RawTraces, team: str = "s", **arguments: Any) -> list[dict[str, Any]]:
+def index(raw: SourceReader, team: str = "s", **arguments: Any) -> list[dict[str, Any]]:
     window = arguments.pop("window", (START, END))
     found = read_index(raw, team, window, **{"seed": 0, "max_samples": 0} | arguments)
     rows: list[dict[str, Any]] = found.traces.to_pylist()
     return rows
 
 
-def traces(raw: RawTraces, team: str = "s", **arguments: Any) -> dict[str, RawTrace]:
+def traces(raw: SourceReader, team: str = "s", **arguments: Any) -> dict[str, RawTrace]:
     found = read_index(raw, team, (START, END), **{"seed": 0, "max_samples": 0} | arguments)
     chosen = found.traces.filter(found.traces["chosen"])
     return {t.trace_id: t for t in read_traces(raw, team, chosen, END, seed=0)}
