@@ -112,7 +112,7 @@ def trace_summaries(
         raw_traces,
         day,
         params,
-        label_answers.of_team(team_id),
+        label_answers.summaries_of_team(team_id),
         asset=context.asset_key.to_user_string(),
         dollars_left=left,
     )
