@@ -38,6 +38,9 @@ def source(name: str | None) -> None:
 
 def _print_yesterday(settings: "Settings") -> None:
     from trace_clustering_dagster.base.times import yesterday
+    from trace_clustering_dagster.params import params_of
+    from trace_clustering_dagster.sources.costs import describe, expected_costs, largest_team
+    from trace_clustering_dagster.sources.params import SourceParams
     from trace_clustering_dagster.sources.queries import open_source, overview
 
     raw = open_source(settings, "trace-clustering source")
@@ -53,5 +56,10 @@ def _print_yesterday(settings: "Settings") -> None:
     )
     if found.traces:
         click.echo(f"traces with content: {found.with_content / found.traces:.0%}")
+    if found.traces:
+        params = params_of(settings)
+        if isinstance(params, SourceParams) and (team := largest_team(raw, day, params)):
+            expected = expected_costs(raw, team, day, params)
+            click.echo(one_line(describe(expected, team, params)))
     if found.with_content < found.traces and kind.content_off:
         click.echo(one_line(f"to capture content: {kind.content_off}"))

@@ -18,19 +18,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KeptAnswers:
-    """The cached answers of all teams, under ``<storage>/label_answers`` and
-    ``<storage>/summary_answers``."""
+    """The cached answers of all teams, under ``<storage>/<folder>``."""
 
     storage: str
+    folder: str = FOLDER
 
     def of_team(self, team_id: int) -> "AnswerCache":
-        """The answers to a team's requests for labels."""
-        return AnswerCache(self.storage, team_id)
-
-    def summaries_of_team(self, team_id: int) -> "AnswerCache":
-        """The answers to a team's requests for summaries. Nothing is lost but money if they are
-        removed: the summaries are in the warehouse."""
-        return AnswerCache(self.storage, team_id, SUMMARIES_FOLDER)
+        """The answers of one team."""
+        return AnswerCache(self.storage, team_id, self.folder)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ from trace_clustering_dagster.base.times import yesterday
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.operations.schedules import check_cron
+from trace_clustering_dagster.operations.source_readiness import source_findings
 from trace_clustering_dagster.operations.warehouse_readiness import Finding, warehouse_findings
 from trace_clustering_dagster.params import params_class, params_of
 from trace_clustering_dagster.settings import Settings, named
+from trace_clustering_dagster.sources.params import SourceParams
 
 # A local model may have to be loaded first.
 _ASKING_SECONDS = 30
@@ -64,9 +66,14 @@ def findings(
         yield from failed("parameters")
     else:
         yield Finding("ok", "parameters", _changed(settings, params))
+    # with a source, runs make what the warehouse lacks
+    of_tables = None if settings.source.name else params
     yield from (
-        failed("ClickHouse") if "ClickHouse" in wrong else warehouse_findings(settings, params)
+        failed("ClickHouse") if "ClickHouse" in wrong else warehouse_findings(settings, of_tables)
     )
+    if settings.source.name:
+        of_source = params if isinstance(params, SourceParams) else None
+        yield from source_findings(settings, of_source, ask=ask)
     yield from failed("storage") if "storage" in wrong else [_storage(settings)]
     if params:
         yield _label_model(params, ask)

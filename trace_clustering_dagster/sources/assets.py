@@ -82,7 +82,7 @@ def trace_summaries(
     params: SourceParams,
     settings: Settings,
     clickhouse: Warehouse,
-    label_answers: KeptAnswers,
+    summary_answers: KeptAnswers,
 ) -> dg.MaterializeResult[NewSummaries]:
     """A summary of each trace that needs one, written to the events table.
 
@@ -93,7 +93,6 @@ def trace_summaries(
     from trace_clustering_dagster.sources.metadata import summaries_metadata
     from trace_clustering_dagster.sources.model_summaries import estimate
     from trace_clustering_dagster.sources.summarizing import summarize
-    from trace_clustering_dagster.traces.usage import record_usage, spent_on
 
     day, team_id = day_and_team(context.partition_key)
     connection = clickhouse.connect(log_comment(context))
@@ -104,6 +103,8 @@ def trace_summaries(
             params.chosen_facets,
             params.summary_prices,
         )
+        from trace_clustering_dagster.traces.usage import spent_on
+
         today = datetime.datetime.now(datetime.timezone.utc).date()
         left = settings.source.daily_budget - spent_on(connection, today)
         context.log.info(f"{expected.requests} summaries cost at most {dollars(expected.cost)}")
@@ -112,22 +113,17 @@ def trace_summaries(
         raw_traces,
         day,
         params,
-        label_answers.summaries_of_team(team_id),
+        summary_answers.of_team(team_id),
         asset=context.asset_key.to_user_string(),
         dollars_left=left,
     )
     context.log.info(f"{len(value.trace_ids)} summaries written")
-    if usage and (
-        why := record_usage(
-            clickhouse,
-            log_comment(context),
-            team_id,
-            raw_traces.window_end,
-            context.run.run_id,
-            [usage],
-        )
-    ):
-        context.log.warning(why)
+    if usage:
+        from trace_clustering_dagster.traces.usage import record_usage
+
+        end, run_id = raw_traces.window_end, context.run.run_id
+        if why := record_usage(clickhouse, log_comment(context), team_id, end, run_id, [usage]):
+            context.log.warning(why)
     return dg.MaterializeResult(
         value=value,
         metadata=summaries_metadata(value, usage, expected),

@@ -2,161 +2,23 @@
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from trace_clustering_dagster.build import build_graph
-from trace_clustering_dagster.clickhouse.ddl import apply_tables, create_tables
-from trace_clustering_dagster.clickhouse.warehouse import Warehouse
-from trace_clustering_dagster.fields import team_key
-from trace_clustering_dagster.operations.tables import tables
-from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster_tests.conftest import failure_messages, metadata
+from trace_clustering_dagster_tests.sources.deployment import (
+    DAY,
+    NOON,
+    ONE_DAY,
+    TEAM,
+    counts,
+    span,
+    spans_of_days,
+)
 from trace_clustering_dagster_tests.sources.stores import StoreMaker
-
-DAY = datetime.date(2026, 1, 31)
-NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.timezone.utc)
-ONE_DAY = datetime.timedelta(days=1)
-TEAM = "support-bot"
-REQUESTS = {
-    "refund": "I want my money back for the canceled order, please refund my card",
-    "password": "cannot log in, my password is wrong and the reset mail never comes",
-    "invoice": "send me the invoice of last month with the VAT number of our company",
-}
-
-
-def span(trace_id: str, ended: datetime.datetime, text: str, **values: Any) -> dict[str, Any]:
-    """A generation of one second that answers a text."""
-    messages = [{"role": "user", "parts": [{"type": "text", "content": text}]}]
-    attributes = {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.request.model": "small",
-        "gen_ai.usage.input_tokens": "10",
-        "gen_ai.usage.output_tokens": "2",
-        "gen_ai.usage.cost": "0.001",
-        "user.id": "u1",
-        "gen_ai.input.messages": json.dumps(messages),
-    }
-    service = values.pop("service", TEAM)
-    return {
-        "Timestamp": f"{ended - datetime.timedelta(seconds=1):%Y-%m-%d %H:%M:%S.%f}",
-        "TraceId": trace_id,
-        "SpanId": values.pop("step", f"{trace_id}-1"),
-        "ParentSpanId": "",
-        "SpanName": "chat small",
-        "SpanKind": "Client",
-        "ServiceName": service,
-        "ResourceAttributes": {"service.name": service},
-        "SpanAttributes": attributes,
-        "Duration": 1_000_000_000,
-        "StatusCode": "Ok",
-        **values,
-    }
-
-
-def spans_of_days(days: Sequence[int], a_day: int = 9, **values: Any) -> list[dict[str, Any]]:
-    """Traces about three things, ``days`` before NOON."""
-    kinds = list(REQUESTS)
-    return [
-        span(
-            f"{kinds[i % 3]}-{day}-{i}{values.get('service', '')}",
-            NOON - day * ONE_DAY + datetime.timedelta(minutes=i),
-            f"{REQUESTS[kinds[i % 3]]} number {day * 100 + i}",
-            **values,
-        )
-        for day in days
-        for i in range(a_day)
-    ]
-
-
-@dataclass
-class Source:
-    """A deployment that reads raw traces."""
-
-    settings: Settings
-    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
-
-    def run(
-        self,
-        day: datetime.date = DAY,
-        *,
-        team: str = TEAM,
-        config: Mapping[str, Any] | None = None,
-        raise_on_error: bool = True,
-    ) -> dg.ExecuteInProcessResult:
-        """Materialize all assets of a team-day."""
-        defs = build_graph(self.settings)
-        graph_assets = [a for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)]
-        return dg.materialize(
-            graph_assets,
-            partition_key=f"{day}|{team_key(team)}",
-            instance=self.instance,
-            resources=defs.resources,
-            raise_on_error=raise_on_error,
-            run_config={"resources": {"params": {"config": dict(config)}}} if config else {},
-        )
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of a query on the written tables."""
-        return Warehouse.of(self.settings).connect().rows(sql, {})
-
-    def summaries(self) -> dict[str, dict[str, Any]]:
-        """The properties of all summaries, by trace."""
-        rows = self.rows(
-            "SELECT properties FROM {database:Identifier}.{events_table:Identifier} "
-            "WHERE event = '$ai_trace_summary'"
-        )
-        found = sorted((json.loads(text) for (text,) in rows), key=lambda p: p["$ai_trace_ended"])
-        return {properties["$ai_trace_id"]: properties for properties in found}
-
-
-@pytest.fixture
-def deploy_source(stores: StoreMaker, tmp_path: Path, clickhouse_database: str) -> Any:
-    """A function that makes a deployment from spans. Its tables are apart from the source's."""
-
-    def make(spans: Sequence[Mapping[str, Any]], **params: Any) -> Source:
-        store = stores.make("otel", {"otel_traces": spans})
-        output = {"url": f"chdb://{tmp_path}/written"}
-        if not stores.is_embedded:
-            output = {"url": store.source.url, "database": clickhouse_database}
-            stores.client.command(f"CREATE DATABASE IF NOT EXISTS {clickhouse_database}")
-        output["password_variable"] = store.source.password_variable
-        settings = Settings.model_validate(
-            store.model_dump()
-            | {
-                "clickhouse": output,
-                "storage": str(tmp_path / "assets"),
-                "params": {"embedder": "hashed", "min_traces": 5, **params},
-            }
-        )
-        if not stores.is_embedded:
-            warehouse = Warehouse.of(settings)
-            list(apply_tables(warehouse.connect(), create_tables(tables(warehouse))))
-        return Source(settings)
-
-    return make
-
-
-@pytest.fixture
-def clickhouse_database(tmp_path: Path) -> str:
-    """The name of a database for written tables."""
-    return f"written_{abs(hash(str(tmp_path))) % 10**12}"
-
-
-def counts(result: dg.ExecuteInProcessResult) -> tuple[int, int, int, int]:
-    """Traces that were read, summarized, embedded and sampled."""
-    return (
-        metadata(result, "raw_traces")["read"],
-        metadata(result, "trace_summaries")["new_summaries"],
-        metadata(result, "trace_vectors")["new_vectors"],
-        metadata(result, "trace_ids")["sampled"],
-    )
 
 
 def test_a_first_run_is_complete_and_a_later_one_reads_what_is_new(
