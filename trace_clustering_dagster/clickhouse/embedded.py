@@ -129,40 +129,46 @@ class EmbeddedConnection:
                 allow_retries=False,
             ) from None
 
-    def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
-        """Delete only events that have their own file: this program wrote no others. Also remove
-        temporary files of killed writers, because nobody can tell whose events these hold."""
-        import pyarrow.parquet as pq
-
-        folder = self._events
-        found = self.rows(SQL["events_to_delete"].replace("{where}", where), parameters)
+    def delete_rows(
+        self, table: str, where: str, parameters: Mapping[str, Any], files: str
+    ) -> None:
+        """Write each file anew without the rows, whole or not at all; remove files that hold no
+        other rows. Also remove temporary files of killed writers, because nobody can tell whose
+        rows these hold."""
+        folder = self._folder / table
+        ((structure,),) = self.rows(SQL["table_structure"], {"table": table})
+        found = self.rows(
+            SQL["rows_to_delete"].replace("{where}", where),
+            {**parameters, "files": str(folder / f"{files}.parquet"), "structure": structure},
+        )
         try:
-            for (uuid,) in found:
-                file = folder / f"{uuid}.parquet"
-                if file.is_file() and pq.read_table(file)["uuid"].to_pylist() == [uuid]:
-                    file.unlink()
+            for name, rows in found:
+                _remove_rows(folder / name, rows)
             for file in folder.glob(".*.tmp"):
                 if time.time() - file.stat().st_mtime > LEFT_BEHIND_SECONDS:
                     file.unlink()
         except OSError as error:
-            raise _cannot_remove(folder, error) from None
-
-    def delete_rows(
-        self, table: str, where: str, parameters: Mapping[str, Any], files: str
-    ) -> None:
-        folder = self._folder / table
-        try:
-            for file in folder.glob(f"{files}.parquet"):
-                file.unlink()
-        except OSError as error:
-            raise _cannot_remove(folder, error) from None
+            raise dg.Failure(
+                description=f"rows in {folder} cannot be removed ({first_line(error)}): check "
+                "this user's write permission"
+            ) from None
 
 
-def _cannot_remove(folder: Path, error: OSError) -> dg.Failure:
-    return dg.Failure(
-        description=f"rows in {folder} cannot be removed ({first_line(error)}): check this user's "
-        "write permission"
-    )
+def _remove_rows(file: Path, rows: Sequence[int]) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from upath import UPath
+
+    with pq.ParquetFile(file) as reader:
+        table = reader.read()
+    kept = np.delete(np.arange(table.num_rows), rows)
+    if not len(kept):
+        file.unlink()
+        return
+    content = pa.BufferOutputStream()
+    pq.write_table(table.take(kept), content)
+    write_whole(UPath(file), content.getvalue().to_pybytes())
 
 
 def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:

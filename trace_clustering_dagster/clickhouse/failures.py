@@ -11,8 +11,8 @@ from trace_clustering_dagster.settings import named
 
 _READ_ONLY = 164
 _NO_DDL = (
-    "ON CLUSTER does not work there: delete the events on each server with the statement in "
-    "docs/production.md, then forget the team again"
+    "ON CLUSTER does not work there: delete the rows on each server with the statement in "
+    "docs/production.md, then forget again"
 )
 _COLUMNS = "a column is missing or has another type than `trace-clustering schema` prints"
 # ClickHouse error codes that no retry fixes, and their remedies.

@@ -69,11 +69,8 @@ class ServerConnection:
     def check_insert(self) -> None:
         self._session.run(SQL["check_insert"], {})
 
-    def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
-        self.delete_rows(self.warehouse.output_events_table, where, parameters)
-
     def delete_rows(
-        self, table: str, where: str, parameters: Mapping[str, Any], files: str = ""
+        self, table: str, where: str, parameters: Mapping[str, Any], files: str
     ) -> None:
         """Rows of a Distributed table are deleted from its local table, on all servers."""
         from clickhouse_connect.driver.binding import format_str, quote_identifier

@@ -50,6 +50,7 @@ class Warehouse(ClickHouseSettings):
                 "embeddings_table": output.prefix + named["embeddings_table"],
                 "events_table": output.prefix + named["events_table"],
             },
+            output_prefix=output.prefix,
             is_filled_here=True,
         )
 
@@ -75,7 +76,7 @@ class Warehouse(ClickHouseSettings):
     @property
     def output_events_table(self) -> str:
         """The table in ``output_database`` that holds the emitted events."""
-        return f"{self.output_prefix}{self.events_table}"
+        return self.events_table if self.is_filled_here else self.output_prefix + self.events_table
 
     @property
     def output_usage_table(self) -> str:

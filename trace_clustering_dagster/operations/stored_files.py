@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import dagster as dg
+
 from trace_clustering_dagster.base.asset import TeamAsset
 from trace_clustering_dagster.base.files import EXPLORE_FOLDER, Storage
 from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
@@ -125,6 +127,19 @@ class StoredFiles:
             for child in children(self.root / EXPLORE_FOLDER, failures)
             if re.fullmatch("[0-9a-f]{12}", child.name) and not child.is_symlink()
         ]
+
+    def files(self, name: str) -> Iterator[StoredFile]:
+        """The files of a folder, those of explorations too.
+
+        Raises:
+            dagster.Failure: A folder cannot be listed.
+        """
+        failures: list[str] = []
+        folder = self.folders[name]
+        for root in [self.root, *(self.explorations(failures) if folder.is_explored else [])]:
+            yield from folder.files(root / name, failures, lambda _: True)
+        if failures:
+            raise dg.Failure(description=f"files cannot be listed: {failures[0]}")
 
 
 def children(folder: "UPath", failures: list[str]) -> list["UPath"]:

@@ -82,7 +82,7 @@ def trace_summaries(
     params: SourceParams,
     settings: Settings,
     clickhouse: Warehouse,
-    label_answers: KeptAnswers,
+    summary_answers: KeptAnswers,
 ) -> dg.MaterializeResult[NewSummaries]:
     """A summary of each trace that needs one, written to the events table.
 
@@ -113,7 +113,7 @@ def trace_summaries(
         raw_traces,
         day,
         params,
-        label_answers.of_team(team_id),
+        summary_answers.of_team(team_id),
         asset=context.asset_key.to_user_string(),
         dollars_left=left,
     )

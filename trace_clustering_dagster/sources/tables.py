@@ -22,6 +22,8 @@ SQL = Statements(__file__)
 PRODUCT, DOCUMENT_TYPE = "llm-analytics", "llm-trace-summary"
 # Renderings, in PostHog's words: of a summary by a language model, and of an extract.
 DETAILED, MINIMAL = "llma_trace_detailed", "llma_trace_minimal"
+# The names of spaces, `<model>-<dimension>/<summarizer>-<version>`, with a digest of its facets.
+SPACES = r"^[^/]+-[0-9]+/.+-[0-9]+(-[0-9a-f]{6})?$"
 _NAMESPACE = uuid.UUID("9b1d7d0e-6c1f-4a52-8a57-0f7c6f1a2d33")
 
 
@@ -150,7 +152,7 @@ def write_summaries(
                 "properties": json.dumps(properties, ensure_ascii=False),
                 "timestamp": new.ended,
                 "team_id": team_id,
-                "distinct_id": f"trace_summary_{team_id}",
+                "distinct_id": distinct_id(team_id),
                 "created_at": now,
                 "_timestamp": now.replace(microsecond=0),
             }
@@ -221,6 +223,16 @@ def write_vectors(
     named = (f"{new.trace_id}/{new.rendering}" for new in vectors)
     file = _file("vectors", day, team_id, space, named)
     clickhouse.insert(clickhouse.warehouse.embeddings_table, EMBEDDINGS_COLUMNS, rows, file)
+
+
+def distinct_id(team_id: int) -> str:
+    """The distinct id of the summaries of a team."""
+    return f"trace_summary_{team_id}"
+
+
+def files_of(kind: str, team_id: int) -> str:
+    """A pattern of the names of a team's files in an embedded warehouse."""
+    return f"{kind}-????-??-??-{team_id}-*"
 
 
 def _items(texts: Iterable[str]) -> list[dict[str, Any]]:

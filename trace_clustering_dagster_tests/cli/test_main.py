@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
 
-COMMANDS = ("check", "clusters", "demo-data", "forget", "report", "schema", "settings")
+COMMANDS = ("check", "clusters", "demo-data", "forget", "report", "schema", "settings", "source")
 
 
 def test_commands_are_listed() -> None:

@@ -1,6 +1,7 @@
 """The coordinator and the commands of a deployment that reads raw traces."""
 
 import datetime
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -19,6 +20,13 @@ OTHER = "the other bot"
 YESTERDAY_NOON = midnight(yesterday()) + datetime.timedelta(hours=12)
 
 
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance that keeps ticks."""
+    with dg.instance_for_test() as made:
+        yield made
+
+
 def requested(source: Source) -> Any:
     """What a tick of the coordinator requests, or why nothing."""
     repository = build_graph(source.settings).get_repository_def()
@@ -35,18 +43,20 @@ def requested(source: Source) -> Any:
 
 def with_automation(source: Source, **automation: Any) -> Source:
     """The deployment with these settings of its automation, minutes after midnight too."""
-    automation = {"settle_minutes": 0, **automation}
+    automation = {"settle_minutes": 0, "catch_up_days": 0, **automation}
     settings = Settings.model_validate(source.settings.model_dump() | {"automation": automation})
     return Source(settings, source.instance)
 
 
-def test_the_coordinator_finds_teams_in_the_source(deploy_source: Any) -> None:
+def test_the_coordinator_finds_teams_in_the_source(
+    deploy_source: Any, instance: dg.DagsterInstance
+) -> None:
     both = [
         *spans_of_days(range(2), until=YESTERDAY_NOON),
         *spans_of_days(range(2), until=YESTERDAY_NOON, service=OTHER),
         *spans_of_days(range(1), a_day=2, until=YESTERDAY_NOON, service="too few"),
     ]
-    source = deploy_source(both)
+    source = Source(deploy_source(both).settings, instance)
     keys = {team: f"{yesterday()}|{team_key(team)}" for team in (TEAM, OTHER)}
     assert requested(with_automation(source)) == sorted(keys.values())
     assert requested(with_automation(source, teams=[OTHER])) == [keys[OTHER]]
