@@ -6,6 +6,10 @@ HOME_FOLDER := .dagster/storage
 INSTANCE := $(HOME_FOLDER)/dagster.yaml
 # UTC, like the partitions; `date -d` is not portable
 YESTERDAY := $(shell $(PYTHON) -c "import datetime as d; print(d.datetime.now(d.timezone.utc).date() - d.timedelta(1))")
+# holds the first of the sample's 14 days: the UI would show every day before it as missing
+FIRST_DAY := .dagster/first_day
+WRITE_SAMPLE = $(BIN)/trace-clustering demo-data .dagster/warehouse && $(PYTHON) -c \
+	"import datetime as d; print(d.date.fromisoformat('$(YESTERDAY)') - d.timedelta(13))" > $(FIRST_DAY)
 
 # The demo always uses the sample warehouse, never your own server.
 demo ui screenshots: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://$(CURDIR)/.dagster/warehouse
@@ -15,7 +19,7 @@ demo ui screenshots: export DAGSTER_HOME = $(CURDIR)/$(HOME_FOLDER)
 .PHONY: demo ui screenshots test test-kernels lint reference audit benchmarks clean
 
 demo: $(INSTALLED) $(INSTANCE)
-	@$(BIN)/trace-clustering demo-data .dagster/warehouse
+	@$(WRITE_SAMPLE)
 	@echo
 	@echo "Clustering team 1 with: dagster asset materialize -m trace_clustering_dagster --select '*' --partition '$(YESTERDAY)|1'"
 	@$(BIN)/dagster asset materialize -m trace_clustering_dagster --select '*' \
@@ -28,13 +32,13 @@ demo: $(INSTALLED) $(INSTANCE)
 	@echo
 	@echo "The report, for a browser: $$($(BIN)/trace-clustering report --team 1)"
 	@echo "Next: 'make ui' opens the same assets at http://localhost:3000, and by itself clusters team 2"
-	@echo "of the sample warehouse, and the day before yesterday of teams 1 and 2. README.md says how to"
-	@echo "point it at your own ClickHouse."
+	@echo "of the sample warehouse, and the day before yesterday of teams 1 and 2. Before your own commands:"
+	@echo "    source .venv/bin/activate && export DAGSTER_HOME='$(DAGSTER_HOME)'"
+	@echo "README.md says how to point it at your own ClickHouse."
 
 # not in the folder of ./dagster.yaml: `dagster dev` would warn that it is not used
-ui: $(INSTALLED) $(INSTANCE)
-	@test -d .dagster/warehouse || $(BIN)/trace-clustering demo-data .dagster/warehouse
-	cd $(HOME_FOLDER) && '$(CURDIR)/$(BIN)/dagster' dev -m trace_clustering_dagster
+ui: $(INSTALLED) $(INSTANCE) $(FIRST_DAY)
+	cd $(HOME_FOLDER) && TRACE_CLUSTERING_START_DATE=$$(cat '$(CURDIR)/$(FIRST_DAY)') '$(CURDIR)/$(BIN)/dagster' dev -m trace_clustering_dagster
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -58,7 +62,7 @@ audit:
 
 # the screenshots of README.md and docs/, of the demo's results; needs chromium and chromedriver
 screenshots: demo
-	$(BIN)/python -m trace_clustering_dagster_tests.support.screenshots
+	TRACE_CLUSTERING_START_DATE=$$(cat $(FIRST_DAY)) $(BIN)/python -m trace_clustering_dagster_tests.support.screenshots
 
 # takes about an hour and 13 GB of disk; `python -m benchmarks.sweep --quick` takes minutes
 benchmarks: $(INSTALLED)
@@ -71,6 +75,9 @@ benchmarks: $(INSTALLED)
 
 clean:
 	rm -rf .venv .dagster
+
+$(FIRST_DAY): | $(INSTALLED)
+	@$(WRITE_SAMPLE)
 
 $(INSTANCE): dagster.yaml
 	@mkdir -p $(@D)

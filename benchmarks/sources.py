@@ -19,7 +19,7 @@ from benchmarks.report import machine, table, write_section
 from trace_clustering_dagster.base.times import midnight
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources.queries import (
-    RawTraces,
+    SourceReader,
     count_team_traces,
     open_source,
     read_index,
@@ -128,20 +128,20 @@ def main() -> None:
         write_section("Raw traces", f"{versions}\n\n{text}")
 
 
-def teams(raw: RawTraces) -> None:
+def teams(raw: SourceReader) -> None:
     day = datetime.timedelta(days=1)
     counts = count_team_traces(raw, {DAY: (START, END), DAY - day: (START - day, END - day)}, 1_000)
     if counts["support"][DAY] != 1_000:
         raise SystemExit(f"the team has {counts}")
 
 
-def index(raw: RawTraces, traces: int) -> None:
+def index(raw: SourceReader, traces: int) -> None:
     found = read_index(raw, "support", (START, END), seed=0, max_samples=SAMPLE)
     if found.traces.num_rows != traces:
         raise SystemExit(f"the index has {found.traces.num_rows} traces")
 
 
-def steps(raw: RawTraces, traces: int) -> None:
+def steps(raw: SourceReader, traces: int) -> None:
     found = read_index(raw, "support", (START, END), seed=0, max_samples=SAMPLE)
     chosen = found.traces.slice(0, SAMPLE)
     read = sum(len(t.steps) for t in read_traces(raw, "support", chosen, END, seed=0))

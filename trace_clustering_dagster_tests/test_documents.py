@@ -10,6 +10,7 @@ import yaml
 
 from trace_clustering_dagster import Settings, TraceClusteringComponent
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.llm.server import EMBEDDING_KEY
 from trace_clustering_dagster.settings import settings_of
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 from trace_clustering_dagster_tests.support.reference import BLOCKS, written
@@ -59,10 +60,14 @@ def test_links_lead_to_what_is_there(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
 def test_names_are_those_of_the_code(document: Path) -> None:
     text = document.read_text("utf-8")
-    secrets = {Settings().clickhouse.password_variable, Settings().automation.alert_url_variable}
+    secrets = {
+        Settings().clickhouse.password_variable,
+        Settings().source.password_variable,
+        Settings().automation.alert_url_variable,
+    }
     known = {setting.variable for setting in settings_of(Settings)} | secrets
     named = set(re.findall(r"TRACE_CLUSTERING_[A-Z_]*[A-Z]", text))
-    assert named <= known | {"TRACE_CLUSTERING_DEFS"}
+    assert named <= known | {"TRACE_CLUSTERING_DEFS", EMBEDDING_KEY}
     targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     for code in code_of(document):
         assert set(re.findall(r"^make ([\w-]+)", code, re.MULTILINE)) <= targets

@@ -1,5 +1,6 @@
 """What `make` does, without doing it: the Python of .venv, and where the demo keeps its state."""
 
+import datetime
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trace_clustering_dagster.demo.rows import Clock
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 
 INSTALLED = ("Makefile", "dagster.yaml", "pyproject.toml", "constraints.txt")
@@ -62,3 +64,21 @@ def test_demo_and_ui_have_one_instance(checkout: Path) -> None:
     for target in ("demo", "ui"):
         commands = make(checkout, "--file", "shown.mk", target)
         assert f"echo {home}" in commands
+
+
+def test_ui_shows_the_days_of_the_sample(checkout: Path) -> None:
+    yesterday = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
+    command = checkout / ".venv" / "bin" / "trace-clustering"
+    command.write_text("#!/bin/sh\nmkdir -p $2\n")
+    command.chmod(0o755)
+    subprocess.run(["make", ".dagster/first_day"], cwd=checkout, check=True)
+    first_day = Clock(yesterday).first_day
+    assert (checkout / ".dagster" / "first_day").read_text() == f"{first_day}\n"
+    # a sample that is there is not written again
+    commands = make(checkout, "ui")
+    assert "demo-data" not in commands
+    assert "TRACE_CLUSTERING_START_DATE=$(cat" in commands
+
+
+def test_demo_says_how_to_use_its_instance(checkout: Path) -> None:
+    assert f"export DAGSTER_HOME='{checkout}/.dagster/storage'" in make(checkout, "demo")

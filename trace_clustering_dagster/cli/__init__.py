@@ -21,6 +21,7 @@ from trace_clustering_dagster.cli import (
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trace-clustering-dagster")
 @deployment.options
 def main(defs: Path | None, instance: str | None) -> None:
     """Daily clustering of LLM traces: set it up, read the emitted clusters."""

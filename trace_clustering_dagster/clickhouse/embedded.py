@@ -247,7 +247,7 @@ def _chdb_client() -> "Client":
     if importlib.util.find_spec("chdb") is None:
         raise dg.Failure(
             description="a chdb:// URL needs the package chdb: "
-            "pip install 'trace-clustering-dagster[embedded]'",
+            "run pip install '.[embedded]' in the repository of this package",
             allow_retries=False,
         )
     import clickhouse_connect

@@ -5,8 +5,8 @@ import re
 # US dollars per million prompt tokens and per million completion tokens.
 Prices = tuple[float, float]
 
-# Standard processing, without the discount for cached prompts: OpenAI's price list
-# (developers.openai.com/api/docs/pricing), read in November 2026.
+# Standard processing, without the discount for cached prompts, as OpenAI's pages about the models
+# gave them in 2025 and 2026. Prices change: parameters override them.
 _PRICES: dict[str, Prices] = {
     "gpt-4o": (2.50, 10.00),
     "gpt-4o-mini": (0.15, 0.60),

@@ -12,7 +12,7 @@ from trace_clustering_dagster.settings import Settings, named
 from trace_clustering_dagster.sources.costs import describe, expected_costs, largest_team
 from trace_clustering_dagster.sources.params import SourceParams
 from trace_clustering_dagster.sources.queries import (
-    RawTraces,
+    SourceReader,
     open_source,
     overview,
 )
@@ -46,7 +46,7 @@ def source_findings(
         yield _embedder(settings, params, ask)
 
 
-def _traces(source: RawTraces, params: SourceParams | None) -> Iterator[Finding]:
+def _traces(source: SourceReader, params: SourceParams | None) -> Iterator[Finding]:
     day = yesterday()
     found = overview(source, day)
     text = f"{day}: {found.teams:,} teams, {found.traces:,} traces, {found.steps:,} steps"
@@ -64,7 +64,7 @@ def _traces(source: RawTraces, params: SourceParams | None) -> Iterator[Finding]
         yield _summaries(source, params)
 
 
-def _summaries(source: RawTraces, params: SourceParams) -> Finding:
+def _summaries(source: SourceReader, params: SourceParams) -> Finding:
     day = yesterday()
     team = largest_team(source, day, params)
     if not team:

@@ -8,7 +8,7 @@ from trace_clustering_dagster.sources.extract import extract
 from trace_clustering_dagster.sources.model_summaries import estimate
 from trace_clustering_dagster.sources.params import SourceParams
 from trace_clustering_dagster.sources.queries import (
-    RawTraces,
+    SourceReader,
     count_team_traces,
     read_index,
     read_traces,
@@ -39,7 +39,7 @@ class Expected(NamedTuple):
 
 
 def expected_costs(
-    source: RawTraces, team: str, day: datetime.date, params: SourceParams
+    source: SourceReader, team: str, day: datetime.date, params: SourceParams
 ) -> Expected:
     """What summaries by ``params.summary_model`` of a team's traces would cost."""
     window = params.window(day)
@@ -68,7 +68,7 @@ def expected_costs(
     return Expected(chosen, share, round(prompt + completion), first, later)
 
 
-def largest_team(source: RawTraces, day: datetime.date, params: SourceParams) -> str:
+def largest_team(source: SourceReader, day: datetime.date, params: SourceParams) -> str:
     """The team with the most traces in the window of a day; "" if there are none.
 
     Raises:

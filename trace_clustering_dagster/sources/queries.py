@@ -43,7 +43,7 @@ _WEEKS = 4
 
 
 @dataclass(frozen=True)
-class RawTraces:
+class SourceReader:
     """A connection to a source's tables, and the query that reads them.
 
     Attributes:
@@ -104,7 +104,7 @@ class Overview(NamedTuple):
 
 def open_source(
     settings: Settings, log_comment: str = "", timeout_seconds: int = QUERY_TIMEOUT_SECONDS
-) -> RawTraces:
+) -> SourceReader:
     """Connect to the tables of the deployment's source, and check its columns.
 
     Raises:
@@ -143,7 +143,7 @@ def open_source(
             f"{warehouse.url}, or this user may not read it: set {named('source.table')} or "
             f"{named('source.database')}, or grant the user SELECT on it"
         )
-    raw = RawTraces(connection, store, store.render(), named_source.team_attribute)
+    raw = SourceReader(connection, store, store.render(), named_source.team_attribute)
     found = {row[0]: row[1] for row in raw.rows(SQL["source_columns"], since=_EPOCH, until=_EPOCH)}
     if problem := problem_of(found):
         raise _failure(f"the source {source.name}: {problem}")
@@ -151,7 +151,7 @@ def open_source(
 
 
 def count_team_traces(
-    raw: RawTraces,
+    raw: SourceReader,
     windows: Mapping[datetime.date, tuple[datetime.datetime, datetime.datetime]],
     at_most: int = _NO_LIMIT,
     *,
@@ -159,7 +159,8 @@ def count_team_traces(
 ) -> dict[str, dict[datetime.date, int]]:
     """Count the traces of each team that ended in each day's window, by the team's name.
 
-    Traces without a team's name are counted under "". One query counts all windows.
+    Traces without a usable name (empty, not UTF-8, over 200 characters) are counted under "". One
+    query counts all windows.
 
     Args:
         at_most: Cap on each count.
@@ -180,7 +181,7 @@ def count_team_traces(
 
 
 def read_index(
-    raw: RawTraces,
+    raw: SourceReader,
     team: str,
     window: tuple[datetime.datetime, datetime.datetime],
     *,
@@ -247,7 +248,7 @@ def read_index(
 
 
 def read_traces(
-    raw: RawTraces,
+    raw: SourceReader,
     team: str,
     traces: "pa.Table",
     window_end: datetime.datetime,
@@ -258,7 +259,8 @@ def read_traces(
 
     A trace has at most ``MAX_STEPS`` steps, and half as many more that failed, each id once. Texts
     over 16,000 characters keep their first and last 8,000 around a line ``[...]``. Traces that are
-    gone are not yielded.
+    gone are not yielded. An embedded connection runs no other query until the iterator is consumed
+    or closed.
 
     Args:
         traces: Rows of ``Index.traces``.
@@ -285,7 +287,7 @@ def read_traces(
 
 
 def traces_of_user(
-    raw: RawTraces, team: str, user: str, since: datetime.datetime, at_most: int
+    raw: SourceReader, team: str, user: str, since: datetime.datetime, at_most: int
 ) -> set[str]:
     """The ids of the traces of a team of which a step since a time names the user.
 
@@ -299,7 +301,7 @@ def traces_of_user(
 
 
 def count_days(
-    raw: RawTraces, team: str, first_day: datetime.date, last_day: datetime.date
+    raw: SourceReader, team: str, first_day: datetime.date, last_day: datetime.date
 ) -> dict[datetime.date, int]:
     """Count the traces of a team that ended on each of these UTC days, 0 where none did."""
     span = _span(midnight(first_day), end_of(last_day), LOOKBACK)
@@ -324,7 +326,7 @@ def unknown_days(counts: Mapping[datetime.date, int]) -> set[datetime.date]:
     return unknown
 
 
-def overview(raw: RawTraces, day: datetime.date) -> Overview:
+def overview(raw: SourceReader, day: datetime.date) -> Overview:
     """What the steps that began on a UTC day amount to, of all teams."""
     ((*counts,),) = raw.rows(SQL["overview"], since=midnight(day), until=end_of(day))
     return Overview(*map(int, counts))

@@ -8,9 +8,7 @@ from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.sources.extract import extract
 from trace_clustering_dagster.sources.params import SourceParams
 from trace_clustering_dagster.sources.queries import (
-    RawTraces as SourceReader,
-)
-from trace_clustering_dagster.sources.queries import (
+    SourceReader,
     count_days,
     count_team_traces,
     read_index,

@@ -4,6 +4,7 @@ import datetime
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.llm.budget import Budget
@@ -11,6 +12,7 @@ from trace_clustering_dagster.llm.cache import AnswerCache
 from trace_clustering_dagster.llm.chat import ChatModel
 from trace_clustering_dagster.llm.server import NOT_CONFIGURED, is_configured
 from trace_clustering_dagster.llm.usage import ModelUsage
+from trace_clustering_dagster.settings import named
 from trace_clustering_dagster.sources.model_summaries import (
     PARAMETERS,
     REQUEST_SECONDS,
@@ -78,13 +80,17 @@ def _ask(
     asset: str,
     dollars_left: float,
 ) -> ModelSummaries:
+    names, limit = PARAMETERS, params.max_summary_cost
+    if dollars_left < limit:
+        names = replace(names, max_cost=f"the rest of {named('source.daily_budget')}")
+        limit = max(dollars_left, 0.0)
     budget = Budget(
         params.summary_timeout_seconds,
         params.max_summary_tokens,
         _NO_LIMIT,
-        PARAMETERS,
+        names,
         params.summary_prices,
-        min(params.max_summary_cost, max(dollars_left, 0.0)),
+        limit,
         REQUEST_SECONDS,
     )
     chat = ChatModel(params.summary_model, answers, budget)

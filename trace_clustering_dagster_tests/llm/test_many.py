@@ -194,26 +194,28 @@ def test_refusals_are_counted_and_never_raised(ask: Any, model_server: ModelServ
 def test_rate_limit_is_waited_for_and_lowers_the_number_at_once(
     ask: Any, model_server: ModelServer
 ) -> None:
-    lock = threading.Lock()
-    in_flight, refused, most = 0, 0, 3
+    lock, refused = threading.Lock(), threading.Event()
+    in_flight, most = 0, 3
 
     def answer(request: dict[str, Any]) -> tuple[int, Any]:
-        nonlocal in_flight, refused
+        nonlocal in_flight
         with lock:
             in_flight += 1
             is_too_much = in_flight > most
-            refused += is_too_much
-        if not is_too_much:
+        if is_too_much:
+            refused.set()
+        elif len(model_server.requests) > 1:
             # hold the place until others are refused
-            model_server.stop.wait(0.01)
+            assert refused.wait(60)
         with lock:
             in_flight -= 1
         return (429, {}) if is_too_much else answer_well(request)
 
     model_server.answer = answer
     answers = ask()
-    assert refused > 0
+    assert refused.is_set()
     assert answers.left_over == {}
+    assert set(answers.values) == set(CITIES)
 
 
 def test_retry_after_that_is_longer_than_the_time_leaves_the_rest_over(

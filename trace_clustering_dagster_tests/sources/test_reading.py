@@ -16,7 +16,7 @@ from trace_clustering_dagster.sources.queries import (
     LOOKBACK,
     MAX_STEPS,
     SQL,
-    RawTraces,
+    SourceReader,
     count_days,
     count_team_traces,
     open_source,
@@ -48,18 +48,18 @@ def span(trace_id: str, step_id: str, start: datetime.datetime, **values: Any) -
     } | values
 
 
-def spans(stores: StoreMaker, *rows: Mapping[str, Any], then: tuple[str, ...] = ()) -> RawTraces:
+def spans(stores: StoreMaker, *rows: Mapping[str, Any], then: tuple[str, ...] = ()) -> SourceReader:
     return open_source(stores.make("otel", {"otel_traces": rows}, then=then))
 
 
-def index(raw: RawTraces, team: str = "s", **arguments: Any) -> list[dict[str, Any]]:
+def index(raw: SourceReader, team: str = "s", **arguments: Any) -> list[dict[str, Any]]:
     window = arguments.pop("window", (START, END))
     found = read_index(raw, team, window, **{"seed": 0, "max_samples": 0} | arguments)
     rows: list[dict[str, Any]] = found.traces.to_pylist()
     return rows
 
 
-def traces(raw: RawTraces, team: str = "s", **arguments: Any) -> dict[str, RawTrace]:
+def traces(raw: SourceReader, team: str = "s", **arguments: Any) -> dict[str, RawTrace]:
     found = read_index(raw, team, (START, END), **{"seed": 0, "max_samples": 0} | arguments)
     chosen = found.traces.filter(found.traces["chosen"])
     return {t.trace_id: t for t in read_traces(raw, team, chosen, END, seed=0)}
@@ -190,6 +190,15 @@ def test_a_trace_of_many_steps_keeps_the_first_the_last_and_errors(stores: Store
     steps = [int(step.step_id) for step in found["long"].steps]
     half = MAX_STEPS // 2
     assert steps == [*range(half), 5000, 5001, *range(10_000 - half, 10_000)]
+
+
+def test_more_traces_than_one_query_can_name(stores: StoreMaker) -> None:
+    many = (
+        "INSERT INTO {database}.otel_traces (Timestamp, TraceId, SpanId, ServiceName, "
+        "SpanAttributes) SELECT toDateTime64('2026-11-20 01:00:00', 9) + number, toString(number), "
+        "'1', 's', map('gen_ai.operation.name', 'chat') FROM numbers(6000)"
+    )
+    assert set(traces(spans(stores, then=(many,)))) == {str(i) for i in range(6000)}
 
 
 def test_hostile_values(stores: StoreMaker) -> None:

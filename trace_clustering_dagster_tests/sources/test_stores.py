@@ -10,7 +10,7 @@ import pytest
 from trace_clustering_dagster.base.times import UTC, midnight
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources.queries import (
-    RawTraces,
+    SourceReader,
     count_team_traces,
     open_source,
     read_index,
@@ -36,7 +36,7 @@ def read(settings: Settings, team: str, **index: Any) -> tuple[list[Any], dict[s
     return found.traces.to_pylist(), traces
 
 
-def teams(raw: RawTraces) -> dict[str, int]:
+def teams(raw: SourceReader) -> dict[str, int]:
     return {name: days[DAY] for name, days in count_team_traces(raw, {DAY: WINDOW}).items()}
 
 

@@ -70,11 +70,13 @@ def main() -> None:
     with chromium() as browser, webserver(home, os.environ) as url:
         browser.get(url)
         browser.execute_script("localStorage.setItem('asset-graph-direction', '\"vertical\"')")
-        browser.set_window_size(1700, 2100)
+        # the graph does not scroll: it has to fit
+        browser.set_window_size(1700, 2500)
         browser.get(f"{url}{LINEAGE}")
         until(lambda: browser.execute_script(DRAWN_EDGES) >= len(ASSETS))
         until(lambda: shown(browser, "4 / 4 Passed"))
         clip = {**browser.execute_script(GRAPH), "scale": 1}
+        assert clip["y"] + clip["height"] <= browser.execute_script("return innerHeight")
         picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip})
         (IMAGES / "lineage.png").write_bytes(base64.b64decode(picture["data"]))
         browser.set_window_size(2000, 1200)

@@ -55,7 +55,7 @@ def embedder_of(kind: str, model: str, dimensions: int | None, url: str, budget:
         name = model or local.DEFAULT_MODEL
         return Choice(local.LocalEmbedder(name), f"{name} makes the vectors, in the process.")
     if taken == "hashed":
-        remedy = "" if kind else "; pip install 'trace-clustering-dagster[local]' adds a model"
+        remedy = "" if kind else "; pip install -e '.[local]' adds a model"
         note = (
             f"Hashed words and parts of words make the vectors, without a model: {_LIMIT}{remedy}."
         )

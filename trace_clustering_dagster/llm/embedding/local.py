@@ -95,7 +95,7 @@ def _loaded(model: str) -> "TextEmbedding":
     """
     if not is_installed():
         raise ModelFailureError(
-            "the local embedder needs fastembed: pip install 'trace-clustering-dagster[local]'"
+            "the local embedder needs fastembed: pip install -e '.[local]'"
         )
     from fastembed import TextEmbedding
 

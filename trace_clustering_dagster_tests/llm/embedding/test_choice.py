@@ -22,7 +22,7 @@ def test_without_a_kind_it_is_local_if_that_is_installed(monkeypatch: pytest.Mon
     monkeypatch.setattr(local, "is_installed", lambda: False)
     fallback = choice("")
     assert fallback.embedder.name == "hashed-ngrams-1-512"
-    assert "pip install 'trace-clustering-dagster[local]' adds a model." in fallback.note
+    assert "pip install -e '.[local]' adds a model." in fallback.note
 
 
 def test_a_choice_says_what_makes_the_vectors() -> None:

@@ -119,5 +119,5 @@ def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ModelFailureError) as failure:
         LocalEmbedder(local.DEFAULT_MODEL).embed(["refund"])
     assert str(failure.value) == (
-        "the local embedder needs fastembed: pip install 'trace-clustering-dagster[local]'"
+        "the local embedder needs fastembed: pip install -e '.[local]'"
     )
