@@ -7,9 +7,17 @@ INSTANCE := $(HOME_FOLDER)/dagster.yaml
 # UTC, like the partitions; `date -d` is not portable
 YESTERDAY := $(shell $(PYTHON) -c "import datetime as d; print(d.datetime.now(d.timezone.utc).date() - d.timedelta(1))")
 
+# The demo's team, and its key in partitions
+TEAM := travel-agent
+TEAM_KEY := 2462408293507715
+
 # The demo always uses the sample warehouse, never your own server.
+unexport $(filter TRACE_CLUSTERING_SOURCE_% TRACE_CLUSTERING_TEAM_ATTRIBUTE,$(.VARIABLES))
 demo ui screenshots: export TRACE_CLUSTERING_CLICKHOUSE_URL = chdb://$(CURDIR)/.dagster/warehouse
 demo ui screenshots: export TRACE_CLUSTERING_STORAGE = $(CURDIR)/.dagster/assets
+demo ui screenshots: export TRACE_CLUSTERING_SOURCE = otel
+# hashed: even if the extra `local` is installed, no model is fetched. The team's users have 12 intents.
+demo ui screenshots: export TRACE_CLUSTERING_PARAMS = {"embedder": "hashed", "max_k": 12}
 demo ui screenshots: export DAGSTER_HOME = $(CURDIR)/$(HOME_FOLDER)
 
 .PHONY: demo ui screenshots test test-kernels lint reference audit benchmarks clean
@@ -17,23 +25,25 @@ demo ui screenshots: export DAGSTER_HOME = $(CURDIR)/$(HOME_FOLDER)
 demo: $(INSTALLED) $(INSTANCE)
 	@$(BIN)/trace-clustering demo-data .dagster/warehouse
 	@echo
-	@echo "Clustering team 1 with: dagster asset materialize -m trace_clustering_dagster --select '*' --partition '$(YESTERDAY)|1'"
+	@echo "Clustering $(TEAM) with: dagster asset materialize -m trace_clustering_dagster --select '*' --partition '$(YESTERDAY)|$(TEAM_KEY)'"
 	@$(BIN)/dagster asset materialize -m trace_clustering_dagster --select '*' \
-		--partition '$(YESTERDAY)|1' > .dagster/demo.log 2>&1 || { cat .dagster/demo.log; \
+		--partition '$(YESTERDAY)|$(TEAM_KEY)' > .dagster/demo.log 2>&1 || { cat .dagster/demo.log; \
 		echo; echo "It failed. The reason is in this line of .dagster/demo.log:"; \
 		grep -m1 -E 'Failure:|Error:' .dagster/demo.log; exit 1; }
-	@grep -oE '(trace_ids|k_sweep_scores|labels|emitted_event) - .*' .dagster/demo.log
+	@grep -oE '(raw_traces - .* chosen|(trace_vectors|k_sweep_scores|labels|emitted_event) - ).*' \
+		.dagster/demo.log
 	@echo
-	@$(BIN)/trace-clustering clusters --team 1
+	@$(BIN)/trace-clustering clusters --team $(TEAM)
 	@echo
-	@echo "The report, for a browser: $$($(BIN)/trace-clustering report --team 1)"
-	@echo "Next: 'make ui' opens the same assets at http://localhost:3000, and by itself clusters team 2"
-	@echo "of the sample warehouse, and the day before yesterday of teams 1 and 2. README.md says how to"
-	@echo "point it at your own ClickHouse."
+	@echo "The report, for a browser: $$($(BIN)/trace-clustering report --team $(TEAM))"
+	@echo "Next: 'make ui' opens the same assets at http://localhost:3000, and by itself clusters"
+	@echo "coding-assistant, and the day before yesterday of both teams. README.md says how to point it at"
+	@echo "your own ClickHouse. In your own shell, the commands above need:"
+	@env | grep -E '^(DAGSTER_HOME|TRACE_CLUSTERING_[A-Z_]+)=' | sort | sed "s/=\(.*\)/='\1'/; s/^/  export /"
 
 # not in the folder of ./dagster.yaml: `dagster dev` would warn that it is not used
 ui: $(INSTALLED) $(INSTANCE)
-	@test -d .dagster/warehouse || $(BIN)/trace-clustering demo-data .dagster/warehouse
+	@test -d .dagster/warehouse/otel_traces || $(BIN)/trace-clustering demo-data .dagster/warehouse
 	cd $(HOME_FOLDER) && '$(CURDIR)/$(BIN)/dagster' dev -m trace_clustering_dagster
 
 test: $(INSTALLED)

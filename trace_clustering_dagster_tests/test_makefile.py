@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from trace_clustering_dagster.demo.applications import TRAVEL
+from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 
 INSTALLED = ("Makefile", "dagster.yaml", "pyproject.toml", "constraints.txt")
@@ -62,3 +64,37 @@ def test_demo_and_ui_have_one_instance(checkout: Path) -> None:
     for target in ("demo", "ui"):
         commands = make(checkout, "--file", "shown.mk", target)
         assert f"echo {home}" in commands
+
+
+def test_demo_clusters_a_team_of_the_sample(checkout: Path) -> None:
+    commands = make(checkout, "demo")
+    assert f"|{team_key(TRAVEL.service)}'" in commands
+    assert f"clusters --team {TRAVEL.service}" in commands
+
+
+@pytest.mark.parametrize("target", ["demo", "ui"])
+def test_demo_reads_the_sample_whatever_the_environment_says(checkout: Path, target: str) -> None:
+    (checkout / "shown.mk").write_text(f"include Makefile\nshow: ; @env\n{target}: show\n")
+    # there is no program to run the rest
+    shown = subprocess.run(
+        ["make", "--file", "shown.mk", target],
+        cwd=checkout,
+        env=os.environ
+        | {
+            "TRACE_CLUSTERING_SOURCE": "langfuse",
+            "TRACE_CLUSTERING_SOURCE_URL": "https://user@host:8443/default",
+            "TRACE_CLUSTERING_SOURCE_TABLE": "spans",
+            "TRACE_CLUSTERING_TEAM_ATTRIBUTE": "tenant",
+            "TRACE_CLUSTERING_PARAMS": '{"embedder": "local"}',
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
+    settings = dict(line.split("=", 1) for line in shown if line.startswith("TRACE_"))
+    assert settings == {
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{checkout}/.dagster/warehouse",
+        "TRACE_CLUSTERING_STORAGE": f"{checkout}/.dagster/assets",
+        "TRACE_CLUSTERING_SOURCE": "otel",
+        "TRACE_CLUSTERING_PARAMS": '{"embedder": "hashed", "max_k": 12}',
+    }
