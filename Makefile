@@ -6,6 +6,9 @@ HOME_FOLDER := .dagster/storage
 INSTANCE := $(HOME_FOLDER)/dagster.yaml
 # UTC, like the partitions; `date -d` is not portable
 YESTERDAY := $(shell $(PYTHON) -c "import datetime as d; print(d.datetime.now(d.timezone.utc).date() - d.timedelta(1))")
+SAMPLE := .dagster/warehouse/otel_traces
+# of the sample: the UI would show every day before it as missing
+FIRST_DAY = $$(ls '$(CURDIR)/$(SAMPLE)' | sed -n 's/^demo-\(.*\)\.parquet$$/\1/p' | head -n 1)
 
 # The demo's team, and its key in partitions
 TEAM := travel-agent
@@ -37,14 +40,14 @@ demo: $(INSTALLED) $(INSTANCE)
 	@echo
 	@echo "The report, for a browser: $$($(BIN)/trace-clustering report --team $(TEAM))"
 	@echo "Next: 'make ui' opens the same assets at http://localhost:3000, and by itself clusters"
-	@echo "coding-assistant, and the day before yesterday of both teams. README.md says how to point it at"
-	@echo "your own ClickHouse. In your own shell, the commands above need:"
-	@env | grep -E '^(DAGSTER_HOME|TRACE_CLUSTERING_[A-Z_]+)=' | sort | sed "s/=\(.*\)/='\1'/; s/^/  export /"
+	@echo "coding-assistant, and the day before yesterday of both teams. Before your own commands:"
+	@echo "    source .venv/bin/activate"
+	@env | grep -E '^(DAGSTER_HOME|TRACE_CLUSTERING_[A-Z_]+)=' | sort | sed "s/=\(.*\)/='\1'/; s/^/    export /"
+	@echo "README.md says how to point it at your own ClickHouse."
 
 # not in the folder of ./dagster.yaml: `dagster dev` would warn that it is not used
-ui: $(INSTALLED) $(INSTANCE)
-	@test -d .dagster/warehouse/otel_traces || $(BIN)/trace-clustering demo-data .dagster/warehouse
-	cd $(HOME_FOLDER) && '$(CURDIR)/$(BIN)/dagster' dev -m trace_clustering_dagster
+ui: $(INSTALLED) $(INSTANCE) $(SAMPLE)
+	cd $(HOME_FOLDER) && TRACE_CLUSTERING_START_DATE=$(FIRST_DAY) '$(CURDIR)/$(BIN)/dagster' dev -m trace_clustering_dagster
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -68,7 +71,7 @@ audit:
 
 # the screenshots of README.md and docs/, of the demo's results; needs chromium and chromedriver
 screenshots: demo
-	$(BIN)/python -m trace_clustering_dagster_tests.support.screenshots
+	TRACE_CLUSTERING_START_DATE=$(FIRST_DAY) $(BIN)/python -m trace_clustering_dagster_tests.support.screenshots
 
 # takes about an hour and 13 GB of disk; `python -m benchmarks.sweep --quick` takes minutes
 benchmarks: $(INSTALLED)
@@ -81,6 +84,9 @@ benchmarks: $(INSTALLED)
 
 clean:
 	rm -rf .venv .dagster
+
+$(SAMPLE): | $(INSTALLED)
+	@$(BIN)/trace-clustering demo-data .dagster/warehouse
 
 $(INSTANCE): dagster.yaml
 	@mkdir -p $(@D)

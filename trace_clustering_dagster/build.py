@@ -9,7 +9,7 @@ from trace_clustering_dagster.base.files import Storage
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters import assets as clusters
-from trace_clustering_dagster.llm.cache import KeptAnswers
+from trace_clustering_dagster.llm.cache import SUMMARIES_FOLDER, KeptAnswers
 from trace_clustering_dagster.operations.alerts import build_failure_sensor
 from trace_clustering_dagster.operations.coordinator import build_coordinator
 from trace_clustering_dagster.operations.exploration import exploration_of
@@ -60,13 +60,22 @@ def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
         "clickhouse": Warehouse.of(settings),
         "label_answers": KeptAnswers(str(storage.root)),
         "stored_files": stored_files_of(settings),
-        **({"settings": settings} if settings.source.name else {}),
+        **_of_source(settings, storage),
         **{
             asset.io_manager: asset.stored_as.definition(storage, graph, asset.days_kept(settings))
             for asset in team_assets(settings)
         },
     }
     return {graph.called(name): resource for name, resource in resources.items()}
+
+
+def _of_source(settings: Settings, storage: Storage) -> dict[str, Any]:
+    if not settings.source.name:
+        return {}
+    return {
+        "settings": settings,
+        "summary_answers": KeptAnswers(str(storage.root), SUMMARIES_FOLDER),
+    }
 
 
 def build_graph(settings: Settings, *, described_by: str = "") -> dg.Definitions:

@@ -82,7 +82,7 @@ class TraceClusteringComponent(dg.Component, _Attributes, dg.Resolvable):
             password_variable: CLICKHOUSE_PASSWORD
             database: llm
           output: {database: llm, prefix: support_}
-          storage: s3://bucket/support
+          storage: s3://bucket/traces
 
     No attribute takes a secret: name the environment variable that holds it.
     """

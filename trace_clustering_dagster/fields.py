@@ -8,7 +8,15 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 # names become part of asset keys, job names and folders
 _NAME = re.compile("[a-z][a-z0-9_]{0,30}")
@@ -30,6 +38,10 @@ def team_key(name: str) -> int:
         return int(name)
     digest = hashlib.md5(name.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
     return 1 + int.from_bytes(digest[:8], "big") % _NAMED_KEYS
+
+
+# user:password@, also with a password whose characters a URL would have to escape; not host:port/
+_PASSWORD = re.compile(r"[a-z]+://[^/:@]*:(?!\d+(/|$)).*@", re.DOTALL)
 
 
 def split_teams(teams: Any) -> Any:
@@ -76,7 +88,44 @@ def _variable_name(name: str) -> str:
     return name
 
 
+def with_team_keys(values: Any) -> Any:
+    """With a source, teams have names, so that lists of teams may name them."""
+    automation = values.get("automation") if isinstance(values, dict) else None
+    if not isinstance(automation, dict) or not values.get("source"):
+        return values
+    keys = {
+        name: [team_key(str(team).strip()) for team in split_teams(automation[name])]
+        for name in ("teams", "excluded_teams")
+        if automation.get(name)
+    }
+    return values | {"automation": automation | keys}
+
+
+def named_source(source: Any) -> Any:
+    """YAML may name the source only: ``source: otel``."""
+    return {"name": source} if isinstance(source, str) else source
+
+
+def check_http_url(url: str) -> str:
+    """Check that a text is a URL of a web server, or empty.
+
+    Raises:
+        ValueError: It is not; the message does not repeat it, because it may contain a secret.
+    """
+    try:
+        TypeAdapter(HttpUrl | None).validate_python(url or None)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"]) from None
+    return url
+
+
 def _warehouse_url(url: str) -> str:
+    if not url.startswith("chdb://") and _PASSWORD.match(url):
+        raise ValueError(
+            "contains a password: write https://user@host:8443/database, and set the password in "
+            "the variable named by password_variable, TRACE_CLUSTERING_CLICKHOUSE_PASSWORD by "
+            "default"
+        )
     server = _SERVER_URL.fullmatch(url)
     is_server = server and int(server["port"] or 1) in range(1, 65536)
     if not (url.startswith("chdb://") or is_server):

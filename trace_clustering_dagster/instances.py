@@ -42,7 +42,7 @@ def _written_to(settings: Settings) -> str:
     warehouse = Warehouse.of(settings)
     table = warehouse.output_events_table
     if warehouse.is_embedded:
-        return f"chdb://{os.path.realpath(warehouse.url.removeprefix('chdb://'))}, {table}"
+        return f"chdb://{os.path.realpath(warehouse.folder)}, {table}"
     parts = urlsplit(warehouse.url)
     host = (parts.hostname or "").lower()
     port = parts.port or (8443 if parts.scheme == "https" else 8123)

@@ -16,8 +16,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    HttpUrl,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -39,15 +37,20 @@ from trace_clustering_dagster.fields import (
     Teams,
     VariableName,
     WarehouseUrl,
+    check_http_url,
     check_identifier,
-    split_teams,
-    team_key,
+    named_source,
+    with_team_keys,
 )
+
+_PREFIX = "TRACE_CLUSTERING_"
+# Variables that are no settings: read by the command line and by llm/server.py.
+_OTHERS = ("TRACE_CLUSTERING_DEFS", "TRACE_CLUSTERING_EMBEDDING_API_KEY")
 
 
 def _setting(default: Any, variable: str, description: str, **bounds: Any) -> Any:
     """A field that is set by the environment variable ``TRACE_CLUSTERING_<variable>``."""
-    named: dict[str, Any] = {"variable": f"TRACE_CLUSTERING_{variable}" if variable else ""}
+    named: dict[str, Any] = {"variable": f"{_PREFIX}{variable}" if variable else ""}
     return Field(default=default, description=description, json_schema_extra=named, **bounds)
 
 
@@ -113,11 +116,6 @@ class OutputSettings(_Settings):
     prefix: OptionalName = _setting(
         "", "OUTPUT_PREFIX", "Prefix of the names of the written tables, such as support_."
     )
-
-
-def _named_source(source: Any) -> Any:
-    # YAML may name the source only: `source: otel`
-    return {"name": source} if isinstance(source, str) else source
 
 
 class SourceSettings(_Settings):
@@ -220,13 +218,10 @@ class AutomationSettings(_Settings):
         Raises:
             ValueError: it is not a URL.
         """
-        url = os.environ.get(self.alert_url_variable, "")
         try:
-            TypeAdapter(HttpUrl | None).validate_python(url or None)
-        except ValidationError as error:
-            problem = error.errors()[0]["msg"]
-            raise ValueError(f"{self.alert_url_variable}=(not shown): {problem}") from None
-        return url
+            return check_http_url(os.environ.get(self.alert_url_variable, ""))
+        except ValueError as error:
+            raise ValueError(f"{self.alert_url_variable}=(not shown): {error}") from None
 
 
 class Settings(_Settings):
@@ -243,7 +238,7 @@ class Settings(_Settings):
     )
     clickhouse: ClickHouseSettings = Field(default_factory=ClickHouseSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
-    source: Annotated[SourceSettings, BeforeValidator(_named_source)] = Field(
+    source: Annotated[SourceSettings, BeforeValidator(named_source)] = Field(
         default_factory=SourceSettings
     )
     storage: StorageUrl = _setting(
@@ -315,16 +310,7 @@ class Settings(_Settings):
     @model_validator(mode="before")
     @classmethod
     def _take_names_of_teams(cls, values: Any) -> Any:
-        """With a source, teams have names, so that lists of teams may name them."""
-        automation = values.get("automation") if isinstance(values, dict) else None
-        if not isinstance(automation, dict) or not values.get("source"):
-            return values
-        keys = {
-            name: [team_key(str(team).strip()) for team in split_teams(automation[name])]
-            for name in ("teams", "excluded_teams")
-            if automation.get(name)
-        }
-        return values | {"automation": automation | keys}
+        return with_team_keys(values)
 
     @model_validator(mode="after")
     def _check_output(self) -> "Settings":
@@ -349,7 +335,8 @@ def in_one_line(error: ValidationError, by: Literal["variable", "attribute"] = "
         problem = str(wrong["ctx"]["error"])
         if not known:  # it concerns several settings, and names them
             return problem
-        return f"{name} is {problem}" if problem.startswith("not ") else f"{name}={problem}"
+        verbs = {"not": f"{name} is ", "contains": f"{name} "}
+        return verbs.get(problem.split(" ")[0], f"{name}=") + problem
     if wrong["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], [p[-1] for p in _paths()], n=1)
         return f"there is no setting {'.'.join(path)}" + (f": use {near[0]}" if near else "")
@@ -380,6 +367,18 @@ def named(setting: str) -> str:
     """The name of a setting in messages, such as ``storage (TRACE_CLUSTERING_STORAGE)``."""
     variable = _paths()[tuple(setting.split("."))]
     return f"{setting} ({variable})" if variable else setting
+
+
+def unknown_variables(settings: Settings) -> Iterator[str]:
+    """One line about each environment variable that looks like one of this package but is none."""
+    passwords = (settings.clickhouse.password_variable, settings.source.password_variable)
+    known = {*_paths().values(), *passwords, settings.automation.alert_url_variable, *_OTHERS}
+    for name in sorted(name for name in os.environ if name.startswith(_PREFIX)):
+        if name not in known:
+            # without the prefix, which alone would make two names similar
+            names = {other.removeprefix(_PREFIX) for other in known}
+            near = difflib.get_close_matches(name.removeprefix(_PREFIX), names, n=1)
+            yield f"{name} sets nothing: " + (f"use {_PREFIX}{near[0]}" if near else "unset it")
 
 
 def _paths() -> dict[tuple[str, ...], str]:

@@ -36,18 +36,8 @@ MAY_IMPORT = {
     "component": {"build", "instances"},
     "definitions": {"build"},
     "cli": CARRIERS
-    | {
-        "fields",
-        "params",
-        "sources",
-        "traces",
-        "clusters",
-        "report",
-        "operations",
-        "build",
-        "component",
-        "demo",
-    },
+    | {"fields", "params", "traces", "sources", "clusters", "report", "operations"}
+    | {"build", "component", "demo"},
     "__init__": set[str](),
 }
 # Who may know Dagster, by folder or file.
@@ -65,7 +55,8 @@ DAGSTER = {
     "clickhouse": {"embedded.py", "failures.py", "warehouse.py"},
     "clusters": {"assets.py", "checks.py", "metadata.py", "params.py", "queries.py", "storage.py"},
     "report": {"assets.py", "storage.py"},
-    "sources": {"queries.py"},
+    "sources": {"assets.py", "checks.py", "queries.py", "vectors.py"},
+    "traces": {"usage.py"},
 }
 
 

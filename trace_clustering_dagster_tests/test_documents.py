@@ -59,7 +59,11 @@ def test_links_lead_to_what_is_there(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
 def test_names_are_those_of_the_code(document: Path) -> None:
     text = document.read_text("utf-8")
-    secrets = {Settings().clickhouse.password_variable, Settings().automation.alert_url_variable}
+    secrets = {
+        Settings().clickhouse.password_variable,
+        Settings().source.password_variable,
+        Settings().automation.alert_url_variable,
+    }
     known = {setting.variable for setting in settings_of(Settings)} | secrets
     named = set(re.findall(r"TRACE_CLUSTERING_[A-Z_]*[A-Z]", text))
     assert named <= known | {"TRACE_CLUSTERING_DEFS"}

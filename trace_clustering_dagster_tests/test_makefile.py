@@ -27,10 +27,14 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def program(path: Path, command: str) -> None:
+    path.write_text(f"#!/bin/sh\n{command}\n")
+    path.chmod(0o755)
+
+
 def python(path: Path, version: str) -> None:
     """A program that knows what a Python of this version calls itself."""
-    path.write_text(f"#!/bin/sh\necho Python {version}\n")
-    path.chmod(0o755)
+    program(path, f"echo Python {version}")
 
 
 def make(checkout: Path, *arguments: str) -> str:
@@ -75,7 +79,8 @@ def test_demo_clusters_a_team_of_the_sample(checkout: Path) -> None:
 @pytest.mark.parametrize("target", ["demo", "ui"])
 def test_demo_reads_the_sample_whatever_the_environment_says(checkout: Path, target: str) -> None:
     (checkout / "shown.mk").write_text(f"include Makefile\nshow: ; @env\n{target}: show\n")
-    # there is no program to run the rest
+    program(checkout / ".venv" / "bin" / "trace-clustering", "mkdir -p $2/otel_traces")
+    # the rest fails, as there is no dagster
     shown = subprocess.run(
         ["make", "--file", "shown.mk", target],
         cwd=checkout,
@@ -98,3 +103,30 @@ def test_demo_reads_the_sample_whatever_the_environment_says(checkout: Path, tar
         "TRACE_CLUSTERING_SOURCE": "otel",
         "TRACE_CLUSTERING_PARAMS": '{"embedder": "hashed", "max_k": 12}',
     }
+
+
+def test_ui_shows_the_days_of_the_sample(checkout: Path) -> None:
+    sample = checkout / ".dagster" / "warehouse" / "otel_traces"
+    program(checkout / ".venv" / "bin" / "trace-clustering", "mkdir -p $2/otel_traces")
+    program(checkout / ".venv" / "bin" / "dagster", "env")
+    subprocess.run(["make", str(sample.relative_to(checkout))], cwd=checkout, check=True)
+    for name in ("demo-2026-10-22", "demo-2026-10-23", "a-table-of-your-own"):
+        (sample / f"{name}.parquet").touch()
+    # a sample that is there is not written again
+    assert "demo-data" not in make(checkout, "ui")
+    shown = subprocess.run(["make", "ui"], cwd=checkout, capture_output=True, text=True, check=True)
+    assert "\nTRACE_CLUSTERING_START_DATE=2026-10-22\n" in shown.stdout
+
+
+def test_demo_says_how_to_use_its_instance(checkout: Path) -> None:
+    for name in ("trace-clustering", "dagster"):
+        program(checkout / ".venv" / "bin" / name, "echo labels - 12 labels")
+    said = subprocess.run(["make", "demo"], cwd=checkout, capture_output=True, text=True).stdout
+    commands = [line for line in said.splitlines() if line.startswith("    export ")]
+    shown = subprocess.run(
+        ["sh", "-c", "\n".join([*commands, "echo $DAGSTER_HOME $TRACE_CLUSTERING_PARAMS"])],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert shown == f'{checkout}/.dagster/storage {{"embedder": "hashed", "max_k": 12}}\n'

@@ -1,6 +1,7 @@
 """What a deployment can set, by which variable, and what is said of a mistake."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from click.testing import CliRunner
 
 from trace_clustering_dagster.build import build_graph
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.settings import Settings, settings_of
+from trace_clustering_dagster.settings import Settings, settings_of, unknown_variables
+from trace_clustering_dagster_tests.conftest import REPOSITORY
 
 # Those of version 0.1, with a value and the setting that it makes.
 VARIABLES: dict[str, tuple[str, str, Any]] = {
@@ -74,7 +76,11 @@ def test_empty_variables_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("CLICKHOUSE_URL", "https://me:hunter2@host", "is not a ClickHouse URL: use https:"),
+        ("CLICKHOUSE_URL", "https://me:hunter2@host", " contains a password: write https:"),
+        ("CLICKHOUSE_URL", "https://me:hun/ter#2@host:8443/db", " contains a password: "),
+        ("CLICKHOUSE_URL", "https://:hunter2@host", " contains a password: "),
+        ("SOURCE_URL", "http://me:hunter2@host", " contains a password: "),
+        ("CLICKHOUSE_URL", "https://host:8443/a@b", "is not a ClickHouse URL: use https:"),
         ("STORAGE", "s3://me:hunter2@bucket", "is not the URL of an object store: use s3://bucket"),
         ("ALERT_URL", "ftp://host/hunter2", "=(not shown): URL scheme should be 'http' or 'https'"),
         ("START_DATE", "2026-02-30", "=2026-02-30 is not a day: use one such as 2025-01-01"),
@@ -178,3 +184,52 @@ def test_command_shows_every_setting_and_no_secret(monkeypatch: pytest.MonkeyPat
     table = CliRunner().invoke(main, ["settings"])
     assert "TRACE_CLUSTERING_TEAMS" in table.output
     assert "hunter2" not in shown.output + table.output
+
+
+def test_command_shows_what_is_set_even_to_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_RETENTION_DAYS", "14")
+    monkeypatch.setenv("TRACE_CLUSTERING_PARAMS", '{"max_k": 9}')
+    shown = CliRunner().invoke(main, ["settings", "--set"]).output.splitlines()
+    assert [line for line in shown if not line.startswith(" ")] == [
+        "retention_days = 14 (environment, default 14)",
+        "params.max_k = 9 (environment, default 6)",
+    ]
+    everything = CliRunner().invoke(main, ["settings"]).output
+    assert "name = unset (default)" in everything
+    assert "params.model_name = unset (default)" in everything
+    assert "text_retention_days = 180 (default)" in everything
+
+
+def test_nothing_set_is_said() -> None:
+    shown = CliRunner().invoke(main, ["settings", "--set"]).output
+    assert shown == "nothing is set: every setting and parameter has its default\n"
+
+
+@pytest.mark.parametrize("command", ["settings", "check"])
+def test_unknown_variable_is_warned_of(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_RETENTON_DAYS", "hunter2")
+    monkeypatch.setenv("TRACE_CLUSTERING_QQQ", "hunter2")
+    shown = CliRunner().invoke(main, [command]).output
+    assert "warning" in shown.splitlines()[-1]
+    assert (
+        "TRACE_CLUSTERING_RETENTON_DAYS sets nothing: use TRACE_CLUSTERING_RETENTION_DAYS" in shown
+    )
+    assert "TRACE_CLUSTERING_QQQ sets nothing: unset it" in shown
+    assert "hunter2" not in shown
+
+
+def test_every_variable_that_the_repository_names_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = [REPOSITORY / "Makefile", *REPOSITORY.glob(".ci/*"), *REPOSITORY.glob("deploy/**/*")]
+    files += [*REPOSITORY.glob("trace_clustering_dagster/**/*.py"), *REPOSITORY.glob("docs/*.md")]
+    names = {
+        name
+        for file in files
+        if file.is_file()
+        for name in re.findall(r"TRACE_CLUSTERING_[A-Z_]*[A-Z]", file.read_text("utf-8"))
+    }
+    assert "TRACE_CLUSTERING_DEFS" in names
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    assert list(unknown_variables(Settings())) == []

@@ -1,7 +1,7 @@
--- Laminar: spans. Since mid-2026 inputs of language models are in another table: name the view spans_v0 then
+-- Laminar: spans. Since mid-2026 it keeps inputs of language models in llm_messages: read its view spans_v0 then
 -- table: spans
 -- team: toString(project_id)
--- content off: do not set record_inputs or record_outputs to false in the application
+-- content off: do not set ignore_input or ignore_output in the application's @observe
 SELECT
     {{team}} AS team,
     toString(trace_id) AS trace_id,

@@ -114,7 +114,7 @@ def _remedy(path: "UPath", error: Exception) -> tuple[str, bool]:
     if is_local(path):
         return "check the free space and this user's read and write permission", True
     if isinstance(error, ImportError):
-        s3 = "pip install 'trace-clustering-dagster[s3]'"
+        s3 = "run pip install '.[s3]' in the repository of this package"
         return s3 if path.protocol == "s3" else "install the package that it names", False
     if isinstance(error, FileNotFoundError):
         return f"create the bucket, or name another in {named('storage')}", False

@@ -16,10 +16,12 @@ from trace_clustering_dagster.cli import (
     report,
     schema,
     settings,
+    source,
 )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trace-clustering-dagster")
 @deployment.options
 def main(defs: Path | None, instance: str | None) -> None:
     """Daily clustering of LLM traces: set it up, read the emitted clusters."""
@@ -29,6 +31,7 @@ main.add_command(demo_data.demo_data)
 main.add_command(schema.schema)
 main.add_command(check.check)
 main.add_command(settings.settings)
+main.add_command(source.source)
 main.add_command(clusters.clusters)
 main.add_command(report.report)
 main.add_command(forget.forget)

@@ -12,11 +12,13 @@ from trace_clustering_dagster.cli.clusters_table import print_clusters
 from trace_clustering_dagster.cli.days_table import left_out_days, print_days
 from trace_clustering_dagster.cli.deployment import described
 from trace_clustering_dagster.cli.errors import failures_as_one_line
-from trace_clustering_dagster.cli.hints import NAMED_BY, materialize_command
+from trace_clustering_dagster.cli.hints import NAMED_BY, how_to_run
+from trace_clustering_dagster.cli.stored import left_out, skipped
 from trace_clustering_dagster.cli.text import one_line
 
 if TYPE_CHECKING:
     from trace_clustering_dagster.clickhouse.connection import Connection
+    from trace_clustering_dagster.settings import Settings
 
 
 @click.command()
@@ -55,13 +57,15 @@ def clusters(
                 f"{f' for {day:%Y-%m-%d}' if day else ''}: {NAMED_BY}"
             )
         if not events:
-            raise click.ClickException(_why_nothing(connection, clickhouse.url, team_id, day))
+            raise click.ClickException(_why_nothing(settings, connection, team_id, day))
         newest = _parsed(events[0], team_id)
         shown = newest if days is None else _compared(connection, newest, days, exploration)
         if as_json:
             click.echo(json.dumps(shown))
         elif days is None:
-            print_clusters(connection, newest, redact=params_of(settings).redact)
+            missing = left_out(settings, newest, exploration)
+            redact = params_of(settings).redact
+            print_clusters(connection, newest, missing, redact=redact)
         else:
             print_days(shown)
 
@@ -97,15 +101,27 @@ def _compared(
 
 
 def _why_nothing(
-    connection: "Connection", url: str, team_id: int, day: datetime.datetime | None
+    settings: "Settings", connection: "Connection", team_id: int, day: datetime.datetime | None
 ) -> str:
-    from trace_clustering_dagster.traces.queries import count_traces
+    from trace_clustering_dagster.base.times import yesterday
+    from trace_clustering_dagster.params import params_of
+    from trace_clustering_dagster.traces.queries import count_team_traces, count_traces
 
     traces = count_traces(connection, team_id)
     if not traces:
-        return f"no such team: team {team_id} has no traces at {url}"
-    return (
-        f"no clusters of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'}. It has {traces} "
-        "traces in all; a run with too few traces emits no event, and the asset emitted_event says "
-        f"so. Run it with: {materialize_command(team_id, day)}"
-    )
+        return f"no such team: team {team_id} has no traces at {connection.warehouse.url}"
+    none = f"no clusters of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'}"
+    if found := skipped(settings, team_id, f"{day:%Y-%m-%d}" if day else ""):
+        skipped_day, why, report = found
+        return f"{none}: {skipped_day} was skipped, {why}. Its report: {report}"
+    wanted = day.date() if day else yesterday()
+    if wanted <= yesterday():
+        params = params_of(settings)
+        start, end = params.window(wanted)
+        if not count_team_traces(connection, [wanted], params)[wanted].get(team_id):
+            return (
+                f"{none}: none of its {traces} traces is eligible and in the "
+                f"{(end - start).days} days up to {wanted}. Choose another --date, or see "
+                "`trace-clustering check`"
+            )
+    return f"{none}. It has {traces} traces in all. {how_to_run(team_id, day)}"

@@ -12,11 +12,23 @@ if TYPE_CHECKING:
 _WIDE = 120
 
 
-def print_clusters(connection: "Connection", event: Mapping[str, Any], *, redact: bool) -> None:
-    """Print an event's clusters; in a wide terminal, with the trace nearest to each center."""
+def print_clusters(
+    connection: "Connection",
+    event: Mapping[str, Any],
+    left_out: Mapping[str, int],
+    *,
+    redact: bool,
+) -> None:
+    """Print an event's clusters; in a wide terminal, with the trace nearest to each center.
+
+    Args:
+        left_out: Counts of traces that were not clustered, by reason.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from trace_clustering_dagster.traces.values import describe_left_out
 
     console = Console()
     table = Table(show_lines=True)
@@ -48,6 +60,7 @@ def print_clusters(connection: "Connection", event: Mapping[str, Any], *, redact
             f"{event['$ai_total_traces_analyzed']} traces, {event['$ai_sampled_traces_count']} "
             f"sampled; k = {event['$ai_optimal_k']}, silhouette "
             f"{'none' if silhouette is None else f'{silhouette:.3f}'}"
+            f"{describe_left_out(left_out)}"
         )
     )
     console.print(table)

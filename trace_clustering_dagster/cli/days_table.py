@@ -19,8 +19,9 @@ def print_days(compared: Mapping[str, Any]) -> None:
     days, console = compared["days"], Console()
     console.print(
         Text(
-            f"Team {compared['team_id']}: traces in each topic, and their share of the day's "
-            f"sample, {days[0]} to {days[-1]}; change in percentage points"
+            f"Team {compared['team_id']}, {days[0]} to {days[-1]}: number of traces in each topic, "
+            f"and below it their share of the day's sample. change: of the share since {days[0]}, "
+            "in percentage points"
         )
     )
     # days that do not fit continue in the next table
@@ -38,12 +39,17 @@ def print_days(compared: Mapping[str, Any]) -> None:
                 for cluster in (topic["clusters"].get(day) for day in shown)
             ]
             change = topic["change"]
-            points = change if isinstance(change, str) else f"{100 * change:+.0f}"
+            points = change if isinstance(change, str) else _points(change)
             cells = (topic["title"], *sizes, *([points] if is_last else []))
             table.add_row(*(Text(printable(cell)) for cell in cells))
         console.print(table)
     for line in left_out_days(compared):
         console.print(Text(printable(line)))
+
+
+def _points(change: float) -> str:
+    points = round(100 * change)
+    return f"{points:+}" if points else "0"
 
 
 def left_out_days(compared: Mapping[str, Any]) -> Iterator[str]:

@@ -9,6 +9,8 @@ from trace_clustering_dagster.cli.deployment import graph
 NAMED_BY = "the tag trace_clustering/explores of an exploration run holds its digits"
 
 
-def materialize_command(team_id: int, day: datetime.datetime | None) -> str:
-    """The command that runs a team's UTC day, by default yesterday."""
-    return graph().launch_command(f"{day or yesterday():%Y-%m-%d}|{team_id}")
+def how_to_run(team_id: int, day: datetime.datetime | None) -> str:
+    """The command that runs a team's UTC day, by default yesterday; or since when it can run."""
+    if day and day.date() > yesterday():
+        return f"{day:%Y-%m-%d} has not ended yet: a day can run when it has ended, in UTC"
+    return f"Run it with: {graph().launch_command(f'{day or yesterday():%Y-%m-%d}|{team_id}')}"

@@ -6,7 +6,6 @@ import click
 
 from trace_clustering_dagster.cli.deployment import described
 from trace_clustering_dagster.cli.errors import failures_as_one_line
-from trace_clustering_dagster.fields import team_key
 
 
 class _Team(click.ParamType[int]):
@@ -22,6 +21,8 @@ class _Team(click.ParamType[int]):
             return int(text)
         with failures_as_one_line():
             if described().source.name and text:
+                from trace_clustering_dagster.fields import team_key
+
                 return team_key(text)
         raise click.BadParameter(
             f"{text[:100]!r} is not a team id: use a positive integer below 2^63"

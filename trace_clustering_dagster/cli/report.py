@@ -1,18 +1,14 @@
 """``trace-clustering report``: find the report of a team and day."""
 
 import datetime
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
 from trace_clustering_dagster.cli import options
 from trace_clustering_dagster.cli.deployment import described
 from trace_clustering_dagster.cli.errors import failures_as_one_line
-from trace_clustering_dagster.cli.hints import NAMED_BY, materialize_command
-
-if TYPE_CHECKING:
-    from upath import UPath
+from trace_clustering_dagster.cli.hints import NAMED_BY, how_to_run
+from trace_clustering_dagster.cli.stored import values_of
 
 
 @click.command()
@@ -31,13 +27,12 @@ def report(team_id: int, day: datetime.datetime | None, in_browser: bool, explor
         folder = Storage.of(settings).values(exploration) / "report"
         wanted = folder / f"{day:%Y-%m-%d}" / f"{team_id}.html" if day else None
         stored = wanted is not None and wanted.exists()
-        path = wanted if stored else next(_reports(folder, team_id), None)
+        path = wanted if stored else next(values_of(folder, f"{team_id}.html"), None)
     except Exception as error:  # object store libraries raise any type
         message = f"{named('storage')}={settings.storage} cannot be read: {error}"
         raise click.ClickException(message) from None
     if path is None or (wanted and not stored):
-        make = f". Make it with: {materialize_command(team_id, day)}"
-        remedy = f": {NAMED_BY}" if exploration else make
+        remedy = f": {NAMED_BY}" if exploration else f". {how_to_run(team_id, day)}"
         raise click.ClickException(
             f"no report of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'} in {folder}"
             f"{f'; the latest is of {path.parent.name}' if path else ''}{remedy}"
@@ -48,15 +43,3 @@ def report(team_id: int, day: datetime.datetime | None, in_browser: bool, explor
             raise click.ClickException("the report is not on this machine: download it to open it")
         if click.launch(str(path)) != 0:
             raise click.ClickException("no browser found: open the file above in a browser")
-
-
-def _reports(folder: "UPath", team_id: int) -> Iterator["UPath"]:
-    """The team's reports, newest first."""
-    try:
-        days = sorted(folder.iterdir(), key=lambda child: child.name, reverse=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    # check one file per day: listing all files in an object store takes a request per thousand
-    for day in days:
-        if (path := day / f"{team_id}.html").exists():
-            yield path

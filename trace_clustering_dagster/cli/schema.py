@@ -31,17 +31,22 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
     from trace_clustering_dagster.clickhouse.ddl import apply_tables, create_tables, grant_rights
     from trace_clustering_dagster.clickhouse.warehouse import Warehouse
     from trace_clustering_dagster.clusters.queries import read_clusters
-    from trace_clustering_dagster.operations.tables import tables
+    from trace_clustering_dagster.operations.tables import source_tables, tables
     from trace_clustering_dagster.settings import named
 
     with failures_as_one_line():
-        clickhouse = Warehouse.of(described())
+        settings = described()
+        clickhouse = Warehouse.of(settings)
+        source = source_tables(settings)
     if read:
         click.echo(read_clusters(clickhouse), nl=False)
         return
     try:
         known = tables(clickhouse)
-        sql = grant_rights(known, user, cluster) if user else create_tables(known, cluster)
+        sql = create_tables(known, cluster)
+        if user:
+            url = settings.source.url
+            sql = grant_rights(known, user, cluster, source=source, source_url=url)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--cluster") from None
     if not apply_:

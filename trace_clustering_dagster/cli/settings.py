@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def settings(as_json: bool) -> None:
+@click.option("--set", "only_set", is_flag=True, help="Print only those that are set.")
+def settings(as_json: bool, only_set: bool) -> None:
     """Print every setting and parameter with its value and its source.
 
     It prints no secrets: settings name the environment variables that hold them.
     """
     from trace_clustering_dagster.params import params_class, params_of
+    from trace_clustering_dagster.settings import unknown_variables
 
     with failures_as_one_line():
         deployment = described()
@@ -39,14 +41,20 @@ def settings(as_json: bool) -> None:
             )
             for name, field in params_class(deployment).model_fields.items()
         ]
+    if only_set:
+        rows = [row for row in rows if row.source != "default"]
     if as_json:
         click.echo(json.dumps([row._asdict() for row in rows], indent=2))
-        return
-    for row in rows:
-        origin = row.source if row.source == "default" else f"{row.source}, default {row.default!r}"
-        named = f"{row.variable}: " if row.variable else ""
-        click.echo(printable(f"{row.name} = {row.value!r} ({origin})"))
-        click.echo(printable(f"    {named}{row.description}"))
+    else:
+        for row in rows:
+            default = "" if row.source == "default" else f", default {_plain(row.default)}"
+            named = f"{row.variable}: " if row.variable else ""
+            click.echo(printable(f"{row.name} = {_plain(row.value)} ({row.source}{default})"))
+            click.echo(printable(f"    {named}{row.description}"))
+        if not rows:
+            click.echo("nothing is set: every setting and parameter has its default")
+    for unknown in unknown_variables(deployment) if written_in == "environment" else ():
+        click.echo(printable(f"warning: {unknown}"), err=True)
 
 
 class Shown(NamedTuple):
@@ -68,10 +76,11 @@ def shown(settings: "Settings", written_in: Literal["environment", "YAML"]) -> I
     from trace_clustering_dagster.settings import settings_of
 
     for field in settings_of(type(settings)):
-        value, default = settings, type(settings)()
+        value, default, is_set = settings, type(settings)(), True
         for part in field.path:
+            is_set = is_set and part in value.model_fields_set
             value, default = getattr(value, part), getattr(default, part)
-        source = "default" if value == default else written_in
+        source = written_in if is_set else "default"
         yield Shown(
             ".".join(field.path),
             field.variable,
@@ -80,6 +89,10 @@ def shown(settings: "Settings", written_in: Literal["environment", "YAML"]) -> I
             source,
             field.description,
         )
+
+
+def _plain(value: str) -> str:
+    return "unset" if value in ("", "null") else value
 
 
 def _text(value: Any) -> str:

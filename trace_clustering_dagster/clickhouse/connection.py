@@ -47,6 +47,13 @@ class Connection(Protocol):
     def check_insert(self) -> None:
         """Check that an event can be inserted, without writing a row."""
 
-    def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
-        """Delete the events that a condition with bound parameters selects. Returns when they are
-        deleted."""
+    def delete_rows(
+        self, table: str, where: str, parameters: Mapping[str, Any], files: str
+    ) -> None:
+        """Delete the rows of a written table that a condition with bound parameters selects.
+        Returns when they are deleted.
+
+        Args:
+            files: In an embedded warehouse, a pattern of the names of the files to which this
+                program writes such rows. Rows in other files stay.
+        """

@@ -55,8 +55,19 @@ def create_tables(tables: Sequence[Table], cluster: str | None = None) -> str:
     return fill_in(SQL[f"{prefix}tables"], tables="\n".join(statements).strip())
 
 
-def grant_rights(tables: Sequence[Table], user: str, cluster: str | None = None) -> str:
+def grant_rights(
+    tables: Sequence[Table],
+    user: str,
+    cluster: str | None = None,
+    *,
+    source: Sequence[Table] = (),
+    source_url: str = "",
+) -> str:
     """Return the statements that grant a user the rights for runs; as comments, those for `forget`.
+
+    Args:
+        source: Tables of raw traces.
+        source_url: Their server, if it is another one.
 
     Raises:
         ValueError: ``cluster`` is not an identifier.
@@ -75,6 +86,9 @@ def grant_rights(tables: Sequence[Table], user: str, cluster: str | None = None)
         for table in tables
         for suffix in (["", "_local"] if cluster else [""])
     ]
+    if source_url and source:
+        rights.append(f"-- On {source_url}, to the user of that URL:")
+    rights += [grant("SELECT", table) for table in source]
     rights_to_forget = [
         re.sub("^", "-- ", grant("ALTER DELETE", table, "_local" if cluster else ""), flags=re.M)
         for table in tables
@@ -84,6 +98,7 @@ def grant_rights(tables: Sequence[Table], user: str, cluster: str | None = None)
         SQL[f"{prefix}grants"],
         rights=("\n\n" if cluster else "\n").join(rights),
         rights_to_forget="\n".join(rights_to_forget),
+        deletable="event" if len(rights_to_forget) == 1 else "row",
         **names,
     )
 

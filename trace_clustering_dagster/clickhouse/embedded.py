@@ -22,7 +22,12 @@ import dagster as dg
 from trace_clustering_dagster.base.files import write_whole
 from trace_clustering_dagster.base.formats import column
 from trace_clustering_dagster.clickhouse.failures import first_line
-from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
+from trace_clustering_dagster.clickhouse.parquet import problems_of
+from trace_clustering_dagster.clickhouse.schema import (
+    EMBEDDINGS_COLUMNS,
+    EVENTS_COLUMNS,
+    USAGE_COLUMNS,
+)
 from trace_clustering_dagster.clickhouse.session import Session
 from trace_clustering_dagster.clickhouse.statements import SQL
 from trace_clustering_dagster.clickhouse.warehouse import (
@@ -50,13 +55,29 @@ class EmbeddedConnection:
 
     def __init__(self, warehouse: Warehouse) -> None:
         self.warehouse = warehouse
-        self._folder = Path(warehouse.url.removeprefix("chdb://")).absolute()
+        self._folder = warehouse.folder.absolute()
         self._events = self._folder / warehouse.output_events_table
         self._session = Session(
             warehouse,
             lambda: _open(self._folder, warehouse),
-            lambda _: f"check that the Parquet files in {self._folder} are complete",
+            lambda _: self._where_to_look(),  # late: it reads every file
         )
+
+    def _where_to_look(self) -> str:
+        warehouse = self.warehouse
+        tables = {
+            warehouse.embeddings_table: EMBEDDINGS_COLUMNS,
+            warehouse.events_table: EVENTS_COLUMNS,
+            warehouse.output_events_table: EVENTS_COLUMNS,
+        }
+        if isinstance(warehouse, SourceWarehouse):
+            tables = {}  # any columns
+        wrong = [
+            problem.text
+            for table, columns in tables.items()
+            for problem in problems_of(self._folder / table, columns)
+        ]
+        return "; ".join(wrong) or f"check that the Parquet files in {self._folder} are complete"
 
     @property
     def has_model_column(self) -> bool:
@@ -108,26 +129,46 @@ class EmbeddedConnection:
                 allow_retries=False,
             ) from None
 
-    def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
-        """Delete only events that have their own file: this program wrote no others. Also remove
-        temporary files of killed writers, because nobody can tell whose events these hold."""
-        import pyarrow.parquet as pq
-
-        folder = self._events
-        found = self.rows(SQL["events_to_delete"].replace("{where}", where), parameters)
+    def delete_rows(
+        self, table: str, where: str, parameters: Mapping[str, Any], files: str
+    ) -> None:
+        """Write each file anew without the rows, whole or not at all; remove files that hold no
+        other rows. Also remove temporary files of killed writers, because nobody can tell whose
+        rows these hold."""
+        folder = self._folder / table
+        ((structure,),) = self.rows(SQL["table_structure"], {"table": table})
+        found = self.rows(
+            SQL["rows_to_delete"].replace("{where}", where),
+            {**parameters, "files": str(folder / f"{files}.parquet"), "structure": structure},
+        )
         try:
-            for (uuid,) in found:
-                file = folder / f"{uuid}.parquet"
-                if file.is_file() and pq.read_table(file)["uuid"].to_pylist() == [uuid]:
-                    file.unlink()
+            for name, rows in found:
+                _remove_rows(folder / name, rows)
             for file in folder.glob(".*.tmp"):
                 if time.time() - file.stat().st_mtime > LEFT_BEHIND_SECONDS:
                     file.unlink()
         except OSError as error:
             raise dg.Failure(
-                description=f"an event in {folder} cannot be removed ({first_line(error)}): check "
+                description=f"rows in {folder} cannot be removed ({first_line(error)}): check "
                 "this user's write permission"
             ) from None
+
+
+def _remove_rows(file: Path, rows: Sequence[int]) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from upath import UPath
+
+    with pq.ParquetFile(file) as reader:
+        table = reader.read()
+    kept = np.delete(np.arange(table.num_rows), rows)
+    if not len(kept):
+        file.unlink()
+        return
+    content = pa.BufferOutputStream()
+    pq.write_table(table.take(kept), content)
+    write_whole(UPath(file), content.getvalue().to_pybytes())
 
 
 def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
@@ -158,6 +199,7 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
         warehouse.embeddings_table: columns,
         warehouse.events_table: EVENTS_COLUMNS,
         warehouse.output_events_table: EVENTS_COLUMNS,
+        warehouse.output_usage_table: USAGE_COLUMNS,
     }
     with _chdb_lock:
         database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))
@@ -205,7 +247,7 @@ def _chdb_client() -> "Client":
     if importlib.util.find_spec("chdb") is None:
         raise dg.Failure(
             description="a chdb:// URL needs the package chdb: "
-            "pip install 'trace-clustering-dagster[embedded]'",
+            "run pip install '.[embedded]' in the repository of this package",
             allow_retries=False,
         )
     import clickhouse_connect

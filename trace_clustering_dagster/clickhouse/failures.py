@@ -11,8 +11,8 @@ from trace_clustering_dagster.settings import named
 
 _READ_ONLY = 164
 _NO_DDL = (
-    "ON CLUSTER does not work there: delete the events on each server with the statement in "
-    "docs/production.md, then forget the team again"
+    "ON CLUSTER does not work there: delete the rows on each server with the statement in "
+    "docs/production.md, then forget again"
 )
 _COLUMNS = "a column is missing or has another type than `trace-clustering schema` prints"
 # ClickHouse error codes that no retry fixes, and their remedies.
@@ -91,13 +91,16 @@ def _failure(
 ) -> dg.Failure:
     # for a lost connection, show the cause: the message is about attempts and query ids
     cause = getattr(error.__cause__, "reason", None) or error
-    remedies = _SOURCE_REMEDIES if isinstance(warehouse, SourceWarehouse) else _REMEDIES
+    is_source = isinstance(warehouse, SourceWarehouse)
+    remedies = _SOURCE_REMEDIES if is_source else _REMEDIES
     remedy = remedies.get(code or 0, "").format(
         password_variable=warehouse.password_variable, url_setting=named(warehouse.url_setting)
     )
+    # the remedies are about tables of a server; files have to be looked at
+    has_remedy = remedy and (is_source or not warehouse.is_embedded)
     return dg.Failure(
         description=f"ClickHouse at {warehouse.url}: {first_line(cause)} -> "
-        + (remedy or where_to_look(code)),
+        + (remedy if has_remedy else where_to_look(code)),
         allow_retries=not remedy,
     )
 

@@ -31,6 +31,28 @@ EVENTS_COLUMNS = {
     "_timestamp": "DateTime('UTC')",
 }
 
+USAGE_COLUMNS = {
+    "team_id": "Int64",
+    "window_end": "DateTime64(3, 'UTC')",
+    "asset": "String",
+    "model": "String",
+    "requests": "UInt64",
+    "cached": "UInt64",
+    "prompt_tokens": "UInt64",
+    "completion_tokens": "UInt64",
+    "cost": "Nullable(Float64)",
+    "seconds": "Float64",
+    "reasons": "String",
+    "run_id": "String",
+    "_timestamp": "DateTime64(3, 'UTC')",
+}
+
+# Columns that a file of an embedded warehouse may lack: their default values do not change which
+# rows are read. ``model_name`` may be missing in all files or in none.
+OPTIONAL_COLUMNS = frozenset(
+    {"model_name", "inserted_at", "content", "uuid", "distinct_id", "created_at", "_timestamp"}
+)
+
 # Types that give the same results. Not accepted: a Date would move traces to another window, a NULL
 # time is in no window, and the padding of a FixedString becomes part of an id.
 _ACCEPTED = {

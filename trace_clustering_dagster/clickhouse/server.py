@@ -69,18 +69,20 @@ class ServerConnection:
     def check_insert(self) -> None:
         self._session.run(SQL["check_insert"], {})
 
-    def delete_events(self, where: str, parameters: Mapping[str, Any]) -> None:
-        """Events of a Distributed table are deleted from its local table, on all servers."""
+    def delete_rows(
+        self, table: str, where: str, parameters: Mapping[str, Any], files: str
+    ) -> None:
+        """Rows of a Distributed table are deleted from its local table, on all servers."""
         from clickhouse_connect.driver.binding import format_str, quote_identifier
 
-        database, table = self.warehouse.output_database, self.warehouse.output_events_table
+        database = self.warehouse.output_database
         engine = table_engine(self, database, table)
         local = engine.local_table if engine else None
         names = (local.database, local.name) if local else (database, table)
         quoted = ".".join(quote_identifier(name) for name in names if name)
         on_cluster = f" ON CLUSTER {format_str(local.cluster)}" if local else ""
         # identifiers cannot be bound in ON CLUSTER
-        statement = SQL["delete_events"].replace("{table:Identifier}", quoted + on_cluster)
+        statement = SQL["delete_rows"].replace("{table:Identifier}", quoted + on_cluster)
         self._session.run(statement.replace("{where}", where), parameters)
 
 

@@ -40,6 +40,7 @@ class Session:
             "events_table": warehouse.events_table,
             "output_database": output_database,
             "output_events_table": warehouse.output_events_table,
+            "output_usage_table": warehouse.output_usage_table,
             "table_model": warehouse.table_model,
             "instance": warehouse.instance,
         }

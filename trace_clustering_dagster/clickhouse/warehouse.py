@@ -1,6 +1,7 @@
 """The ClickHouse server or embedded warehouse that a URL names, and its tables."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -49,6 +50,7 @@ class Warehouse(ClickHouseSettings):
                 "embeddings_table": output.prefix + named["embeddings_table"],
                 "events_table": output.prefix + named["events_table"],
             },
+            output_prefix=output.prefix,
             is_filled_here=True,
         )
 
@@ -67,9 +69,19 @@ class Warehouse(ClickHouseSettings):
         return self.url.startswith("chdb://")
 
     @property
+    def folder(self) -> Path:
+        """The folder of an embedded warehouse."""
+        return Path(self.url.removeprefix("chdb://"))
+
+    @property
     def output_events_table(self) -> str:
         """The table in ``output_database`` that holds the emitted events."""
-        return f"{self.output_prefix}{self.events_table}"
+        return self.events_table if self.is_filled_here else self.output_prefix + self.events_table
+
+    @property
+    def output_usage_table(self) -> str:
+        """The table in ``output_database`` of what runs have used of models."""
+        return f"{self.output_prefix}model_usage"
 
     @property
     def output(self) -> str:

@@ -275,6 +275,7 @@ def labels(
     from trace_clustering_dagster.clusters.metadata import labels_metadata
     from trace_clustering_dagster.clusters.quality import round_trip
     from trace_clustering_dagster.traces.queries import fetch_summaries
+    from trace_clustering_dagster.traces.usage import record_usage
 
     def summaries_of(ids: Sequence[str]) -> dict[str, TraceSummary]:
         window = (trace_ids.window_start, trace_ids.window_end)
@@ -285,7 +286,12 @@ def labels(
         fitted_model, distance_matrix.distances, representatives, summaries_of
     )
     answers = label_answers.of_team(trace_ids.team_id)
-    labeled = label_clusters(evidence, params, answers)
+    asset = context.asset_key.to_user_string()
+    labeled, usage = label_clusters(evidence, params, answers, asset)
+    end, run_id = trace_ids.window_end, context.run.run_id
+    comment = log_comment(context)
+    if why := record_usage(clickhouse, comment, trace_ids.team_id, end, run_id, [usage]):
+        context.log.warning(why)
     matched = round_trip(labeled.clusters, evidence)
     context.log.info(labeled.describe())
     return dg.MaterializeResult(

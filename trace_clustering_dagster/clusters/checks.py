@@ -39,8 +39,8 @@ FIT_CHECKS = {
 LABEL_CHECKS = {
     "labels_complete": "Every cluster has a label from the requested source.",
     "labels_distinct": "No two titles are equal or nearly equal.",
-    "labels_match_traces": "Traces that no label is made from are most similar to their own "
-    "cluster's label.",
+    "labels_match_traces": "Held-out traces, from which no label is made, are most similar to "
+    "their own cluster's label: landed is the number of those that are, share is landed / traces.",
     "labels_not_commanded": "The language model followed no prompt injection that was found in a "
     "trace.",
 }
@@ -214,7 +214,7 @@ def _match_traces(labels: ClusterLabels, matched: Mapping[int, "RoundTrip"]) -> 
         return _passed(name, "nothing to match", {"traces": 0})
     metadata = {"share": landed / traces, "landed": landed, "traces": traces}
     lost = [
-        str(cluster_id)
+        f"{cluster_id} ({match.traces} held-out traces)"
         for cluster_id, match in matched.items()
         if match.traces >= ENOUGH_TRACES and not (match.landed and match.landed_by_title)
     ]

@@ -11,6 +11,7 @@ from trace_clustering_dagster.llm.cache import AnswerCache
 from trace_clustering_dagster.llm.chat import ChatModel
 from trace_clustering_dagster.llm.failures import ParameterNames
 from trace_clustering_dagster.llm.server import NOT_CONFIGURED, is_configured
+from trace_clustering_dagster.llm.usage import ModelUsage
 from trace_clustering_dagster.titles.titling import title_groups
 
 if TYPE_CHECKING:
@@ -26,19 +27,24 @@ OFFLINE = "labeler=offline"
 
 
 def label_clusters(
-    evidence: Sequence[Evidence], params: "ClusteringParams", cache: AnswerCache
-) -> ClusterLabels:
-    """One label for each cluster.
+    evidence: Sequence[Evidence], params: "ClusteringParams", cache: AnswerCache, asset: str
+) -> tuple[ClusterLabels, ModelUsage]:
+    """One label for each cluster, and what was used of the model.
 
     Args:
         evidence: One item per cluster, ordered by cluster id.
         params: ``labeler``, ``label_model``, ``fallback`` and the budgets.
         cache: Stores the model's answers.
+        asset: The asset that asks, for the record of what was used.
     """
     configured = is_configured()
     wanted = params.labeler == "openai" or (params.labeler == "auto" and configured)
     budget = Budget(
-        params.label_timeout_seconds, params.max_label_tokens, params.max_prompt_tokens, PARAMETERS
+        params.label_timeout_seconds,
+        params.max_label_tokens,
+        params.max_prompt_tokens,
+        PARAMETERS,
+        params.token_prices(),
     )
     chat = ChatModel(params.label_model, cache, budget)
     titled = title_groups(
@@ -54,7 +60,7 @@ def label_clusters(
         for trace in (*cluster.nearest, *cluster.contrast)
         if as_summary(trace).has_injection
     }
-    return ClusterLabels(
+    labels = ClusterLabels(
         clusters=tuple(
             ClusterLabel(t.group_id, t.title, t.description, t.source, t.reason)
             for t in titled.titles
@@ -68,3 +74,4 @@ def label_clusters(
         commanded=titled.followed,
         note=titled.note,
     )
+    return labels, ModelUsage.of(asset, chat, filter(None, (t.reason for t in titled.titles)))

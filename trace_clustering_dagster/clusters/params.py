@@ -6,13 +6,12 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from trace_clustering_dagster.base.params import DECIDES
+from trace_clustering_dagster.llm.prices import list_prices
 from trace_clustering_dagster.settings import Settings, named
 from trace_clustering_dagster.traces.params import TraceParams
 
 # The memory of a sweep grows with n * max_k^2 / 2: 0.3 GB for 2,000 traces at this bound.
 MAX_K = 200
-# US dollars per million prompt and completion tokens (OpenAI's price list).
-GPT_4O_MINI_PRICES = (0.15, 0.60)
 
 
 class ClusteringParams(TraceParams):
@@ -90,8 +89,8 @@ class ClusteringParams(TraceParams):
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="US dollars per million prompt tokens, to estimate the cost. If unset, only "
-        "the cost of gpt-4o-mini is estimated, by its list price.",
+        description="US dollars per million prompt tokens, to estimate the cost. If unset, the "
+        "list price of some of OpenAI's models is known.",
     )
     completion_token_price: float | None = Field(
         default=None,
@@ -137,4 +136,4 @@ class ClusteringParams(TraceParams):
         """US dollars per million prompt tokens and completion tokens; None if unknown."""
         if self.prompt_token_price is not None and self.completion_token_price is not None:
             return self.prompt_token_price, self.completion_token_price
-        return GPT_4O_MINI_PRICES if self.label_model == "gpt-4o-mini" else None
+        return list_prices(self.label_model)

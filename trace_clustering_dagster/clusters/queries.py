@@ -3,6 +3,7 @@
 import datetime
 import json
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 import dagster as dg
@@ -15,12 +16,17 @@ from trace_clustering_dagster.clickhouse.statements import Statements, fill_in
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id
 from trace_clustering_dagster.settings import named
-from trace_clustering_dagster.traces import queries as traces
+from trace_clustering_dagster.traces import queries as shared
+from trace_clustering_dagster.traces.queries import half_md5
 
-SQL = Statements(__file__, traces.SQL)
+SQL = Statements(__file__, shared.SQL)
 CLUSTERS_EVENT = "$ai_trace_clusters"
 # The property with the name of the instance that wrote the event; missing if it has no name.
 INSTANCE_PROPERTY = "$ai_clustering_instance"
+# A value that is bound may have 128 KiB over HTTP, and a hash has up to 20 digits.
+_TRACES_A_QUERY = 5_000
+# In an embedded warehouse, an event is a file with this name.
+_UUID = "-".join("?" * digits for digits in (8, 4, 4, 4, 12))
 
 
 def tables(warehouse: Warehouse) -> list[Table]:
@@ -119,20 +125,48 @@ def read_events(
     return [properties for (properties,) in rows]
 
 
-def count_own_events(clickhouse: Connection, team_id: int) -> int:
+def count_own_events(
+    clickhouse: Connection, team_id: int, days: Collection[datetime.date] | None = None
+) -> int:
     """Number of rows of the team's events that this program wrote, including explorations and rows
-    that were replaced but not merged yet."""
-    return sum(count for _, count in clickhouse.rows(SQL["own_events"], _own_events(team_id)))
+    that were replaced but not merged yet.
+
+    Args:
+        days: Only events whose windows end with these UTC days; None for all.
+    """
+    rows = clickhouse.rows(SQL["own_events"], _own_events(team_id, days))
+    return sum(count for _, count in rows)
 
 
-def delete_own_events(clickhouse: Connection, team_id: int) -> None:
+def delete_own_events(
+    clickhouse: Connection, team_id: int, days: Collection[datetime.date] | None = None
+) -> None:
     """Delete the rows that ``count_own_events`` counts; return when they are gone."""
-    clickhouse.delete_events(SQL["own_events_filter"].strip(), _own_events(team_id))
+    table, where = clickhouse.warehouse.output_events_table, SQL["own_events_filter"].strip()
+    clickhouse.delete_rows(table, where, _own_events(team_id, days), files=_UUID)
 
 
-def _own_events(team_id: int) -> dict[str, Any]:
+def days_of_own_events(
+    clickhouse: Connection, team_id: int, traces: Collection[str]
+) -> set[datetime.date]:
+    """The last UTC days of the windows of those events that name one of the traces."""
+    hashes = sorted(map(half_md5, traces))
+    found: set[datetime.date] = set()
+    for start in range(0, len(hashes), _TRACES_A_QUERY):
+        some = {"trace_id_hashes": hashes[start : start + _TRACES_A_QUERY]}
+        rows = clickhouse.rows(SQL["own_events_with_traces"], _own_events(team_id, None) | some)
+        found |= {day for (day,) in rows}
+    return found
+
+
+def _own_events(team_id: int, days: Collection[datetime.date] | None) -> dict[str, Any]:
     own, explored = distinct_id(team_id), distinct_id(team_id, "[0-9a-f]{12}")
-    return {"team_id": team_id, "distinct_ids": f"^({own}|{explored})$"}
+    return {
+        "team_id": team_id,
+        "distinct_ids": f"^({own}|{explored})$",
+        "of_all": days is None,
+        "days": sorted(map(str, days or ())),
+    }
 
 
 def events_columns(clickhouse: Connection) -> dict[str, str]:

@@ -1,10 +1,14 @@
-"""The budget of a model: its limits and what is spent."""
+"""The budget of a model: its limits, what is spent, and what the requests in flight may take."""
 
+import contextlib
 import math
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from trace_clustering_dagster.llm.failures import ModelFailureError, ParameterNames
+from trace_clustering_dagster.llm.failures import BudgetSpentError, ParameterNames
+from trace_clustering_dagster.llm.prices import Prices, cost_of
 
 Messages = list[dict[str, str]]
 # Usage of more than this many times the estimate is not a count of tokens.
@@ -26,13 +30,16 @@ def plausible_count(counted: object, expected: float) -> int:
 
 @dataclass
 class Budget:
-    """The limits of one run. The time starts when the budget is made.
+    """The limits of one run. The time starts when the budget is made. Threads may share it.
 
     Attributes:
         timeout_seconds: For all requests, retries included.
         max_tokens: For all requests, prompts and completions.
         max_prompt_tokens: For one request, estimated.
         parameters: The caller's names for these limits.
+        prices: US dollars per million prompt tokens and completion tokens; None if unknown.
+        max_cost: US dollars for all requests. Without prices, only the other limits hold.
+        request_seconds: For one request, retries included.
         prompt_tokens, completion_tokens: Spent so far.
     """
 
@@ -40,36 +47,82 @@ class Budget:
     max_tokens: int
     max_prompt_tokens: int
     parameters: ParameterNames
+    prices: Prices | None = None
+    max_cost: float = math.inf
+    request_seconds: float = math.inf
     prompt_tokens: int = field(default=0, init=False)
     completion_tokens: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._deadline = time.monotonic() + self.timeout_seconds
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._reserved_prompt = self._reserved_completion = 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the budget was made."""
+        return time.monotonic() - self._started
 
     @property
     def seconds_left(self) -> float:
         """Seconds until the timeout; negative after it."""
-        return self._deadline - time.monotonic()
+        return self.timeout_seconds - self.seconds
 
-    def completion_room(self, prompt_tokens: int) -> int:
-        """Tokens left for the completion of a prompt; negative if the prompt alone exceeds the
+    @property
+    def cost(self) -> float | None:
+        """US dollars spent so far; None if the prices are unknown."""
+        return self.prices and cost_of(self.prompt_tokens, self.completion_tokens, self.prices)
+
+    @contextlib.contextmanager
+    def reserve(self, prompt_tokens: int, least: int, most: int) -> Iterator[int]:
+        """Reserve the tokens of a request while it is in flight.
+
+        Args:
+            least, most: Tokens for the completion. It gets ``most`` if they are left.
+
+        Yields:
+            The tokens that are reserved for the completion.
+
+        Raises:
+            BudgetSpentError: The request could take more than is left.
+        """
+        with self._lock:
+            room, limit = min(self._rooms(prompt_tokens))
+            if least > room:
+                raise BudgetSpentError(f"a further request could take more than {limit}")
+            granted = min(most, room)
+            self._reserved_prompt += prompt_tokens
+            self._reserved_completion += granted
+        try:
+            yield granted
+        finally:
+            with self._lock:
+                self._reserved_prompt -= prompt_tokens
+                self._reserved_completion -= granted
+
+    def _rooms(self, prompt_tokens: int) -> Iterator[tuple[int, str]]:
+        """For each limit, the tokens that it leaves for the completion of a prompt, and the
         limit."""
-        return self.max_tokens - self.prompt_tokens - self.completion_tokens - prompt_tokens
+        prompt = self.prompt_tokens + self._reserved_prompt + prompt_tokens
+        completion = self.completion_tokens + self._reserved_completion
+        names = self.parameters
+        yield self.max_tokens - prompt - completion, f"{names.max_tokens}={self.max_tokens}"
+        if self.prices and self.max_cost < math.inf:
+            left = self.max_cost - cost_of(prompt, completion, self.prices)
+            room = left * 1e6 / self.prices[1] if self.prices[1] else math.copysign(1e12, left)
+            yield math.floor(room), f"{names.max_cost}={self.max_cost:g}"
 
     def require(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Check that a request fits the budget.
 
         Raises:
-            ModelFailureError: The request could take more tokens than are left.
+            BudgetSpentError: The request could take more than is left.
         """
-        if completion_tokens > self.completion_room(prompt_tokens):
-            raise ModelFailureError(
-                f"{self.prompt_tokens + self.completion_tokens} tokens are spent and the next "
-                f"request may take {prompt_tokens + completion_tokens}: more than "
-                f"{self.parameters.max_tokens}={self.max_tokens}"
-            )
+        with self.reserve(prompt_tokens, completion_tokens, completion_tokens):
+            pass
 
     def spend(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Add the tokens of a request."""
-        self.prompt_tokens += prompt_tokens
-        self.completion_tokens += completion_tokens
+        with self._lock:
+            self.prompt_tokens += prompt_tokens
+            self.completion_tokens += completion_tokens

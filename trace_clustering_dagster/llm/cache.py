@@ -12,25 +12,26 @@ from trace_clustering_dagster.base.files import make_folder, write_whole
 if TYPE_CHECKING:
     from upath import UPath
 
-FOLDER = "label_answers"
+FOLDER, SUMMARIES_FOLDER = "label_answers", "summary_answers"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class KeptAnswers:
-    """The cached answers of all teams, under ``<storage>/label_answers``."""
+    """The cached answers of all teams, under ``<storage>/<folder>``."""
 
     storage: str
+    folder: str = FOLDER
 
     def of_team(self, team_id: int) -> "AnswerCache":
         """The answers of one team."""
-        return AnswerCache(self.storage, team_id)
+        return AnswerCache(self.storage, team_id, self.folder)
 
 
 @dataclass(frozen=True)
 class AnswerCache:
     """Answers to a team's requests, by content of the request, as text files in
-    ``<storage>/label_answers/<team>``.
+    ``<storage>/<folder>/<team>``.
 
     Version 0.1 kept the answers of all teams in ``label_answers`` itself. They are read but never
     written.
@@ -38,12 +39,15 @@ class AnswerCache:
 
     storage: str
     team_id: int
+    folder: str = FOLDER
 
     def get(self, request: Mapping[str, Any]) -> str | None:
         """The answer to an equal request; None if there is none or it cannot be read."""
         path = self._path(request)
         answer = _read(path)
-        return _read(path.parent.parent / path.name) if answer is None else answer
+        if answer is None and self.folder == FOLDER:
+            return _read(path.parent.parent / path.name)
+        return answer
 
     def put(self, request: Mapping[str, Any], answer: str) -> None:
         """Keep the answer. A failure is only logged: the answer is then paid for again later."""
@@ -59,7 +63,7 @@ class AnswerCache:
 
         content = json.dumps(request, sort_keys=True).encode()
         name = f"{hashlib.sha256(content).hexdigest()}.txt"
-        return UPath(self.storage).absolute() / FOLDER / str(self.team_id) / name
+        return UPath(self.storage).absolute() / self.folder / str(self.team_id) / name
 
 
 def _read(path: "UPath") -> str | None:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -20,7 +21,10 @@ from trace_clustering_dagster.llm.budget import (
 from trace_clustering_dagster.llm.cache import AnswerCache
 from trace_clustering_dagster.llm.failures import (
     NO_MODEL,
+    NO_MONEY,
     TOO_LONG,
+    BudgetSpentError,
+    BusyError,
     ModelFailureError,
     no_json_reason,
     reason,
@@ -73,18 +77,21 @@ class Reply(Generic[T]):
         value: The answer; None if it does not match its type. An answer that was cut off may match
             and still be incomplete.
         problem: The problem with the answer; "" if there is none.
+        is_cut_off: Whether a larger limit may solve the problem.
         paid: The request and the text of its answer, if it is new and worth keeping.
     """
 
     value: T | None
     problem: str = ""
+    is_cut_off: bool = False
     paid: tuple[Mapping[str, Any], str] | None = None
 
 
 class ChatModel:
-    """A chat model, and what its requests have cost.
+    """A chat model, and what its requests have cost. Threads may share it.
 
     The first answers of a server show which parameters it supports; later requests use only those.
+    To learn that once, wait for the first answer before asking from several threads.
 
     Attributes:
         name: The server's name for the model.
@@ -92,6 +99,7 @@ class ChatModel:
             count.
         requests: HTTP requests to the server, including the client's retries.
         cached: Answers reused from earlier runs.
+        has_answered: Whether the server has answered a request.
     """
 
     def __init__(self, name: str, cache: AnswerCache, budget: Budget) -> None:
@@ -99,12 +107,13 @@ class ChatModel:
         self.budget = budget
         self.requests = 0
         self.cached = 0
+        self.has_answered = False
         self._cache = cache
+        self._lock = threading.Lock()
         self._response_formats = list(_RESPONSE_FORMATS)
         self._limit_name = "max_completion_tokens"
         self._refused: set[str] = set()
         self._is_reasoning = False
-        self._last_status = 0
 
     def ask(self, messages: Messages, answer_type: AnswerType[T], limit: int) -> Reply[T]:
         """The model's answer, or a kept one if there is one.
@@ -115,19 +124,35 @@ class ChatModel:
         Raises:
             ModelFailureError: There is no answer, for whatever reason.
         """
-        request = {"server": server_url(), "model": self.name, "messages": messages}
-        kept = self._cache.get(request)
-        if kept is not None:
+        return self.kept(messages, answer_type) or self.request(messages, answer_type, limit)
+
+    def kept(self, messages: Messages, answer_type: AnswerType[T]) -> Reply[T] | None:
+        """The answer that was kept; None if there is none."""
+        kept = self._cache.get(self._request(messages))
+        if kept is None:
+            return None
+        with self._lock:
             self.cached += 1
-            return _read(kept, answer_type)
+        return _read(kept, answer_type)
+
+    def request(self, messages: Messages, answer_type: AnswerType[T], limit: int) -> Reply[T]:
+        """Like ``ask``, but a kept answer is not used."""
         text, cut_off = self._complete_in_a_known_form(messages, answer_type, limit)
         reply = _read(text, answer_type)
         says_something = reply.value is not None and any(said for _, said in reply.value)
         if cut_off and not says_something and not text.partition("<think>")[0].strip():
             # give the next request room for reasoning
             self._is_reasoning = True
-            return Reply(None, "the model used its tokens up before it answered")
-        return reply if reply.problem else replace(reply, paid=(request, text))
+            problem = "the model used its tokens up before it answered"
+            return Reply(None, problem, is_cut_off=True)
+        self.has_answered = True
+        if reply.problem:
+            return replace(reply, is_cut_off=reply.is_cut_off or cut_off)
+        return replace(reply, paid=(self._request(messages), text))
+
+    def _request(self, messages: Messages) -> Mapping[str, Any]:
+        """What an answer is kept by."""
+        return {"server": server_url(), "model": self.name, "messages": messages}
 
     def keep(self, reply: Reply[T]) -> None:
         """Keep the answer for later runs, unless it has a problem or is already kept."""
@@ -141,25 +166,34 @@ class ChatModel:
 
         first_refusal = ""
         while True:
-            form = self._form(answer_type)
+            form, limit_name = self._form(answer_type), self._limit_name
             try:
-                return self._complete_in_time(messages, form, limit)
+                return self._complete_in_time(messages, form, limit_name, limit)
             except openai.APIStatusError as error:
-                if self._do_without(error, form):
-                    continue
                 why = reason(error, self.name, self.budget.parameters)
-                # servers differ in the forms of a request that they support, and do not say which
-                form_may_be_unknown = error.status_code in (400, 415, 422, 501)
-                if not form_may_be_unknown or error.code in (TOO_LONG, NO_MODEL):
-                    raise ModelFailureError(why) from None
-                first_refusal = first_refusal or why
-                if len(self._response_formats) == 1:
-                    raise ModelFailureError(first_refusal) from None
-            self._response_formats.pop(0)
-            # servers without structured output use the older name of the limit; a server that names
-            # the parameter it refuses knows the newer one
-            if not self._refused:
-                self._limit_name = "max_tokens"
+                with self._lock:
+                    # another thread may have learned the same meanwhile
+                    if (form, limit_name) != (self._form(answer_type), self._limit_name):
+                        continue
+                    if self._do_without(error, form):
+                        continue
+                    if error.status_code == 429 and error.code != NO_MONEY:
+                        raise BusyError(why) from None
+                    # servers differ in the forms of a request that they support, and do not say
+                    # which; a server that has answered refuses the text
+                    form_may_be_unknown = error.status_code in (400, 415, 422, 501)
+                    if self.has_answered or not form_may_be_unknown:
+                        raise ModelFailureError(why) from None
+                    if error.code in (TOO_LONG, NO_MODEL):
+                        raise ModelFailureError(why) from None
+                    first_refusal = first_refusal or why
+                    if len(self._response_formats) == 1:
+                        raise ModelFailureError(first_refusal) from None
+                    self._response_formats.pop(0)
+                    # servers without structured output use the older name of the limit; a server
+                    # that names the parameter it refuses knows the newer one
+                    if not self._refused:
+                        self._limit_name = "max_tokens"
 
     def _do_without(self, error: "openai.APIStatusError", form: Mapping[str, Any]) -> bool:
         """Drop the parameter that the error names from later requests. False if that is not
@@ -197,42 +231,55 @@ class ChatModel:
         return form
 
     def _complete_in_time(
-        self, messages: Messages, form: Mapping[str, Any], limit: int
+        self, messages: Messages, form: Mapping[str, Any], limit_name: str, limit: int
     ) -> tuple[str, bool]:
         import openai
 
         budget, prompt = self.budget, estimated_tokens(messages)
-        budget.require(prompt, limit)
-        if self._is_reasoning:
-            limit = min(limit + REASONING_TOKENS, budget.completion_room(prompt))
-        parameters = {**form, self._limit_name: limit}
-        seconds = budget.seconds_left
-        try:
-            answer: tuple[str, bool] = within(
-                seconds, lambda: self._complete(messages, parameters, seconds)
-            )
-        except (*TIMEOUTS, openai.APITimeoutError):
-            # the prompt is most likely paid for
-            budget.spend(prompt, 0)
-            raise ModelFailureError(
-                timeout_reason(budget.parameters, budget.timeout_seconds, self._last_status)
-            ) from None
-        except (openai.APIStatusError, ModelFailureError):
-            raise
-        except Exception as error:
-            raise ModelFailureError(reason(error, self.name, budget.parameters)) from None
-        return answer
+        names, statuses = budget.parameters, list[int]()
+        limit_of_time = f"{names.timeout_seconds}={budget.timeout_seconds:g}"
+        with budget.reserve(
+            prompt, limit, limit + REASONING_TOKENS if self._is_reasoning else limit
+        ) as granted:
+            left = budget.seconds_left
+            if left <= 0:
+                raise BudgetSpentError(timeout_reason(limit_of_time, 0, names))
+            seconds = min(left, budget.request_seconds)
+            parameters = {**form, limit_name: granted}
+            try:
+                answer: tuple[str, bool] = within(
+                    seconds, lambda: self._complete(messages, parameters, seconds, statuses)
+                )
+            except (*TIMEOUTS, openai.APITimeoutError):
+                # the prompt is most likely paid for
+                budget.spend(prompt, 0)
+                status = statuses[-1] if statuses else 0
+                if seconds < left:
+                    limit_of_time = f"{seconds:g} seconds"
+                why = timeout_reason(limit_of_time, status, names)
+                raise (BusyError if status == 429 else ModelFailureError)(why) from None
+            except (openai.APIStatusError, ModelFailureError):
+                raise
+            except Exception as error:
+                raise ModelFailureError(reason(error, self.name, names)) from None
+            return answer
 
     async def _complete(
-        self, messages: Messages, parameters: Mapping[str, Any], seconds: float
+        self,
+        messages: Messages,
+        parameters: Mapping[str, Any],
+        seconds: float,
+        statuses: list[int],
     ) -> tuple[str, bool]:
-        """The text of the answer, and whether the limit cut it off."""
+        """The text of the answer, and whether the limit cut it off. The statuses of all HTTP
+        responses are appended to ``statuses``."""
 
         async def note_request(_: Any) -> None:
-            self.requests += 1
+            with self._lock:
+                self.requests += 1
 
         async def note_status(response: Any) -> None:
-            self._last_status = response.status_code
+            statuses.append(response.status_code)
 
         hooks = {"request": [note_request], "response": [note_status]}
         async with client(seconds, MAX_RETRIES, hooks) as opened:
@@ -269,5 +316,5 @@ def _read(text: str, answer_type: AnswerType[T]) -> Reply[T]:
     for start in starts:
         with contextlib.suppress(ValueError):
             value = validate(from_json(text[start:], allow_partial=True))
-            return Reply(value, "the answer was cut off")
+            return Reply(value, "the answer was cut off", is_cut_off=True)
     return Reply(None, answer_type.problem)

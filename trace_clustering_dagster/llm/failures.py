@@ -26,6 +26,14 @@ class ModelFailureError(Exception):
         self.retry_helps = retry_helps
 
 
+class BudgetSpentError(ModelFailureError):
+    """No request was sent, because it could break a limit of the budget."""
+
+
+class BusyError(ModelFailureError):
+    """The server asks for fewer requests at a time."""
+
+
 @dataclass(frozen=True)
 class ParameterNames:
     """The caller's names of its parameters, so that a failure can name the one to change.
@@ -37,6 +45,7 @@ class ParameterNames:
     timeout_seconds: str
     max_tokens: str
     max_prompt_tokens: str
+    max_cost: str = ""
     base_url: str = "OPENAI_BASE_URL"
     api_key: str = "OPENAI_API_KEY"
 
@@ -89,15 +98,15 @@ def status_reason(
     return f"HTTP status {status}{words}, {shorter if code == TOO_LONG else remedy}"
 
 
-def timeout_reason(parameters: ParameterNames, seconds: float, last_status: int) -> str:
+def timeout_reason(limit: str, last_status: int, parameters: ParameterNames) -> str:
     """What is wrong with a server that did not answer in time.
 
     Args:
+        limit: The time, such as ``label_timeout_seconds=120``.
         last_status: The last HTTP status that it did answer with; 0 if there is none.
     """
     last = f"; its last answer was: {status_reason(last_status, parameters)}"
-    text = f"no answer within {parameters.timeout_seconds}={seconds:g}"
-    return text + (last if last_status >= 400 else "")
+    return f"no answer within {limit}" + (last if last_status >= 400 else "")
 
 
 def no_json_reason(text: str, parameters: ParameterNames) -> str:

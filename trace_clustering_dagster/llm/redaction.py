@@ -23,8 +23,10 @@ _SECRETS = re.compile(
 _NAMED_SECRETS = re.compile(
     r"""(?ix) ( (?<![a-z0-9]) [a-z0-9_-]{0,40}? (?: password | passwd | pwd | passphrase | secret
         | (?: api | access | private ) [ _-]? key | token (?! s? ["']? \s* [:=] \s* \d+ \b ) )
-        ["']?  (?: \s{0,3} [:=] \s{0,3} | [ ] (?= \S* [\d!#$%&*+/<>?@^_~] ) | [ ] is [ ]
-        (?= \S* [\d!#$%&*+/<>?@^_~] ) ) ["']? )
+        ["']?  (?: \s{0,3} [:=] \s{0,3}
+          # "password #124" names a ticket
+          | [ ] (?! \#\d+ (?! [^\s.,;:!?)] ) ) (?= \S* [\d!#$%&*+/<>?@^_~] )
+          | [ ] is [ ] (?= \S* [\d!#$%&*+/<>?@^_~] ) ) ["']? )
         # in quotes, everything up to the closing quote, which may be cut off
         ( (?<=") [^\s"] [^"\n]{3,} | (?<=') [^\s'] [^'\n]{3,} | [^\s"',;]{4,} )"""
 )
@@ -50,6 +52,8 @@ _LAST_WORD = re.compile(r"[!-~]{0,304}[\s\d().+/-]{0,40}")
 # What is left of a secret that began before the text does
 _END_OF_KEY = re.compile(r".*-----END[ A-Z]{0,30}-----", re.DOTALL)
 _END_OF_WORD = re.compile(r"[!-~]*")
+# What stands in redacted text for what was there.
+PLACEHOLDER = re.compile(r"\[(?:email|phone|card|secret)\]")
 # Maximum characters that a pattern needs to see before it matches, except for a URL's password.
 LONGEST = 304
 

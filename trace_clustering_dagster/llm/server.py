@@ -10,12 +10,14 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trace_clustering_dagster.llm.failures import ParameterNames, no_json_reason, reason
 
 if TYPE_CHECKING:
     import openai
+
+T = TypeVar("T")
 
 NOT_CONFIGURED = "no model is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL for another server"
 # The setting with the address of an embedder's own server, and the variable with its key: it never
@@ -77,16 +79,22 @@ def within(seconds: float, request: Callable[[], Awaitable[Any]]) -> Any:
         raise FutureTimeoutError
     # The client's own timeouts restart with every byte, and a host name lookup cannot be canceled,
     # but a separate thread can be abandoned.
-    answer: Future[Any] = Future()
+    answer = in_thread(lambda: asyncio.run(asyncio.wait_for(request(), seconds)))
+    return answer.result(timeout=seconds + 1)
+
+
+def in_thread(work: Callable[[], T]) -> Future[T]:
+    """Do the work in a thread of its own. It can be abandoned: the process does not wait for it."""
+    result: Future[T] = Future()
 
     def run() -> None:
         try:
-            answer.set_result(asyncio.run(asyncio.wait_for(request(), seconds)))
+            result.set_result(work())
         except BaseException as error:
-            answer.set_exception(error)
+            result.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return answer.result(timeout=seconds + 1)
+    return result
 
 
 def ask_briefly(model: str, seconds: float, parameters: ParameterNames) -> str:

@@ -1,10 +1,11 @@
-"""Forget a team: find and remove everything that this program stores about it.
+"""Forget a team or some of its traces: find and remove everything that this program stores.
 
 `places` lists everything that is stored about teams. A new asset, table or folder must be added
 there.
 """
 
 import contextlib
+import datetime
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,40 +19,57 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from trace_clustering_dagster.base.files import is_local
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.instance import is_own
-from trace_clustering_dagster.base.partitions import TEAM_TAG
+from trace_clustering_dagster.base.partitions import DAY_TAG, TEAM_TAG
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.queries import (
     CLUSTERS_EVENT,
     count_own_events,
     delete_own_events,
 )
-from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
-from trace_clustering_dagster.operations.decisions import is_listed
-from trace_clustering_dagster.operations.retention import is_backfilling
+from trace_clustering_dagster.operations.held_traces import LISTS
 from trace_clustering_dagster.operations.stored_files import (
     StoredFile,
     StoredFiles,
     remove,
     size_of,
 )
-from trace_clustering_dagster.settings import AutomationSettings, named
-from trace_clustering_dagster.traces.queries import count_traces
+from trace_clustering_dagster.sources.own_rows import Kind, count_own_rows, delete_own_rows
+from trace_clustering_dagster.traces.usage import count_usage, delete_usage
 
 # A mutation rewrites every part of the table that holds rows of the team.
 DELETION_TIMEOUT_SECONDS = 3600
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What to forget: a team, or some of its traces.
+
+    Attributes:
+        traces: Their ids; None for the whole team.
+        days: The days that hold one of these traces. Everything of them is forgotten, because it
+            is made from all traces together; other days stay.
+    """
+
+    team_id: int
+    traces: frozenset[str] | None = None
+    days: frozenset[datetime.date] | None = None
+
+    def __str__(self) -> str:
+        count = "" if self.traces is None else f"{len(self.traces)} traces of "
+        return f"{count}team {self.team_id}"
+
+
 class Place(Protocol):
     """A place that stores data about teams."""
 
-    def describe(self, team_id: int) -> str:
-        """Describe what is stored about the team; "" if nothing.
+    def describe(self, scope: Scope) -> str:
+        """Describe what is stored; "" if nothing.
 
         Raises:
             dagster.Failure: one line that says why the place cannot be read.
         """
 
-    def remove(self, team_id: int) -> None:
+    def remove(self, scope: Scope) -> None:
         """Remove all of it. After an interruption, it can be called again.
 
         Raises:
@@ -65,38 +83,88 @@ def places(
     clickhouse: Warehouse,
     instance: dg.DagsterInstance | None,
 ) -> Mapping[str, Place]:
-    """All places, in the order of removal: first those that may refuse, last the one that shows
-    that the team existed."""
-    of_the_instance: dict[str, Place] = {}
+    """All places, in the order of removal: first those that may refuse, last those that show which
+    traces there were and that the team existed."""
+    files = {name: _Files(stored, name) for name in stored.folders}
+    everywhere: dict[str, Place] = {"events_table": _Events(clickhouse)}
+    if clickhouse.is_filled_here:
+        everywhere["vectors"] = _OwnRows(clickhouse, "vectors")
+    everywhere["usage_table"] = _Usage(clickhouse)
+    everywhere |= {name: place for name, place in files.items() if name not in LISTS}
     if instance:
-        of_the_instance = {
-            "runs": _Runs(instance, graph),
-            "partition": _Partition(instance, graph.called("team")),
-        }
-    return {
-        "events_table": _Events(clickhouse),
-        **{name: _Files(stored, name) for name in stored.folders},
-        **of_the_instance,
-    }
+        everywhere["runs"] = _Runs(instance, graph)
+    everywhere |= files
+    if clickhouse.is_filled_here:
+        everywhere["summaries"] = _OwnRows(clickhouse, "summaries")
+    if instance:
+        everywhere["partition"] = _Partition(instance, graph.called("team"))
+    return everywhere
 
 
 @dataclass(frozen=True)
 class _Events:
     clickhouse: Warehouse
 
-    def describe(self, team_id: int) -> str:
-        rows = count_own_events(self.clickhouse.connect("trace-clustering forget"), team_id)
+    def describe(self, scope: Scope) -> str:
+        connection = self.clickhouse.connect("trace-clustering forget")
+        rows = count_own_events(connection, scope.team_id, scope.days)
         return f"{rows} rows of {CLUSTERS_EVENT} in {self.clickhouse.output}" if rows else ""
 
-    def remove(self, team_id: int) -> None:
+    def remove(self, scope: Scope) -> None:
         connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
-        delete_own_events(connection, team_id)
-        if left := count_own_events(connection, team_id):
+        delete_own_events(connection, scope.team_id, scope.days)
+        if left := count_own_events(connection, scope.team_id, scope.days):
             why = "their files also hold other rows" if self.clickhouse.is_embedded else ""
             raise dg.Failure(
-                description=f"{left} rows of {CLUSTERS_EVENT} of team {team_id} are left in "
+                description=f"{left} rows of {CLUSTERS_EVENT} of team {scope.team_id} are left in "
                 f"{self.clickhouse.output}: {why or 'a run may have inserted them meanwhile'}"
             )
+
+
+@dataclass(frozen=True)
+class _OwnRows:
+    """Summaries or vectors, which a deployment with a source writes."""
+
+    clickhouse: Warehouse
+    kind: Kind
+
+    def describe(self, scope: Scope) -> str:
+        connection = self.clickhouse.connect("trace-clustering forget")
+        rows = count_own_rows(connection, self.kind, scope.team_id, scope.traces)
+        return f"{rows} rows in {self._table}" if rows else ""
+
+    def remove(self, scope: Scope) -> None:
+        connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
+        delete_own_rows(connection, self.kind, scope.team_id, scope.traces)
+        if left := count_own_rows(connection, self.kind, scope.team_id, scope.traces):
+            where = (
+                "in files that this program did not write" if self.clickhouse.is_embedded else ""
+            )
+            raise dg.Failure(
+                description=f"{left} {self.kind} of {scope} are left in {self._table}: "
+                f"{where or 'a run may have inserted them meanwhile'}"
+            )
+
+    @property
+    def _table(self) -> str:
+        clickhouse = self.clickhouse
+        is_vectors = self.kind == "vectors"
+        return clickhouse.embeddings_table if is_vectors else clickhouse.events_table
+
+
+@dataclass(frozen=True)
+class _Usage:
+    clickhouse: Warehouse
+
+    def describe(self, scope: Scope) -> str:
+        if scope.traces is not None:  # it names none
+            return ""
+        rows = count_usage(self.clickhouse.connect("trace-clustering forget"), scope.team_id)
+        return f"{rows} rows in {self.clickhouse.output_usage_table}" if rows else ""
+
+    def remove(self, scope: Scope) -> None:
+        connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
+        delete_usage(connection, scope.team_id)
 
 
 @dataclass(frozen=True)
@@ -104,29 +172,35 @@ class _Files:
     stored: StoredFiles
     name: str
 
-    def describe(self, team_id: int) -> str:
-        files = list(self._files(team_id))
+    def describe(self, scope: Scope) -> str:
+        files = list(self._files(scope))
         explored = sum(self.stored.root / self.name not in file.path.parents for file in files)
         sizes = (size_of(file.path) or 0 for file in files)
         of_them = f", {explored} of them from explorations" if explored else ""
         return f"{len(files)} files, {sum(sizes) / 1e3:,.0f} kB{of_them}" if files else ""
 
-    def remove(self, team_id: int) -> None:
+    def remove(self, scope: Scope) -> None:
         path = self.stored.root
         try:
-            for path, *_ in list(self._files(team_id)):
+            for path, *_ in list(self._files(scope)):
                 remove(path)
         except dg.Failure:
             raise
         except Exception as error:  # object store libraries raise any type
             raise dg.Failure(description=f"{path} cannot be removed: {error}") from None
-        folder = self.stored.root / self.name / str(team_id)
+        folder = self.stored.root / self.name / str(scope.team_id)
         if is_local(folder):
             with contextlib.suppress(OSError):  # only the answers have a folder per team
                 os.rmdir(folder.path)
 
-    def _files(self, team_id: int) -> Iterator[StoredFile]:
-        return (file for file in _files(self.stored, self.name) if file.team_id == team_id)
+    def _files(self, scope: Scope) -> Iterator[StoredFile]:
+        # answers have no day, and do not say from which traces they are
+        days = None if scope.days is None else {*scope.days, *([None] if scope.days else [])}
+        return (
+            file
+            for file in self.stored.files(self.name)
+            if file.team_id == scope.team_id and (days is None or file.day in days)
+        )
 
 
 @dataclass(frozen=True)
@@ -134,12 +208,12 @@ class _Runs:
     instance: dg.DagsterInstance
     graph: Graph
 
-    def describe(self, team_id: int) -> str:
-        count = len(_runs(self.instance, self.graph, team_id))
+    def describe(self, scope: Scope) -> str:
+        count = len(_runs(self.instance, self.graph, scope))
         return f"{count} runs, their logs and materializations" if count else ""
 
-    def remove(self, team_id: int) -> None:
-        run_ids = [run.run_id for run in _runs(self.instance, self.graph, team_id)]
+    def remove(self, scope: Scope) -> None:
+        run_ids = [run.run_id for run in _runs(self.instance, self.graph, scope)]
         storage = self.instance.event_log_storage
         if isinstance(storage, SqlEventLogStorage):
             _remove_copies(storage, self.instance, self.graph, set(run_ids))
@@ -155,61 +229,30 @@ class _Partition:
     instance: dg.DagsterInstance
     teams: str
 
-    def describe(self, team_id: int) -> str:
-        return "registered" if self.instance.has_dynamic_partition(self.teams, str(team_id)) else ""
+    def describe(self, scope: Scope) -> str:
+        is_registered = self.instance.has_dynamic_partition(self.teams, str(scope.team_id))
+        return "registered" if is_registered and scope.traces is None else ""
 
-    def remove(self, team_id: int) -> None:
-        self.instance.delete_dynamic_partition(self.teams, str(team_id))
+    def remove(self, scope: Scope) -> None:
+        self.instance.delete_dynamic_partition(self.teams, str(scope.team_id))
 
 
 def active_runs(instance: dg.DagsterInstance, graph: Graph, team_id: int) -> list[dg.DagsterRun]:
     """The team's queued and running runs."""
-    return [run for run in _runs(instance, graph, team_id) if run.status not in FINISHED_STATUSES]
+    runs = _runs(instance, graph, Scope(team_id))
+    return [run for run in runs if run.status not in FINISHED_STATUSES]
 
 
-def caveats(
-    settings: AutomationSettings,
-    stored: StoredFiles,
-    clickhouse: Warehouse,
-    instance: dg.DagsterInstance | None,
-    team_id: int,
-) -> Iterator[str]:
-    """What `forget` does not cover and what to do about it, one line each."""
-    traces = count_traces(clickhouse.connect("trace-clustering forget"), team_id)
-    if traces and settings.enabled and is_listed(team_id, settings):
-        excluded = ",".join(map(str, sorted({*settings.excluded_teams, team_id})))
-        yield (
-            f"team {team_id} still has {traces} traces, so the coordinator clusters it again: set "
-            f"{named('automation.excluded_teams')} to {excluded} where the code server runs"
-        )
-    if instance is None:
-        yield (
-            "DAGSTER_HOME is not set, so the team's runs and partition in the Dagster instance are "
-            "not included. Set it and forget the team again"
-        )
-    elif is_backfilling(instance):
-        yield "a backfill is running: if it has days of this team, forget the team again after it"
-    if unknown := sum(file.team_id is None for file in _files(stored, ANSWERS)):
-        yield (
-            f"{unknown} answers that version 0.1 stored belong to no known team: they are removed "
-            f"after text_retention_days, or remove {stored.root / ANSWERS}/*.txt (repeated "
-            "requests are paid again)"
-        )
-
-
-def _files(stored: StoredFiles, name: str) -> Iterator[StoredFile]:
-    failures: list[str] = []
-    folder = stored.folders[name]
-    for root in [stored.root, *(stored.explorations(failures) if folder.is_explored else [])]:
-        yield from folder.files(root / name, failures, lambda _: True)
-    if failures:
-        raise dg.Failure(description=f"files cannot be listed: {failures[0]}")
-
-
-def _runs(instance: dg.DagsterInstance, graph: Graph, team_id: int) -> list[dg.DagsterRun]:
-    """The team's runs of this graph: runs of other graphs in the instance may have teams too."""
-    runs = instance.get_runs(dg.RunsFilter(tags={TEAM_TAG: str(team_id)}))
-    return [run for run in runs if is_own(instance, graph, run, if_unknown=False)]
+def _runs(instance: dg.DagsterInstance, graph: Graph, scope: Scope) -> list[dg.DagsterRun]:
+    """The runs of this graph: runs of other graphs in the instance may have teams too."""
+    runs = instance.get_runs(dg.RunsFilter(tags={TEAM_TAG: str(scope.team_id)}))
+    days = None if scope.days is None else set(map(str, scope.days))
+    return [
+        run
+        for run in runs
+        if (days is None or run.tags.get(DAY_TAG) in days)
+        and is_own(instance, graph, run, if_unknown=False)
+    ]
 
 
 def _remove_copies(

@@ -2,15 +2,10 @@
 
 import contextlib
 import datetime
-import ipaddress
 import os
-import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
-
-import dagster as dg
 
 from trace_clustering_dagster.base.files import (
     Storage,
@@ -20,33 +15,17 @@ from trace_clustering_dagster.base.files import (
     write_whole,
 )
 from trace_clustering_dagster.base.times import yesterday
-from trace_clustering_dagster.clickhouse.connection import Connection
-from trace_clustering_dagster.clickhouse.queries import table_engine
-from trace_clustering_dagster.clickhouse.schema import (
-    EMBEDDINGS_COLUMNS,
-    EVENTS_COLUMNS,
-    is_accepted,
-)
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
-from trace_clustering_dagster.clusters.queries import events_columns
 from trace_clustering_dagster.operations.schedules import check_cron
+from trace_clustering_dagster.operations.source_readiness import source_findings
+from trace_clustering_dagster.operations.warehouse_readiness import Finding, warehouse_findings
 from trace_clustering_dagster.params import params_class, params_of
 from trace_clustering_dagster.settings import Settings, named
-from trace_clustering_dagster.traces.queries import (
-    EmbeddingsKind,
-    count_team_traces,
-    embeddings_columns,
-    embeddings_overview,
-    summaries_columns,
-)
+from trace_clustering_dagster.sources.params import SourceParams
 
-# Number of kinds of rows to name if no trace is eligible.
-_KINDS = 5
 # A local model may have to be loaded first.
 _ASKING_SECONDS = 30
-# Columns that may differ when an event is emitted again.
-_CHANGING_COLUMNS = {"properties", "created_at", "_timestamp"}
 
 
 # The subject of a finding about a setting.
@@ -56,14 +35,6 @@ _SUBJECTS = {
     "output": "ClickHouse",
     "storage": "storage",
 }
-
-
-class Finding(NamedTuple):
-    """The result of one check, without secrets; if not ok, with a remedy."""
-
-    status: Literal["ok", "warning", "failed"]
-    subject: str
-    text: str
 
 
 def findings(
@@ -95,7 +66,14 @@ def findings(
         yield from failed("parameters")
     else:
         yield Finding("ok", "parameters", _changed(settings, params))
-    yield from failed("ClickHouse") if "ClickHouse" in wrong else _clickhouse(settings, params)
+    # with a source, runs make what the warehouse lacks
+    of_tables = None if settings.source.name else params
+    yield from (
+        failed("ClickHouse") if "ClickHouse" in wrong else warehouse_findings(settings, of_tables)
+    )
+    if settings.source.name:
+        of_source = params if isinstance(params, SourceParams) else None
+        yield from source_findings(settings, of_source, ask=ask)
     yield from failed("storage") if "storage" in wrong else [_storage(settings)]
     if params:
         yield _label_model(params, ask)
@@ -110,152 +88,6 @@ def _changed(settings: Settings, params: ClusteringParams) -> str:
         if getattr(params, name) != getattr(defaults, name)
     ]
     return f"{', '.join(changed)} of {named('params')}" if changed else "the package's defaults"
-
-
-def _clickhouse(settings: Settings, params: ClusteringParams | None) -> Iterator[Finding]:
-    clickhouse = Warehouse.of(settings)
-    try:
-        connection = clickhouse.connect("trace-clustering check")
-    except dg.Failure as failure:
-        yield Finding("failed", "ClickHouse", failure.description or "")
-        return
-    yield _answers(clickhouse)
-
-    def checked(subject: str, check: Callable[[], Finding]) -> Finding:
-        try:
-            return check()
-        except dg.Failure as failure:
-            return Finding("failed", subject, failure.description or "")
-
-    subject = f"table {clickhouse.embeddings_table}"
-    embeddings = checked(subject, lambda: _embeddings(subject, clickhouse, connection))
-    yield embeddings
-    if clickhouse.has_own_output:
-        read = f"table {clickhouse.events_table}"
-        yield checked(read, lambda: _columns(read, summaries_columns(connection), EVENTS_COLUMNS))
-    written = f"table {clickhouse.output}"
-    events = checked(written, lambda: _columns(written, events_columns(connection), EVENTS_COLUMNS))
-    yield events
-    if not clickhouse.is_embedded and events.status == "ok":
-        yield checked("replacing events", lambda: _replacing(clickhouse, connection))
-    yield checked("inserting events", lambda: _inserting(connection))
-    if params and embeddings.status != "failed":
-        yield checked("traces", lambda: _traces(connection, params))
-
-
-def _answers(clickhouse: Warehouse) -> Finding:
-    url = urlsplit(clickhouse.url)
-    if url.scheme == "http" and clickhouse.password and not _is_local(url.hostname):
-        text = f"{clickhouse.url} answers, but http sends the password as plain text"
-        remedy = f"use https:// in {named('clickhouse.url')}"
-        return Finding("warning", "ClickHouse", f"{text} -> {remedy}")
-    return Finding("ok", "ClickHouse", f"{clickhouse.url} answers")
-
-
-def _is_local(host: str | None) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host or "").is_loopback
-    return host == "localhost"
-
-
-def _embeddings(subject: str, clickhouse: Warehouse, connection: Connection) -> Finding:
-    types = embeddings_columns(connection)
-    if connection.has_model_column:
-        finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
-        if finding.status == "ok" and clickhouse.embeddings_model:
-            unused = named("clickhouse.embeddings_model")
-            text = f"{finding.text}; model_name exists, so {unused} is unused"
-            return Finding("warning", subject, f"{text} -> unset it")
-        return finding
-    del types["model_name"]
-    finding = _columns(subject, types, EMBEDDINGS_COLUMNS)
-    if finding.status == "failed":
-        return finding
-    if clickhouse.table_model:
-        text = f"{finding.text}; without model_name, all rows have model {clickhouse.table_model}"
-        return Finding("ok", subject, text)
-    text = f"{finding.text}; without model_name, and the table's name contains no model"
-    return Finding(
-        "warning", subject, f"{text} -> set the model in {named('clickhouse.embeddings_model')}"
-    )
-
-
-def _columns(subject: str, types: Mapping[str, str], needed: Mapping[str, str]) -> Finding:
-    wrong = [
-        f"{name} is {type_}, expected {needed[name]}"
-        for name, type_ in types.items()
-        if not is_accepted(type_, needed[name])
-    ]
-    if wrong:
-        remedy = "see `trace-clustering schema`"
-        return Finding("failed", subject, f"{'; '.join(wrong)} -> {remedy}")
-    return Finding("ok", subject, f"{len(types)} columns can be read and have the needed types")
-
-
-def _replacing(clickhouse: Warehouse, connection: Connection) -> Finding:
-    subject = "replacing events"
-    table, is_random = clickhouse.output_events_table, False
-    engine = table_engine(connection, clickhouse.output_database, table)
-    if engine and (local := engine.local_table):
-        table, is_random = local.name, bool(re.search(r"\brand\w*\(", engine.definition))
-        engine = table_engine(connection, local.database, table)
-    if is_random:
-        problem = "the shard of a row is random: a day that runs again is stored twice"
-    elif engine is None:
-        text = f"the engine of {table} is not visible -> check that it is a ReplacingMergeTree"
-        return Finding("warning", subject, text)
-    elif not engine.name.endswith("ReplacingMergeTree"):
-        problem = f"{table} is a {engine.name}: a day that runs again is stored twice"
-    elif "uuid" not in (columns := set(re.findall(r"\w+", engine.sorting_key))):
-        problem = f"{table} is sorted by {engine.sorting_key}, without uuid: other events are lost"
-    elif changing := columns & _CHANGING_COLUMNS:
-        problem = f"{table} is sorted by {', '.join(sorted(changing))}: no row is ever replaced"
-    else:
-        return Finding("ok", subject, f"{table} is a {engine.name} with a stable sorting key")
-    remedy = "use the engine and order that `trace-clustering schema` prints"
-    return Finding("warning", subject, f"{problem} -> {remedy}")
-
-
-def _inserting(connection: Connection) -> Finding:
-    connection.check_insert()
-    return Finding("ok", "inserting events", "permitted; no row was written")
-
-
-def _traces(connection: Connection, params: ClusteringParams) -> Finding:
-    day = yesterday()
-    counts = count_team_traces(connection, [day], params)[day].values()
-    eligible = [count for count in counts if count >= params.min_traces]
-    window = f"in the {params.lookback_days} days up to {day}"
-    text = (
-        f"{window}, {len(eligible)} of {len(counts)} teams have {params.min_traces} or more "
-        f"eligible traces, {sum(eligible)} in all"
-    )
-    if eligible:
-        return Finding("ok", "traces", text)
-    kinds = embeddings_overview(connection, _KINDS + 1)
-    if not kinds:
-        return Finding("warning", "traces", f"{text} -> write embeddings: the table is empty")
-    wanted = (
-        f"product={params.product}, document_type={' or '.join(params.document_types)}, "
-        f"rendering={' or '.join(params.renderings)}"
-    )
-    return Finding(
-        "warning",
-        "traces",
-        f"{text}; the table's newest row is of {kinds[0].newest_day}: {_describe(kinds)} -> write "
-        "embeddings of these days, run an earlier day, or select existing rows in "
-        f"{named('params')}, now {wanted}",
-    )
-
-
-def _describe(kinds: list[EmbeddingsKind]) -> str:
-    texts = [
-        f"{kind.rows:,} rows up to {kind.newest_day} with product={kind.product[:100]}, "
-        f"document_type={kind.document_type[:100]}, rendering={kind.rendering[:100]}, "
-        f"model_name={kind.model_name[:100]}"
-        for kind in kinds[:_KINDS]
-    ]
-    return "; ".join(texts) + ("; and others" if len(kinds) > _KINDS else "")
 
 
 def _storage(settings: Settings) -> Finding:

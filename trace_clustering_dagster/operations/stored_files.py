@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import dagster as dg
+
 from trace_clustering_dagster.base.asset import TeamAsset
 from trace_clustering_dagster.base.files import EXPLORE_FOLDER, Storage
 from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
+from trace_clustering_dagster.llm.cache import SUMMARIES_FOLDER
 from trace_clustering_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class AssetFolder:
 
 @dataclass(frozen=True)
 class AnswersFolder:
-    """Answers of the label model: ``label_answers/<team>/<digest>.txt``; those of version 0.1 are
+    """Answers of a language model: ``label_answers/<team>/<digest>.txt``; those of version 0.1 are
     ``label_answers/<digest>.txt``."""
 
     days_kept: int
@@ -96,6 +99,7 @@ def folders_of(assets: Iterable[TeamAsset], settings: Settings) -> Mapping[str, 
             for asset in assets
         },
         ANSWERS: AnswersFolder(settings.text_retention_days),
+        SUMMARIES_FOLDER: AnswersFolder(settings.text_retention_days),
     }
 
 
@@ -123,6 +127,19 @@ class StoredFiles:
             for child in children(self.root / EXPLORE_FOLDER, failures)
             if re.fullmatch("[0-9a-f]{12}", child.name) and not child.is_symlink()
         ]
+
+    def files(self, name: str) -> Iterator[StoredFile]:
+        """The files of a folder, those of explorations too.
+
+        Raises:
+            dagster.Failure: A folder cannot be listed.
+        """
+        failures: list[str] = []
+        folder = self.folders[name]
+        for root in [self.root, *(self.explorations(failures) if folder.is_explored else [])]:
+            yield from folder.files(root / name, failures, lambda _: True)
+        if failures:
+            raise dg.Failure(description=f"files cannot be listed: {failures[0]}")
 
 
 def children(folder: "UPath", failures: list[str]) -> list["UPath"]:

@@ -1,10 +1,14 @@
 """The assets that turn raw traces into the summaries and vectors that are clustered."""
 
+import datetime
+import math
+
 import dagster as dg
 
 from trace_clustering_dagster.base.asset import team_asset
 from trace_clustering_dagster.base.partitions import day_and_team
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
+from trace_clustering_dagster.llm.cache import KeptAnswers
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources.checks import (
     RAW_TRACES_CHECKS,
@@ -76,21 +80,53 @@ def trace_summaries(
     context: dg.AssetExecutionContext,
     raw_traces: RawTraces,
     params: SourceParams,
+    settings: Settings,
     clickhouse: Warehouse,
+    summary_answers: KeptAnswers,
 ) -> dg.MaterializeResult[NewSummaries]:
     """A summary of each trace that needs one, written to the events table.
 
-    With `summarizer: extract`, it is made of the trace's own words and costs nothing.
+    With `summarizer: extract`, it is made of the trace's own words and costs nothing. With
+    `openai`, a language model is paid for each trace, at most `max_summary_cost` dollars a run and
+    the setting `source.daily_budget` for all teams and a UTC day.
     """
     from trace_clustering_dagster.sources.metadata import summaries_metadata
+    from trace_clustering_dagster.sources.model_summaries import estimate
     from trace_clustering_dagster.sources.summarizing import summarize
 
-    day, _ = day_and_team(context.partition_key)
-    value = summarize(clickhouse.connect(log_comment(context)), raw_traces, day, params)
+    day, team_id = day_and_team(context.partition_key)
+    connection = clickhouse.connect(log_comment(context))
+    expected, left = None, math.inf
+    if params.summarizer == "openai":
+        expected = estimate(
+            {text.trace_id: text.text for text in raw_traces.texts if text.text},
+            params.chosen_facets,
+            params.summary_prices,
+        )
+        from trace_clustering_dagster.traces.usage import spent_on
+
+        today = datetime.datetime.now(datetime.timezone.utc).date()
+        left = settings.source.daily_budget - spent_on(connection, today)
+        context.log.info(f"{expected.requests} summaries cost at most {dollars(expected.cost)}")
+    value, usage = summarize(
+        connection,
+        raw_traces,
+        day,
+        params,
+        summary_answers.of_team(team_id),
+        asset=context.asset_key.to_user_string(),
+        dollars_left=left,
+    )
     context.log.info(f"{len(value.trace_ids)} summaries written")
+    if usage:
+        from trace_clustering_dagster.traces.usage import record_usage
+
+        end, run_id = raw_traces.window_end, context.run.run_id
+        if why := record_usage(clickhouse, log_comment(context), team_id, end, run_id, [usage]):
+            context.log.warning(why)
     return dg.MaterializeResult(
         value=value,
-        metadata=summaries_metadata(value),
+        metadata=summaries_metadata(value, usage, expected),
         check_results=[check_summaries(value)],
     )
 
@@ -137,6 +173,7 @@ def trace_vectors(
             raw_traces,
             trace_summaries,
             choice.embedder,
+            params.chosen_facets,
             day,
         )
     context.log.info(f"{embedded} summaries embedded, {len(value.hashes)} vectors in all")
@@ -145,3 +182,8 @@ def trace_vectors(
         metadata=vectors_metadata(value, embedded, choice.note),
         check_results=[check_vectors(value)],
     )
+
+
+def dollars(cost: float | None) -> str:
+    """A cost as people write it."""
+    return "an unknown amount" if cost is None else f"${cost:.2f}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trace_clustering_dagster.sources.parsing import parse
+from trace_clustering_dagster.sources.parsing import is_cut, parse
 from trace_clustering_dagster.sources.parts import (
     Call,
     Object,
@@ -290,10 +290,10 @@ def _is_message(value: Object) -> bool:
 
 
 def _has_lost_its_role(value: Any) -> bool:
-    """Whether it is the beginning of a message, cut before it says whose."""
-    if not isinstance(value, Mapping) or part_of(value):
+    """Whether it is the beginning of a message, cut before or where it says whose."""
+    if not isinstance(value, Mapping) or part_of(value) or not _is_message(value):
         return False
-    return _is_message(value) and "role" not in value and "type" not in value
+    return is_cut(str(value.get("role", ""))) or not {"role", "type"} & value.keys()
 
 
 def _is_structured(value: Object) -> bool:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from trace_clustering_dagster.base.times import utc
+from trace_clustering_dagster.llm.usage import ModelUsage
+from trace_clustering_dagster.sources.model_summaries import Estimate
 from trace_clustering_dagster.sources.values import NewSummaries, RawTraces, TraceVectors
 
 
@@ -37,12 +39,31 @@ def raw_traces_metadata(value: RawTraces, read: int, missing: list[str]) -> dict
     }
 
 
-def summaries_metadata(value: NewSummaries) -> dict[str, Any]:
-    """What was summarized, and by what."""
+def summaries_metadata(
+    value: NewSummaries, usage: ModelUsage | None, expected: Estimate | None
+) -> dict[str, Any]:
+    """What was summarized, by what, and what it cost.
+
+    Args:
+        usage: What was used of the model; None without one.
+        expected: The upper estimate before it was asked.
+    """
+    bill: dict[str, Any] = {}
+    if usage and expected:
+        bill = {
+            "requests": usage.requests,
+            "cached": usage.cached,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "cost_usd": "unknown" if usage.cost is None else round(usage.cost, 6),
+            "estimated_cost_usd": "unknown" if expected.cost is None else round(expected.cost, 6),
+            "not_applicable": dict(value.not_applicable),
+        }
     return {
         "summarizer": value.summarizer,
         "new_summaries": len(value.trace_ids),
         "stand_ins_by_reason": {why: len(ids) for why, ids in value.stand_ins.items()},
+        **bill,
     }
 
 

@@ -159,7 +159,8 @@ def count_team_traces(
 ) -> dict[str, dict[datetime.date, int]]:
     """Count the traces of each team that ended in each day's window, by the team's name.
 
-    Traces without a team's name are counted under "". One query counts all windows.
+    Traces without a usable name (empty, not UTF-8, over 200 characters) are counted under "". One
+    query counts all windows.
 
     Args:
         at_most: Cap on each count.
@@ -258,7 +259,8 @@ def read_traces(
 
     A trace has at most ``MAX_STEPS`` steps, and half as many more that failed, each id once. Texts
     over 16,000 characters keep their first and last 8,000 around a line ``[...]``. Traces that are
-    gone are not yielded.
+    gone are not yielded. An embedded connection runs no other query until the iterator is consumed
+    or closed.
 
     Args:
         traces: Rows of ``Index.traces``.
@@ -282,6 +284,20 @@ def read_traces(
         for trace_id, of_trace in itertools.groupby(steps, key=lambda pair: pair[0]):
             if trace_id in ids:
                 yield RawTrace(trace_id, _distinct(step for _, step in of_trace))
+
+
+def traces_of_user(
+    raw: RawTraces, team: str, user: str, since: datetime.datetime, at_most: int
+) -> set[str]:
+    """The ids of the traces of a team of which a step since a time names the user.
+
+    Args:
+        team: Its name.
+    """
+    until = datetime.datetime.now(UTC) + GRACE
+    # as long as the texts that a source's columns are cut to
+    parameters = {"team": team, "user": user[:1000], "since": since, "until": until}
+    return {row[0] for row in raw.rows(SQL["user_traces"], **parameters, at_most=at_most)}
 
 
 def count_days(

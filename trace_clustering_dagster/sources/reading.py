@@ -19,6 +19,7 @@ from trace_clustering_dagster.sources.queries import (
 )
 from trace_clustering_dagster.sources.tables import SummaryState, has_summaries, summary_states
 from trace_clustering_dagster.sources.teams import team_keys
+from trace_clustering_dagster.sources.transcript import transcript
 from trace_clustering_dagster.sources.values import RawTraces, TraceText
 
 if TYPE_CHECKING:
@@ -135,8 +136,6 @@ def _texts(
             continue
         text = ""
         if params.summarizer == "openai":
-            from trace_clustering_dagster.sources.transcript import transcript
-
             text = transcript(
                 trace, max_characters=params.max_trace_characters, redact=params.redact
             )

@@ -47,6 +47,14 @@ MARKS = (
 )
 
 
+_SNIPPET = re.compile(r"{{(\w+)(?::(.+?))?}}")
+# Snippets that depend on the store.
+_OF_STORE = (
+    *("table", "final", "team", "a", "of", "attribute"),
+    *("flat", "event", "events", "present", "first"),
+)
+
+
 @dataclass(frozen=True)
 class Store:
     """A source's tables as they are.
@@ -119,7 +127,7 @@ class Store:
             return render(_snippet(self.snippets, word, argument))
 
         def render(sql: str) -> str:
-            return re.sub(r"{{(\w+)(?::(.+?))?}}", fill, sql)
+            return _SNIPPET.sub(fill, sql)
 
         return render(self.source.query)
 
@@ -223,6 +231,20 @@ class Store:
         marks = ", ".join(f"'{mark}'" for mark in MARKS)
         # the subcolumn: the values hold the content
         return f"hasAny({column}.keys, [{marks}])"
+
+
+def to_copy(source: Source, snippets: Statements) -> str:
+    """The text of a source's file, with the snippets that are the same for every store."""
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] in _OF_STORE:
+            return match[0]
+        return expand(_snippet(snippets, match[1], match[2] or ""))
+
+    def expand(sql: str) -> str:
+        return _SNIPPET.sub(fill, sql)
+
+    return expand(source.text).strip()
 
 
 def with_snippets(sql: str, snippets: Statements) -> str:

@@ -1,29 +1,95 @@
 """Summarize the traces that need it, and write the summaries."""
 
 import datetime
+import math
+from collections import defaultdict
+from collections.abc import Mapping
 
 from trace_clustering_dagster.clickhouse.connection import Connection
+from trace_clustering_dagster.llm.budget import Budget
+from trace_clustering_dagster.llm.cache import AnswerCache
+from trace_clustering_dagster.llm.chat import ChatModel
+from trace_clustering_dagster.llm.server import NOT_CONFIGURED, is_configured
+from trace_clustering_dagster.llm.usage import ModelUsage
+from trace_clustering_dagster.sources.model_summaries import (
+    PARAMETERS,
+    REQUEST_SECONDS,
+    ModelSummaries,
+)
+from trace_clustering_dagster.sources.model_summaries import summarize as ask_for_summaries
 from trace_clustering_dagster.sources.params import SourceParams
 from trace_clustering_dagster.sources.tables import NewSummary, write_summaries
 from trace_clustering_dagster.sources.values import NewSummaries, RawTraces
 
+# A model reads no trace of the days before a team's first window: their extracts are enough.
+BEFORE = "the trace ended before the team's first window"
+_NO_LIMIT = 2**62
+
 
 def summarize(
-    clickhouse: Connection, raw: RawTraces, day: datetime.date, params: SourceParams
-) -> NewSummaries:
-    """Write a summary of each text.
+    clickhouse: Connection,
+    raw: RawTraces,
+    day: datetime.date,
+    params: SourceParams,
+    answers: AnswerCache,
+    *,
+    asset: str,
+    dollars_left: float = math.inf,
+) -> tuple[NewSummaries, ModelUsage | None]:
+    """Write a summary of each text: by the model, or the extract in its place.
 
     Args:
         day: Day of the partition.
+        asset: Name of the asset, for the record of what was used.
+        dollars_left: What all teams may still spend today.
+
+    Returns:
+        The summaries, and what was used of the model; None without one.
     """
-    summaries = [
-        NewSummary(text.extract, text.started, text.ended, text.steps) for text in raw.texts
-    ]
-    team = (raw.team_id, raw.team)
-    write_summaries(clickhouse, team, day, params.summarizer_name, summaries)
-    return NewSummaries(
+    by_model: ModelSummaries | None = None
+    if params.summarizer == "openai":
+        wanted = {text.trace_id: text.text for text in raw.texts if text.ended >= raw.window_start}
+        by_model = _ask(wanted, params, answers, asset, dollars_left)
+    summaries, stand_ins = [], defaultdict(list)
+    for text in raw.texts:
+        new = NewSummary(text.extract, text.started, text.ended, text.steps)
+        if by_model and (found := by_model.summaries.get(text.trace_id)):
+            new = new._replace(summary=found.summary, facets=found.facets)
+        elif by_model:
+            why = by_model.left_over.get(text.trace_id, BEFORE)
+            new = new._replace(stand_in=why)
+            stand_ins[why].append(text.trace_id)
+        summaries.append(new)
+    write_summaries(clickhouse, (raw.team_id, raw.team), day, params.summarizer_name, summaries)
+    value = NewSummaries(
         summarizer=params.summarizer_name,
         trace_ids=tuple(sorted(text.trace_id for text in raw.texts)),
-        stand_ins={},
+        stand_ins={why: tuple(sorted(ids)) for why, ids in sorted(stand_ins.items())},
+        not_applicable=dict(by_model.not_applicable) if by_model else {},
         source_digest=raw.digest,
     )
+    return value, by_model.usage if by_model else None
+
+
+def _ask(
+    texts: Mapping[str, str],
+    params: SourceParams,
+    answers: AnswerCache,
+    asset: str,
+    dollars_left: float,
+) -> ModelSummaries:
+    budget = Budget(
+        params.summary_timeout_seconds,
+        params.max_summary_tokens,
+        _NO_LIMIT,
+        PARAMETERS,
+        params.summary_prices,
+        min(params.max_summary_cost, max(dollars_left, 0.0)),
+        REQUEST_SECONDS,
+    )
+    chat = ChatModel(params.summary_model, answers, budget)
+    if not is_configured():
+        left_over = dict.fromkeys(texts, NOT_CONFIGURED)
+        usage = ModelUsage.of(asset, chat, left_over.values())
+        return ModelSummaries({}, left_over, {}, usage)
+    return ask_for_summaries(texts, params.chosen_facets, chat, asset)

@@ -11,6 +11,7 @@ from trace_clustering_dagster.base.times import parse_time, utc
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.schema import EMBEDDINGS_COLUMNS, EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.statements import Statements
+from trace_clustering_dagster.sources.params import EXTRACT
 from trace_clustering_dagster.traces.values import TraceSummary
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ SQL = Statements(__file__)
 PRODUCT, DOCUMENT_TYPE = "llm-analytics", "llm-trace-summary"
 # Renderings, in PostHog's words: of a summary by a language model, and of an extract.
 DETAILED, MINIMAL = "llma_trace_detailed", "llma_trace_minimal"
+# The names of spaces, `<model>-<dimension>/<summarizer>-<version>`, with a digest of its facets.
+SPACES = r"^[^/]+-[0-9]+/.+-[0-9]+(-[0-9a-f]{6})?$"
 _NAMESPACE = uuid.UUID("9b1d7d0e-6c1f-4a52-8a57-0f7c6f1a2d33")
 
 
@@ -76,6 +79,25 @@ def summary_states(
     }
 
 
+def stored_facets(
+    clickhouse: Connection,
+    team_id: int,
+    summarizer: str,
+    between: tuple[datetime.datetime, datetime.datetime],
+) -> dict[str, dict[str, str]]:
+    """The sentences of the facets that apply to each trace that ended in ``[start, end)``."""
+    rows = clickhouse.rows(
+        SQL["stored_facets"],
+        {
+            "team_id": team_id,
+            "summarizer": summarizer,
+            "window_start": between[0],
+            "window_end": between[1],
+        },
+    )
+    return {trace_id: json.loads(facets or "{}") for trace_id, facets in rows}
+
+
 def has_summaries(clickhouse: Connection, team_id: int, summarizer: str) -> bool:
     """Whether the team has any summary by the summarizer."""
     ((found,),) = clickhouse.rows(
@@ -101,7 +123,7 @@ def write_summaries(
         return
     team_id, name = team
     now = datetime.datetime.now(datetime.timezone.utc)
-    mode = "minimal" if summarizer.startswith("extract") else "detailed"
+    mode = "minimal" if summarizer == EXTRACT else "detailed"
     rows = []
     for new in summaries:
         summary = new.summary
@@ -130,7 +152,7 @@ def write_summaries(
                 "properties": json.dumps(properties, ensure_ascii=False),
                 "timestamp": new.ended,
                 "team_id": team_id,
-                "distinct_id": f"trace_summary_{team_id}",
+                "distinct_id": distinct_id(team_id),
                 "created_at": now,
                 "_timestamp": now.replace(microsecond=0),
             }
@@ -158,6 +180,14 @@ def stored_vectors(
         },
     )
     return {(trace_id, rendering): int(hash_) for trace_id, rendering, hash_ in rows}
+
+
+def newest_space(clickhouse: Connection) -> str:
+    """The space of the newest vectors; "" if there are none."""
+    ((space,),) = clickhouse.rows(
+        SQL["newest_space"], {"product": PRODUCT, "document_type": DOCUMENT_TYPE}
+    )
+    return str(space)
 
 
 def write_vectors(
@@ -193,6 +223,16 @@ def write_vectors(
     named = (f"{new.trace_id}/{new.rendering}" for new in vectors)
     file = _file("vectors", day, team_id, space, named)
     clickhouse.insert(clickhouse.warehouse.embeddings_table, EMBEDDINGS_COLUMNS, rows, file)
+
+
+def distinct_id(team_id: int) -> str:
+    """The distinct id of the summaries of a team."""
+    return f"trace_summary_{team_id}"
+
+
+def files_of(kind: str, team_id: int) -> str:
+    """A pattern of the names of a team's files in an embedded warehouse."""
+    return f"{kind}-????-??-??-{team_id}-*"
 
 
 def _items(texts: Iterable[str]) -> list[dict[str, Any]]:

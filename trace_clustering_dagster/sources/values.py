@@ -102,12 +102,14 @@ class NewSummaries:
         trace_ids: The summarized traces, sorted.
         stand_ins: Traces with an extract in place of a model's summary, which the next run
             replaces, by reason.
+        not_applicable: Number of summaries to which a facet does not apply, by facet.
         source_digest: Digest of the raw traces.
     """
 
     summarizer: str
     trace_ids: tuple[str, ...]
     stand_ins: Mapping[str, tuple[str, ...]]
+    not_applicable: Mapping[str, int]
     source_digest: str
 
     @property

@@ -2,8 +2,9 @@
 
 import datetime
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import dagster as dg
 
@@ -12,12 +13,14 @@ from trace_clustering_dagster.llm.budget import Budget
 from trace_clustering_dagster.llm.embedding.embedder import Embedder
 from trace_clustering_dagster.llm.failures import ModelFailureError, ParameterNames
 from trace_clustering_dagster.sources.content import content_of
-from trace_clustering_dagster.sources.params import SourceParams
+from trace_clustering_dagster.sources.facets import Facet
+from trace_clustering_dagster.sources.params import EXTRACT, SourceParams
 from trace_clustering_dagster.sources.reading import MEMORY
 from trace_clustering_dagster.sources.tables import (
     DETAILED,
     MINIMAL,
     NewVector,
+    stored_facets,
     stored_vectors,
     summary_states,
     write_vectors,
@@ -53,77 +56,66 @@ def failures_of_embedder() -> Iterator[None]:
         ) from None
 
 
+class _Text(NamedTuple):
+    """A text that has a vector of its own."""
+
+    trace_id: str
+    rendering: str
+    content: str
+    ended: datetime.datetime
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.trace_id, self.rendering
+
+
 def embed_summaries(
     clickhouse: Connection,
     raw: RawTraces,
     summaries: NewSummaries,
     embedder: Embedder,
+    facets: Sequence[Facet],
     day: datetime.date,
 ) -> tuple[TraceVectors, int]:
     """Embed the summaries of the chosen traces, and of traces before the window, whose vector is
     missing in this space or made from another text.
 
     Args:
+        facets: Each has vectors of its own.
         day: Day of the partition.
 
     Returns:
-        The chosen traces that have a vector, and how many summaries were embedded.
+        The chosen traces that have a vector, and how many texts were embedded.
     """
     space = f"{embedder.name}/{summaries.summarizer}"
-    between = (raw.window_start - MEMORY, raw.window_end)
-    states = summary_states(clickhouse, raw.team_id, summaries.summarizer, between)
-    in_index = set(raw.index.column("trace_id").to_pylist())
-    chosen = set(raw.chosen)
-    # traces before the window, and the chosen ones; others of the window are in no sample
-    wanted = sorted(t for t in states if t in chosen or t not in in_index)
-    stored = fetch_summaries(
-        clickhouse,
-        raw.team_id,
-        between,
-        wanted,
-        redact=False,  # they are stored redacted
-        summarizer=summaries.summarizer,
-    )
-    have = stored_vectors(clickhouse, raw.team_id, space, between)
-    extracted = summaries.summarizer.startswith("extract")
-    texts = [
-        (
-            trace_id,
-            MINIMAL if extracted or states[trace_id].stand_in else DETAILED,
-            content_of(summary),
-        )
-        for trace_id, summary in stored.items()
-    ]
-    new = [text for text in texts if have.get(text[:2]) != half_md5(text[2])]
-    without: set[str] = set()
+    texts = _texts(clickhouse, raw, summaries.summarizer, facets)
+    have = stored_vectors(clickhouse, raw.team_id, space, _memory_and_window(raw))
+    new = [text for text in texts if have.get(text.key) != half_md5(text.content)]
+    failed: set[tuple[str, str]] = set()
     # what is embedded is kept slice by slice: after a kill, the rest is embedded
     for start in range(0, len(new), _SLICE):
         some = new[start : start + _SLICE]
-        embedded = embedder.embed([content for *_, content in some])
+        embedded = embedder.embed([text.content for text in some])
         vectors = [
-            NewVector(some[i][0], states[some[i][0]].ended, some[i][1], some[i][2], vector)
-            for i, vector in zip(embedded.kept, embedded.matrix, strict=True)
+            NewVector(text.trace_id, text.ended, text.rendering, text.content, vector)
+            for text, vector in zip(
+                map(some.__getitem__, embedded.kept), embedded.matrix, strict=True
+            )
         ]
         write_vectors(clickhouse, raw.team_id, day, space, vectors)
-        without |= {some[i][0] for i in set(range(len(some))) - set(embedded.kept)}
-    with_vector = {
-        rendering: tuple(
-            sorted(t for t, kind, _ in texts if kind == rendering and t in chosen - without)
-        )
-        for rendering in (DETAILED, MINIMAL)
-    }
-    found = {t for ids in with_vector.values() for t in ids}
-    hash_of = dict(
-        zip(
-            raw.index.column("trace_id").to_pylist(),
-            raw.index.column("hash").to_pylist(),
-            strict=True,
-        )
-    )
+        failed |= {some[i].key for i in set(range(len(some))) - set(embedded.kept)}
+    chosen = set(raw.chosen)
+    renderings: dict[str, list[str]] = {}
+    for text in texts:
+        if text.trace_id in chosen and text.key not in failed:
+            renderings.setdefault(text.rendering, []).append(text.trace_id)
+    with_vector = {trace_id for ids in renderings.values() for trace_id in ids}
     no_content = set(raw.no_content)
     left_out = Counter(
-        "no content captured" if t in no_content else "no vector" for t in chosen - found
+        "no content captured" if trace_id in no_content else "no vector"
+        for trace_id in chosen - with_vector
     )
+    columns = (raw.index.column(name).to_pylist() for name in ("trace_id", "hash"))
     value = TraceVectors(
         team_id=raw.team_id,
         team=raw.team,
@@ -132,11 +124,46 @@ def embed_summaries(
         space=space,
         dimension=int(embedder.name.rpartition("-")[2]),
         summarizer=summaries.summarizer,
-        hashes={t: hash_of[t] for t in sorted(found)},
-        renderings={kind: ids for kind, ids in with_vector.items() if ids},
+        hashes={i: hash_ for i, hash_ in zip(*columns, strict=True) if i in with_vector},
+        renderings={name: tuple(sorted(ids)) for name, ids in sorted(renderings.items())},
         total=raw.index.num_rows,
         left_out=dict(left_out),
         parameters=raw.parameters,
         source_digest=raw.digest,
     )
-    return value, len(new) - len(without)
+    return value, len(new) - len(failed)
+
+
+def _texts(
+    clickhouse: Connection, raw: RawTraces, summarizer: str, facets: Sequence[Facet]
+) -> list[_Text]:
+    """The summaries, and the facets that apply, of the chosen traces and of those before the
+    window; other traces of the window are in no sample."""
+    between = _memory_and_window(raw)
+    states = summary_states(clickhouse, raw.team_id, summarizer, between)
+    chosen, in_window = set(raw.chosen), set(raw.index.column("trace_id").to_pylist())
+    stored = fetch_summaries(
+        clickhouse,
+        raw.team_id,
+        between,
+        (trace_id for trace_id in states if trace_id in chosen or trace_id not in in_window),
+        redact=False,  # they are stored redacted
+        summarizer=summarizer,
+    )
+    is_extract = summarizer == EXTRACT
+    said = stored_facets(clickhouse, raw.team_id, summarizer, between) if facets else {}
+    texts = []
+    for trace_id, summary in stored.items():
+        state = states[trace_id]
+        rendering = MINIMAL if is_extract or state.stand_in else DETAILED
+        contents = {rendering: content_of(summary)} | {
+            facet.rendering: said[trace_id][facet.name]
+            for facet in facets
+            if facet.name in said.get(trace_id, {})
+        }
+        texts += [_Text(trace_id, name, text, state.ended) for name, text in contents.items()]
+    return texts
+
+
+def _memory_and_window(raw: RawTraces) -> tuple[datetime.datetime, datetime.datetime]:
+    return raw.window_start - MEMORY, raw.window_end

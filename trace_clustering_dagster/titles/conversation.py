@@ -68,10 +68,15 @@ class Conversation:
             self.titles[group_id] = self._imperfect[group_id]
             del self.problems[group_id]
         self._set_duplicates_aside(lambda a, b: normalized(a) == normalized(b))
-        # do not keep answers that left a group without a title: the next run asks again
-        for group_ids, reply in self._replies:
+        self._keep_answers()
+
+    def _keep_answers(self) -> None:
+        """Keep the answers but those that left a group without a title: the next run asks again."""
+        for answered in list(self._replies):
+            group_ids, reply = answered
             if group_ids.isdisjoint(self.problems):
                 self._chat.keep(reply)
+                self._replies.remove(answered)
 
     def _batches(self, group_ids: Iterable[int]) -> list[list[Group]]:
         groups = [self._groups[group_id] for group_id in sorted(group_ids)]
@@ -90,6 +95,9 @@ class Conversation:
         for group_id in waiting:
             self.problems[group_id] = reply.problem or "the model left it out"
         self._accept_titles(reply, waiting)
+        # now, because an interruption would end the conversation
+        if not any(self._has_double(group.id) for group in batch):
+            self._keep_answers()
 
     def _tell_apart(self) -> None:
         messages = revision_messages(list(self._groups.values()), self._wording, self.titles)
@@ -133,6 +141,15 @@ class Conversation:
             self.problems.pop(title.group_id, None)
         elif title.group_id not in self.titles:
             self.problems[title.group_id] = problem
+
+    def _has_double(self, group_id: int) -> bool:
+        """Whether another group has nearly the same title, so that one of them is asked again."""
+        title = self.titles.get(group_id)
+        return title is not None and any(
+            nearly_equal(other.title, title.title)
+            for other in self.titles.values()
+            if other is not title
+        )
 
     def _set_duplicates_aside(self, same: Callable[[str, str], bool]) -> None:
         """Of groups with the same title, only the largest keeps it."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from trace_clustering_dagster.llm.redaction import PLACEHOLDER
 from trace_clustering_dagster.llm.text import normalized
 from trace_clustering_dagster.titles.answer import MAX_TITLE_CHARACTERS
-from trace_clustering_dagster.titles.groups import Group, Title, Wording
+from trace_clustering_dagster.titles.groups import Group, Summary, Title, Wording
 from trace_clustering_dagster.titles.text import characteristic_words, nearly_equal
 
 WORDS = 6
@@ -56,9 +57,9 @@ def offline_titles(
             continue
         reason = reasons[group.id]
         candidates = (
-            _shortened(summary.title)
+            shown
             for summary in (*group.nearest, *group.members)
-            if normalized(summary.title) and not summary.has_injection
+            if not summary.has_injection and normalized(shown := _title_of(summary))
         )
         title = next((t for t in candidates if not any(nearly_equal(t, o) for o in in_use)), None)
         if title is None:
@@ -72,8 +73,12 @@ def offline_titles(
     return titles
 
 
-def _shortened(title: str) -> str:
-    """The title, truncated after a sentence or a word if it is too long."""
+def _title_of(summary: Summary) -> str:
+    """The title without placeholders of redacted text, truncated after a sentence or a word if it
+    is too long."""
+    title = summary.title
+    if PLACEHOLDER.search(title):
+        title = " ".join(PLACEHOLDER.sub(" ", title).split())
     if len(title) <= MAX_TITLE_CHARACTERS:
         return title
     head = title[:MAX_TITLE_CHARACTERS]

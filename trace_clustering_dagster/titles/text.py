@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from trace_clustering_dagster.llm.redaction import PLACEHOLDER
 from trace_clustering_dagster.llm.text import normalized
 
 # English words that say nothing about a topic. Other languages rely on the weighting alone.
@@ -107,7 +108,7 @@ def similarities(queries: Sequence[str], documents: Sequence[str]) -> list[list[
 
 
 def _topic_words(text: str) -> Iterable[str]:
-    for word in normalized(text).split():
+    for word in normalized(PLACEHOLDER.sub(" ", text)).split():
         if len(word) > 1 and word not in STOP_WORDS and not any(c.isdigit() for c in word):
             yield word
 

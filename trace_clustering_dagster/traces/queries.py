@@ -46,7 +46,7 @@ class EmbeddingsKind(NamedTuple):
 
 
 def tables(warehouse: Warehouse) -> list[Table]:
-    """The tables that this room reads."""
+    """The tables that this room reads. With a source, this deployment writes them."""
     return [
         Table(
             warehouse.database,
@@ -54,6 +54,7 @@ def tables(warehouse: Warehouse) -> list[Table]:
             "one row for each embedded summary of a trace",
             SQL["embeddings_table"].strip(),
             sharded_by="document_id",
+            is_written=warehouse.is_filled_here,
         ),
         Table(
             warehouse.database,
@@ -61,6 +62,7 @@ def tables(warehouse: Warehouse) -> list[Table]:
             "the summaries ($ai_trace_summary)",
             SQL["events_table"].strip(),
             sharded_by="uuid",
+            is_written=warehouse.is_filled_here,
         ),
     ]
 

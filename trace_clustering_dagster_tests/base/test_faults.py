@@ -483,7 +483,10 @@ def test_damaged_file_of_a_warehouse_is_told_in_one_line(
     }
     with pytest.raises(dg.Failure) as failure:
         ask[table]()
-    assert_one_line(failure.value, f"check that the Parquet files in {folder} are complete")
+    assert_one_line(
+        failure.value,
+        f"{table}/part-1.parquet: not a complete Parquet file -> write it again or remove it",
+    )
 
 
 UNWRITABLE = """
@@ -550,7 +553,7 @@ def test_places_that_cannot_be_written_to_are_told_in_one_line(tmp_path: Path) -
     assert done.returncode == 0, done.stderr[-2000:]
     told = {case: rest for case, *rest in map(json.loads, done.stdout.splitlines())}
     for case, expected, events in (
-        ("events full", f"the event cannot be written to {tmp_path}/warehouse/events (", 0),
+        ("events full", f"rows cannot be written to {tmp_path}/warehouse/events (", 0),
         ("storage full", f"emitted_event of partition {PARTITION} cannot be stored in ", 1),
         ("storage read-only", "trace_ids of partition 2026-01-30|1 cannot be stored in ", 1),
     ):

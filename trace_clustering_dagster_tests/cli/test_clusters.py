@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.cli.days_table import print_days
 from trace_clustering_dagster_tests.cli.conftest import clusters, materialize
 from trace_clustering_dagster_tests.conftest import (
     DAY,
@@ -40,9 +41,7 @@ def test_password_in_the_url_is_refused_and_not_repeated(environment: dict[str, 
     url = {"TRACE_CLUSTERING_CLICKHOUSE_URL": "https://user:hunter2@host/db"}
     shown = run_cli("trace-clustering", "clusters", "--team", "1", **url)
     assert shown.returncode == 1
-    assert shown.stderr.startswith(
-        "Error: TRACE_CLUSTERING_CLICKHOUSE_URL is not a ClickHouse URL: "
-    )
+    assert shown.stderr.startswith("Error: TRACE_CLUSTERING_CLICKHOUSE_URL contains a password: ")
     assert "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD" in shown.stderr
     assert shown.stderr.count("\n") == 1
     done = materialize({**environment, **url})
@@ -62,6 +61,60 @@ def test_no_run_yet_names_the_command(deployment: Deployment) -> None:
     assert shown.exit_code == 1
     assert f"no clusters of team 2 for {DAY}" in shown.output
     assert f"--partition '{DAY}|2'" in shown.output
+
+
+def test_skipped_day_says_why_and_names_its_report(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_STORAGE", str(deployment.storage))
+    deployment.run(f"{DAY}|2")
+    report = deployment.storage / "report" / DAY / "2.html"
+    assert report.exists()
+    for arguments in ((), ("--date", DAY)):
+        shown = clusters(deployment, "--team", "2", *arguments)
+        assert shown.exit_code == 1
+        assert f": {DAY} was skipped, team 2 has 6 traces with a valid embedding" in shown.output
+        assert shown.output.endswith(f"fewer than min_traces=20. Its report: {report}\n")
+
+
+def test_day_that_has_not_ended_has_no_command(deployment: Deployment) -> None:
+    today = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}"
+    for command in ("clusters", "report"):
+        shown = CliRunner().invoke(
+            main,
+            [command, "--team", "1", "--date", today],
+            env={"TRACE_CLUSTERING_CLICKHOUSE_URL": deployment.clickhouse.url},
+        )
+        assert f"{today} has not ended yet" in shown.output
+        assert "--partition" not in shown.output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--date", "2020-01-01")])
+def test_day_without_traces_says_so(arguments: tuple[str, ...], deployment: Deployment) -> None:
+    shown = clusters(deployment, "--team", "1", *arguments)
+    assert "none of its 60 traces is eligible and in the 7 days up to 20" in shown.output
+    assert "--partition" not in shown.output
+
+
+def test_traces_that_are_left_out_are_counted(deploy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = separated_rows()
+    for row in rows[:7]:
+        row["embedding"] = [float("nan")] * 16
+    rows += [embedding_row(f"short-{i}", [1.0]) for i in range(5)]
+    deployment = deploy(rows, [])
+    monkeypatch.setenv("TRACE_CLUSTERING_STORAGE", str(deployment.storage))
+    deployment.run()
+    shown = " ".join(clusters(deployment, "--team", "1").output.split())
+    assert "60 traces, 53 sampled; k = 3" in shown
+    assert "; 7 left out: no valid vector; 5 left out: other model or dimension" in shown
+
+
+def test_sample_leaves_out_nothing(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_STORAGE", str(deployment.storage))
+    deployment.run(max_samples=40)
+    shown = clusters(deployment, "--team", "1").output
+    assert "60 traces, 40 sampled" in shown
+    assert "left out" not in shown
 
 
 def test_other_day_is_not_shown(deployment: Deployment) -> None:
@@ -115,6 +168,20 @@ def test_days_show_how_topics_moved(three_days: Deployment) -> None:
     printed = clusters(three_days, "--team", "1", "--days", "7").output
     for part in ("01-29", "67%", "+17", "-8", "new", "gone"):
         assert part in printed
+    assert "change: of the share since 2026-01-29" in " ".join(printed.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"), [(0.004, "0"), (-0.004, "0"), (0.006, "+1"), (-0.006, "-1")]
+)
+def test_change_that_rounds_to_zero_has_no_sign(
+    change: float, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = ["2026-01-30", DAY]
+    topics = [{"title": "Refunds", "clusters": {}, "change": change}]
+    print_days({"team_id": 1, "days": days, "left_out": {}, "topics": topics})
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "Refunds" in line]
+    assert row.split("│")[-2].strip() == shown
 
 
 def test_topic_keeps_its_title_on_a_day_that_only_numbers_it(three_days: Deployment) -> None:

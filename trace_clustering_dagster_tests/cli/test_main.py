@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
 
-COMMANDS = ("check", "clusters", "demo-data", "forget", "report", "schema", "settings")
+COMMANDS = ("check", "clusters", "demo-data", "forget", "report", "schema", "settings", "source")
 
 
 def test_commands_are_listed() -> None:
@@ -42,6 +43,12 @@ def test_help_and_a_wrong_argument_wait_for_no_library(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == exit_code, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_version_is_that_of_the_package() -> None:
+    shown = CliRunner().invoke(main, ["--version"])
+    assert shown.exit_code == 0
+    assert shown.output.rstrip().endswith(version("trace-clustering-dagster"))
 
 
 @pytest.mark.parametrize("command", ["clusters", "report", "forget"])

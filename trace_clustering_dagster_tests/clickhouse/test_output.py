@@ -116,6 +116,7 @@ def test_table_of_the_output_is_printed_and_created(
         "reading.posthog_document_embeddings is created",
         "reading.events is created",
         "writing.own_events is created",
+        "writing.own_model_usage is created",
     ]
     printed = command(deployment, "schema").output
     assert "-- The summaries ($ai_trace_summary).\n" in printed
@@ -124,9 +125,10 @@ def test_table_of_the_output_is_printed_and_created(
     grants = command(deployment, "schema", "--grants", "me", "--cluster", "one_shard").output
     assert "SELECT, INSERT\nON writing.own_events TO `me`" in grants
     assert "-- ON writing.own_events_local TO `me`" in grants
-    assert grants.count("INSERT") == 2, "there and nowhere else"
+    assert "SELECT, INSERT\nON writing.own_model_usage TO `me`" in grants
+    assert grants.count("INSERT") == 4, "there and nowhere else"
     statements = command(deployment, "schema", "--cluster", "one_shard").output.split(";\n")[:-1]
-    assert len(statements) == 6
+    assert len(statements) == 8
     for statement in statements:
         assert "CreateQuery" in str(client.command(f"EXPLAIN AST {statement}"))
 

@@ -210,7 +210,7 @@ def test_equal_storage_is_refused(
         ({"name": "Bad Name"}, "name='Bad Name' is not a name: use at most 31 lower-case letters"),
         (
             {"clickhouse": {"url": "https://me:hunter2@host/db"}},
-            "clickhouse.url is not a ClickHouse URL: use https://user@host:8443/database",
+            "clickhouse.url contains a password: write https://user@host:8443/database",
         ),
         (
             {"clickhouse": {"password_variable": "hunter2"}},

@@ -3,7 +3,11 @@
 import hashlib
 import json
 import os
+import signal
 from typing import Any
+
+import dagster as dg
+import pytest
 
 from trace_clustering_dagster_tests.conftest import (
     DAY,
@@ -16,7 +20,12 @@ from trace_clustering_dagster_tests.support.labeled import (
     titles_of,
     topic_summary,
 )
-from trace_clustering_dagster_tests.support.model_server import ModelServer, always, answer_well
+from trace_clustering_dagster_tests.support.model_server import (
+    ModelServer,
+    always,
+    answer_well,
+    asked,
+)
 
 
 def test_equal_request_is_not_paid_for_twice(deployment: Any, model_server: ModelServer) -> None:
@@ -93,3 +102,26 @@ def test_answer_is_used_for_its_own_team_only(deploy: Any, model_server: ModelSe
     assert first == second
     kept = (deployment.storage / "label_answers").rglob("*.txt")
     assert {path.parent.name for path in kept} == {"1", "11"}
+
+
+def test_answers_before_an_interruption_are_not_paid_for_twice(
+    deploy: Any, model_server: ModelServer
+) -> None:
+    rows = separated_rows()
+    long = {"$ai_summary_flow_diagram": "step " * 100}
+    deployment = deploy(rows, [topic_summary(row, i, **long) for i, row in enumerate(rows)])
+
+    def interrupt_the_second(request: dict[str, Any]) -> tuple[int, Any]:
+        if len(model_server.requests) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            model_server.stop.wait()
+        return answer_well(request)
+
+    model_server.answer = interrupt_the_second
+    with pytest.raises(dg.Failure, match="interrupted"):
+        deployment.run(max_prompt_tokens=2_500)
+    model_server.answer = answer_well
+    assert deployment.run(max_prompt_tokens=2_500).success
+    first, interrupted, again, *_ = (asked(request) for request in model_server.requests)
+    assert first["clusters"][0]["cluster_id"] == 0
+    assert again == interrupted, "the first is not asked again"

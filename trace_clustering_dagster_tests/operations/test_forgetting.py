@@ -139,6 +139,7 @@ def test_a_team_is_forgotten_and_others_are_not(
     assert re.fullmatch(r"2 files, \d+ kB, 1 of them from explorations", said["trace_ids"])
     assert said["report"].startswith("3 files")
     assert said["label_answers"].startswith("2 files")
+    assert said["usage_table"] == "2 rows in model_usage"
     assert said["runs"] == "2 runs, their logs and materializations"
     assert said["partition"] == "registered"
     assert "note:" not in shown.output
@@ -365,8 +366,9 @@ def test_everything_that_is_stored_can_be_forgotten(
     assert {"labels", "label_answers"} <= folders
     assert folders | explored <= {*known, "explore"}
     written = {table for table, count in counts().items() if count != before[table]}
-    assert written == {deployment.clickhouse.events_table}
-    assert "events_table" in known
+    clickhouse = deployment.clickhouse
+    assert written == {clickhouse.events_table, clickhouse.output_usage_table}
+    assert {"events_table", "usage_table"} <= known
     inserted = {
         table
         for file in (REPOSITORY / "trace_clustering_dagster").rglob("*.sql")

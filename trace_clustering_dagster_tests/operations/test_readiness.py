@@ -61,7 +61,8 @@ def with_status(found: Findings, status: str) -> set[str]:
 def test_ready_deployment_is_ok_in_every_line(make_deployment: Any, check: Check) -> None:
     rows = [*separated_rows(), *separated_rows(2, size=2), embedding_row("", [], team_id=3)]
     noon = yesterday()
-    deployment = make_deployment([row | {"timestamp": noon} for row in rows])
+    summaries = [summary_row(row["document_id"], timestamp=noon) for row in rows]
+    deployment = make_deployment([row | {"timestamp": noon} for row in rows], summaries)
     code, found = check(deployment)
     assert code == 0
     assert with_status(found, "ok") == set(found)

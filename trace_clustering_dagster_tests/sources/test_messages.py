@@ -143,6 +143,15 @@ def test_a_value_whose_middle_is_cut_out_keeps_both_ends(dialect: str, where: st
     assert ("tool", RESULT) in said(value) or ("user", USER) in said(value)
 
 
+def test_a_message_whose_role_is_cut_is_left_out() -> None:
+    head = '[{"content": "Refund?", "role": "user"}, {"content": "First I upgrade.", "role": "'
+    tail = ' my card."}, {"content": "It is done.", "role": "assistant"}]'
+    assert read_messages(head + CUT + tail) == [
+        Message("user", "Refund?"),
+        Message("assistant", "It is done."),
+    ]
+
+
 @pytest.mark.parametrize("dialect", ["openai chat", "otel parts", "otel events"])
 def test_messages_after_the_cut_are_read_wherever_it_is(dialect: str) -> None:
     head = dialects(USER, "so we do " * 2_000)[dialect][:-1]

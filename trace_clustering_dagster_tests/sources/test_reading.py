@@ -192,6 +192,15 @@ def test_a_trace_of_many_steps_keeps_the_first_the_last_and_errors(stores: Store
     assert steps == [*range(half), 5000, 5001, *range(10_000 - half, 10_000)]
 
 
+def test_more_traces_than_one_query_can_name(stores: StoreMaker) -> None:
+    many = (
+        "INSERT INTO {database}.otel_traces (Timestamp, TraceId, SpanId, ServiceName, "
+        "SpanAttributes) SELECT toDateTime64('2026-11-20 01:00:00', 9) + number, toString(number), "
+        "'1', 's', map('gen_ai.operation.name', 'chat') FROM numbers(6000)"
+    )
+    assert set(traces(spans(stores, then=(many,)))) == {str(i) for i in range(6000)}
+
+
 def test_hostile_values(stores: StoreMaker) -> None:
     bad = (
         "INSERT INTO {database}.otel_traces (Timestamp, TraceId, SpanId, ServiceName, "

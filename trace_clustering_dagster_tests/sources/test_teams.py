@@ -2,7 +2,8 @@
 
 import pytest
 
-from trace_clustering_dagster.sources.teams import team_key, team_keys
+from trace_clustering_dagster.fields import team_key
+from trace_clustering_dagster.sources.teams import team_keys
 from trace_clustering_dagster_tests.sources.stores import StoreMaker
 
 

@@ -41,6 +41,29 @@ def test_offline_titles_are_distinct(deploy: Any) -> None:
     assert not check(result, "labels_complete").passed
 
 
+def test_labels_hold_no_placeholders(deploy: Any) -> None:
+    rows = separated_rows()
+    asks = (
+        "pays with 4111 1111 1111 1111 here",
+        "mails ann@example.com twice",
+        "password=hunter22",
+    )
+    titles = [
+        {"$ai_summary_title": f"Customer {number % 3} {asks[number % 3]}"} for number in range(60)
+    ]
+    result = deploy(
+        rows, [summary_row(r["document_id"], t) for r, t in zip(rows, titles, strict=True)]
+    ).run()
+    assert set(titles_of(result)) == {
+        "Customer 0 pays with here",
+        "Customer 1 mails twice",
+        "Customer 2 password=",
+    }
+    for label in labels_of(result).clusters:
+        for word in ("secret", "email", "card", "phone"):
+            assert word not in label.description.lower()
+
+
 def test_fallback_can_be_offline(deployment: Any, model_server: ModelServer) -> None:
     model_server.answer = always(title="")
     result = deployment.run(fallback="offline")

@@ -64,6 +64,14 @@ def test_characteristic_words_distinguish_groups_and_are_in_several_texts() -> N
     assert words == {0: ["refund"], 1: ["breakfast", "room"], 2: []}
 
 
+def test_placeholders_of_redacted_text_are_no_words() -> None:
+    texts = ["reset [secret]", "reset of [email]", "reset [secret] [phone]", "[card] reset [card]"]
+    words = characteristic_words({0: texts, 1: ["a room", "room"]}, 3)
+    assert words[0] == ["reset"]
+    ((similarity,),) = similarities(["pay [card]"], ["call [card]"])
+    assert similarity == 0
+
+
 @given(st.lists(st.text(), max_size=5), st.lists(st.text(), max_size=5))
 def test_similarities_are_cosines(queries: list[str], documents: list[str]) -> None:
     scores = similarities(queries, documents)

@@ -3,7 +3,7 @@
 -- servers of the cluster query each other as that user (`secret` in remote_servers).
 {rights}
 
--- Additional rights for `forget`. They allow deleting any event: leave them out, or grant them to
+-- Additional rights for `forget`. They allow deleting any {deletable}: leave them out, or grant them to
 -- another user, together with the rights above.
 -- GRANT ON CLUSTER {cluster:Identifier} CLUSTER ON *.* TO {user:Identifier};
 {rights_to_forget}

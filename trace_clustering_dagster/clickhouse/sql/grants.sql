@@ -2,6 +2,6 @@
 -- show every user the tables that it may use.
 {rights}
 
--- Additional rights for `forget`. They allow deleting any event: leave them out, or grant them to
+-- Additional rights for `forget`. They allow deleting any {deletable}: leave them out, or grant them to
 -- another user, together with the rights above.
 {rights_to_forget}

@@ -158,7 +158,8 @@ class OpenAIEmbedder:
         try:
             within(seconds, embed_all)
         except (*TIMEOUTS, openai.APITimeoutError):
-            why = timeout_reason(self._parameters, self._budget.timeout_seconds, self._last_status)
+            limit = f"{self._parameters.timeout_seconds}={self._budget.timeout_seconds:g}"
+            why = timeout_reason(limit, self._last_status, self._parameters)
             raise _StoppedError(why, retry_helps=True) from None
         except ModelFailureError:
             raise

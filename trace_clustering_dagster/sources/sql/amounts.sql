@@ -26,4 +26,7 @@ FROM (
 )
 GROUP BY trace_id
 SETTINGS
-    max_bytes_before_external_group_by = 1000000000, distributed_product_mode = 'global'
+    -- else a map would be read once for each key that is asked for
+    optimize_functions_to_subcolumns = 0,
+    max_bytes_before_external_group_by = 1000000000,
+    distributed_product_mode = 'global'

@@ -22,4 +22,5 @@ FROM (
     GROUP BY team, trace_id, step_id
 )
 SETTINGS
+    optimize_functions_to_subcolumns = 0,
     max_bytes_before_external_group_by = 1000000000, distributed_product_mode = 'global'

@@ -51,6 +51,8 @@ WHERE
     )
 ORDER BY trace_id, started, ended DESC, step
 SETTINGS
+    -- else a map would be read once for each key that is asked for
+    optimize_functions_to_subcolumns = 0,
     -- sort the cut texts, not all content
     query_plan_execute_functions_after_sorting = 0,
     max_bytes_before_external_sort = 1000000000,

@@ -1,0 +1,75 @@
+"""The summaries and vectors of a team that this program wrote: count and delete them.
+
+Other programs may write rows of the team into the same tables: these are neither counted nor
+deleted.
+"""
+
+import datetime
+from collections.abc import Collection, Iterator
+from typing import Any, Literal
+
+from trace_clustering_dagster.base.times import UTC
+from trace_clustering_dagster.clickhouse.connection import Connection
+from trace_clustering_dagster.clickhouse.statements import Statements
+from trace_clustering_dagster.sources.tables import (
+    DOCUMENT_TYPE,
+    PRODUCT,
+    SPACES,
+    distinct_id,
+    files_of,
+)
+from trace_clustering_dagster.traces.queries import half_md5
+
+SQL = Statements(__file__)
+
+Kind = Literal["summaries", "vectors"]
+# A value that is bound may have 128 KiB over HTTP, and a hash has up to 20 digits.
+_TRACES_A_QUERY = 5_000
+
+
+def count_own_rows(
+    clickhouse: Connection, kind: Kind, team_id: int, traces: Collection[str] | None = None
+) -> int:
+    """Number of rows of the team, or of some of its traces."""
+    return sum(
+        int(clickhouse.rows(SQL[f"own_{kind}"], some)[0][0]) for some in _selected(team_id, traces)
+    )
+
+
+def delete_own_rows(
+    clickhouse: Connection, kind: Kind, team_id: int, traces: Collection[str] | None = None
+) -> None:
+    """Delete the rows that ``count_own_rows`` counts; return when they are gone."""
+    warehouse = clickhouse.warehouse
+    table = warehouse.events_table if kind == "summaries" else warehouse.embeddings_table
+    where = SQL[f"own_{kind}_filter"].strip()
+    for some in _selected(team_id, traces):
+        clickhouse.delete_rows(table, where, some, files=files_of(kind, team_id))
+
+
+def first_end(clickhouse: Connection, team_id: int) -> datetime.datetime | None:
+    """When the first of the team's summarized traces ended; None if there is none."""
+    (everything,) = _selected(team_id, None)
+    ((count, first),) = clickhouse.rows(SQL["own_summaries"], everything)
+    return first.replace(tzinfo=UTC) if count else None
+
+
+def team_names(clickhouse: Connection, team_id: int) -> list[str]:
+    """The names that the team has in its summaries."""
+    (everything,) = _selected(team_id, None)
+    return sorted(name for (name,) in clickhouse.rows(SQL["team_names"], everything))
+
+
+def _selected(team_id: int, traces: Collection[str] | None) -> Iterator[dict[str, Any]]:
+    """The parameters of the filters, for as many queries as the traces need."""
+    hashes = sorted(map(half_md5, traces or ()))
+    for start in range(0, len(hashes) or 1, _TRACES_A_QUERY):
+        yield {
+            "team_id": team_id,
+            "distinct_id": distinct_id(team_id),
+            "product": PRODUCT,
+            "document_type": DOCUMENT_TYPE,
+            "spaces": SPACES,
+            "of_all": traces is None,
+            "trace_id_hashes": hashes[start : start + _TRACES_A_QUERY],
+        }

@@ -1,0 +1,16 @@
+-- The facets of the newest summary of each trace by one summarizer, as JSON.
+SELECT
+    JSONExtractString(properties, '$ai_trace_id') AS trace_id,
+    argMax(
+        JSONExtractRaw(properties, '$ai_summary_facets'),
+        (timestamp, JSONExtractUInt(properties, '$ai_summary_written'))
+    ) AS facets
+FROM {database:Identifier}.{events_table:Identifier}
+WHERE
+    team_id = {team_id:Int64}
+    AND event = '$ai_trace_summary'
+    AND timestamp >= {window_start:DateTime64(6, 'UTC')}
+    AND timestamp < {window_end:DateTime64(6, 'UTC')}
+    AND isValidUTF8(properties)
+    AND JSONExtractString(properties, '$ai_summary_source') = {summarizer:String}
+GROUP BY trace_id

@@ -1,0 +1,150 @@
+"""Summaries by a language model and vectors of a server, through the assets."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from trace_clustering_dagster_tests.conftest import metadata
+from trace_clustering_dagster_tests.sources.deployment import DAY, ONE_DAY, counts, spans_of_days
+from trace_clustering_dagster_tests.support.model_server import ModelServer, completion
+
+BY_MODEL = {
+    "summarizer": "openai",
+    "embedder": "openai",
+    "embedding_dimensions": 8,
+    "labeler": "offline",
+}
+
+
+def summary_of(**changed: Any) -> Callable[[dict[str, Any]], tuple[int, Any]]:
+    """A summary that quotes its trace, with the facets that are asked for."""
+
+    def answer(request: dict[str, Any]) -> tuple[int, Any]:
+        fields = request["response_format"]["json_schema"]["schema"]["properties"]
+        text = request["messages"][-1]["content"]
+        kind = next(kind for kind in ("money", "password", "invoice") if kind in text)
+        said = {
+            "title": f"A user asks about the {kind}",
+            "flow_diagram": "User -> Answer",
+            "bullets": [f"The user asks about the {kind}."],
+            "interesting_notes": [],
+            "issues": f"The {kind} is missing." if kind == "money" else "not applicable",
+            **changed,
+        }
+        return 200, completion(json.dumps({name: said[name] for name in fields}))
+
+    return answer
+
+
+def chats(server: ModelServer) -> int:
+    """Requests for a summary until now."""
+    return sum("messages" in request for request in server.requests)
+
+
+def test_a_model_is_asked_once_for_each_trace(
+    deploy_source: Any, model_server: ModelServer
+) -> None:
+    model_server.answer = summary_of()
+    source = deploy_source(spans_of_days(range(-1, 10)), **BY_MODEL)
+    first = source.run()
+    # extracts are enough for the 27 traces before the window
+    assert counts(first) == (63, 90, 90, 63)
+    assert chats(model_server) == 63
+    bill = metadata(first, "trace_summaries")
+    assert (bill["requests"], bill["prompt_tokens"], bill["completion_tokens"]) == (63, 6300, 1260)
+    assert 0 < bill["cost_usd"] < bill["estimated_cost_usd"]
+    assert bill["summarizer"] == "gpt-4o-mini-1"
+    assert metadata(first, "trace_vectors")["space"] == "text-embedding-3-small-8/gpt-4o-mini-1"
+    summaries = source.summaries()
+    titles = {s["$ai_summary_title"] for i, s in summaries.items() if i.startswith("refund-0")}
+    assert titles == {"A user asks about the money"}
+    modes = [s["$ai_summary_mode"] for s in summaries.values()]
+    assert (modes.count("detailed"), modes.count("minimal")) == (63, 27)
+    ((requests, cost),) = source.rows(
+        "SELECT sum(requests), sum(cost) FROM {output_database:Identifier}.model_usage"
+    )
+    assert (requests, cost) == (63, pytest.approx(bill["cost_usd"], abs=1e-5))
+
+    source.run()
+    assert chats(model_server) == 63, "nothing is new"
+    source.run(DAY + ONE_DAY)
+    assert chats(model_server) == 63 + 9
+
+
+def test_what_a_budget_leaves_over_is_replaced_by_the_next_run(
+    deploy_source: Any, model_server: ModelServer
+) -> None:
+    model_server.answer = summary_of()
+    source = deploy_source(spans_of_days(range(3)), **BY_MODEL)
+    first = source.run(config={**BY_MODEL, "max_summary_cost": 0.001})
+    asked = chats(model_server)
+    assert 0 < asked < 27
+    stand_ins = metadata(first, "trace_summaries")["stand_ins_by_reason"]
+    assert sum(stand_ins.values()) == 27 - asked
+    assert "max_summary_cost" in next(iter(stand_ins))
+    (check,) = [
+        c for c in first.get_asset_check_evaluations() if c.check_name == "summaries_complete"
+    ]
+    assert not check.passed
+    assert metadata(first, "trace_ids")["sampled"] == 27, "extracts stand in for the rest"
+    again = source.run()
+    assert chats(model_server) == 27, "only the rest is asked for"
+    assert metadata(again, "trace_summaries")["stand_ins_by_reason"] == {}
+
+
+def test_the_budget_of_a_day_holds_for_all_teams(
+    deploy_source: Any, model_server: ModelServer
+) -> None:
+    model_server.answer = summary_of()
+    spans = [*spans_of_days(range(2)), *spans_of_days(range(2), service="another")]
+    source = deploy_source(spans, **BY_MODEL)
+    source.run()
+    spent = chats(model_server)
+    budget = source.settings.source.model_copy(update={"daily_budget": 0.0001})
+    source.settings = source.settings.model_copy(update={"source": budget})
+    poor = source.run(team="another")
+    assert chats(model_server) == spent
+    assert sum(metadata(poor, "trace_summaries")["stand_ins_by_reason"].values()) == 18
+
+
+def test_a_dead_server_leaves_extracts(deploy_source: Any, model_server: ModelServer) -> None:
+    model_server.answer = lambda _: (404, {"error": {"message": "no", "code": "model_not_found"}})
+    source = deploy_source(spans_of_days(range(3)), **BY_MODEL)
+    result = source.run()
+    assert result.success
+    assert metadata(result, "trace_ids")["sampled"] == 27
+    assert sum(metadata(result, "trace_summaries")["stand_ins_by_reason"].values()) == 27
+
+
+def test_traces_are_clustered_by_a_facet(deploy_source: Any, model_server: ModelServer) -> None:
+    model_server.answer = summary_of()
+    params = {**BY_MODEL, "facets": ["issues"], "renderings": ["llma_trace_issues"]}
+    source = deploy_source(spans_of_days(range(5)), **params)
+    result = source.run()
+    # a third of the traces has an issue; the others have no vector of that facet
+    assert metadata(result, "trace_summaries")["not_applicable"] == {"issues": 30}
+    assert metadata(result, "trace_vectors")["new_vectors"] == 45 + 15
+    sample = result.output_for_node("trace_ids")
+    assert len(sample.trace_ids) == 15
+    assert {trace_id.partition("-")[0] for trace_id in sample.trace_ids} == {"refund"}
+    assert sample.left_out == {"other rendering": 30}
+
+
+def test_another_embedder_embeds_the_window_anew(
+    deploy_source: Any, model_server: ModelServer
+) -> None:
+    model_server.answer = summary_of()
+    source = deploy_source(spans_of_days(range(10)), **BY_MODEL)
+    source.run()
+    asked = chats(model_server)
+    source.settings = source.settings.model_copy(
+        update={"params": {**source.settings.params, "embedder": "hashed"}}
+    )
+    result = source.run()
+    assert chats(model_server) == asked, "the summaries stay"
+    assert metadata(result, "trace_vectors")["new_vectors"] == 90
+    sample = result.output_for_node("trace_ids")
+    assert (sample.model_name, sample.dimension) == ("hashed-ngrams-1-512/gpt-4o-mini-1", 512)
+    assert len(sample.trace_ids) == 63
