@@ -89,11 +89,11 @@ def embed_summaries(
     """
     space = f"{embedder.name}/{summaries.summarizer}"
     texts = _texts(clickhouse, raw, summaries.summarizer, facets)
-    start, end = _memory_and_window(raw)
+    memory_start, window_end = _memory_and_window(raw)
     # a trace that has gone on since may have a vector of the same text, dated before the window
     before, within = (
         stored_vectors(clickhouse, raw.team_id, space, between)
-        for between in ((start, raw.window_start), (raw.window_start, end))
+        for between in ((memory_start, raw.window_start), (raw.window_start, window_end))
     )
     new = [
         text
