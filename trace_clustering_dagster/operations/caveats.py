@@ -74,7 +74,7 @@ def _comes_back(
             raise
         # what this program stores can be forgotten without the source
         why = error.description if isinstance(error, dg.Failure) else error
-        yield f"nobody knows whether team {team_id} still has traces in the source: {why}"
+        yield f"it is unknown whether team {team_id} still has traces in the source: {why}"
         return
     if traces:
         excluded = ",".join(map(str, sorted({*automation.excluded_teams, team_id})))
