@@ -1,6 +1,5 @@
 """What `make` does, without doing it: the Python of .venv, and where the demo keeps its state."""
 
-import datetime
 import os
 import shutil
 import subprocess
@@ -8,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trace_clustering_dagster.demo.rows import Clock
+from trace_clustering_dagster.demo.applications import TRAVEL
+from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 
 INSTALLED = ("Makefile", "dagster.yaml", "pyproject.toml", "constraints.txt")
@@ -27,10 +27,14 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def program(path: Path, command: str) -> None:
+    path.write_text(f"#!/bin/sh\n{command}\n")
+    path.chmod(0o755)
+
+
 def python(path: Path, version: str) -> None:
     """A program that knows what a Python of this version calls itself."""
-    path.write_text(f"#!/bin/sh\necho Python {version}\n")
-    path.chmod(0o755)
+    program(path, f"echo Python {version}")
 
 
 def make(checkout: Path, *arguments: str) -> str:
@@ -66,19 +70,63 @@ def test_demo_and_ui_have_one_instance(checkout: Path) -> None:
         assert f"echo {home}" in commands
 
 
+def test_demo_clusters_a_team_of_the_sample(checkout: Path) -> None:
+    commands = make(checkout, "demo")
+    assert f"|{team_key(TRAVEL.service)}'" in commands
+    assert f"clusters --team {TRAVEL.service}" in commands
+
+
+@pytest.mark.parametrize("target", ["demo", "ui"])
+def test_demo_reads_the_sample_whatever_the_environment_says(checkout: Path, target: str) -> None:
+    (checkout / "shown.mk").write_text(f"include Makefile\nshow: ; @env\n{target}: show\n")
+    program(checkout / ".venv" / "bin" / "trace-clustering", "mkdir -p $2/otel_traces")
+    # the rest fails, as there is no dagster
+    shown = subprocess.run(
+        ["make", "--file", "shown.mk", target],
+        cwd=checkout,
+        env=os.environ
+        | {
+            "TRACE_CLUSTERING_SOURCE": "langfuse",
+            "TRACE_CLUSTERING_SOURCE_URL": "https://user@host:8443/default",
+            "TRACE_CLUSTERING_SOURCE_TABLE": "spans",
+            "TRACE_CLUSTERING_TEAM_ATTRIBUTE": "tenant",
+            "TRACE_CLUSTERING_PARAMS": '{"embedder": "local"}',
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
+    settings = dict(line.split("=", 1) for line in shown if line.startswith("TRACE_"))
+    assert settings == {
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{checkout}/.dagster/warehouse",
+        "TRACE_CLUSTERING_STORAGE": f"{checkout}/.dagster/assets",
+        "TRACE_CLUSTERING_SOURCE": "otel",
+        "TRACE_CLUSTERING_PARAMS": '{"embedder": "hashed", "max_k": 12}',
+    }
+
+
 def test_ui_shows_the_days_of_the_sample(checkout: Path) -> None:
-    yesterday = datetime.datetime.now(datetime.timezone.utc).date() - datetime.timedelta(days=1)
-    command = checkout / ".venv" / "bin" / "trace-clustering"
-    command.write_text("#!/bin/sh\nmkdir -p $2\n")
-    command.chmod(0o755)
-    subprocess.run(["make", ".dagster/first_day"], cwd=checkout, check=True)
-    first_day = Clock(yesterday).first_day
-    assert (checkout / ".dagster" / "first_day").read_text() == f"{first_day}\n"
+    sample = checkout / ".dagster" / "warehouse" / "otel_traces"
+    program(checkout / ".venv" / "bin" / "trace-clustering", "mkdir -p $2/otel_traces")
+    program(checkout / ".venv" / "bin" / "dagster", "env")
+    subprocess.run(["make", str(sample.relative_to(checkout))], cwd=checkout, check=True)
+    for name in ("demo-2026-10-22", "demo-2026-10-23", "a-table-of-your-own"):
+        (sample / f"{name}.parquet").touch()
     # a sample that is there is not written again
-    commands = make(checkout, "ui")
-    assert "demo-data" not in commands
-    assert "TRACE_CLUSTERING_START_DATE=$(cat" in commands
+    assert "demo-data" not in make(checkout, "ui")
+    shown = subprocess.run(["make", "ui"], cwd=checkout, capture_output=True, text=True, check=True)
+    assert "\nTRACE_CLUSTERING_START_DATE=2026-10-22\n" in shown.stdout
 
 
 def test_demo_says_how_to_use_its_instance(checkout: Path) -> None:
-    assert f"export DAGSTER_HOME='{checkout}/.dagster/storage'" in make(checkout, "demo")
+    for name in ("trace-clustering", "dagster"):
+        program(checkout / ".venv" / "bin" / name, "echo labels - 12 labels")
+    said = subprocess.run(["make", "demo"], cwd=checkout, capture_output=True, text=True).stdout
+    commands = [line for line in said.splitlines() if line.startswith("    export ")]
+    shown = subprocess.run(
+        ["sh", "-c", "\n".join([*commands, "echo $DAGSTER_HOME $TRACE_CLUSTERING_PARAMS"])],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert shown == f'{checkout}/.dagster/storage {{"embedder": "hashed", "max_k": 12}}\n'

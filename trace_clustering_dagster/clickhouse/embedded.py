@@ -185,8 +185,8 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
         raise dg.Failure(
             description=f"no warehouse at {folder}: there is no "
             f"{warehouse.embeddings_table}/*.parquet. Write the sample warehouse with "
-            f"`trace-clustering demo-data {folder}`, or set {named('clickhouse.url')} or "
-            f"{named('clickhouse.embeddings_table')}",
+            f"`trace-clustering demo-data {folder}` and set {named('source.name')} to otel, or set "
+            f"{named('clickhouse.url')} or {named('clickhouse.embeddings_table')}",
             allow_retries=False,
         )
     # the queries return float32: wider numbers would double the work on the way

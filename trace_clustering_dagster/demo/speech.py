@@ -10,7 +10,7 @@ _MANNERS = read_prose("manners.ini")["manners"]
 OPENERS, CLOSERS = alternatives(_MANNERS["openers"]), alternatives(_MANNERS["closers"])
 
 # Shares of messages.
-GREETS, THANKS, DETAILS_FIRST, LOWER_CASE, NO_FULL_STOP, TYPOS = 0.4, 0.3, 0.25, 0.15, 0.25, 0.3
+GREETS, THANKS, DETAILS_FIRST, LOWER_CASE, NO_FULL_STOP, TYPOS = 0.1, 0.3, 0.1, 0.08, 0.25, 0.3
 
 _LONG_WORD = re.compile(r"[a-z]{5,}")
 

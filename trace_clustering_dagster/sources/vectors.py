@@ -89,8 +89,18 @@ def embed_summaries(
     """
     space = f"{embedder.name}/{summaries.summarizer}"
     texts = _texts(clickhouse, raw, summaries.summarizer, facets)
-    have = stored_vectors(clickhouse, raw.team_id, space, _memory_and_window(raw))
-    new = [text for text in texts if have.get(text.key) != half_md5(text.content)]
+    memory_start, window_end = _memory_and_window(raw)
+    # a trace that has gone on since may have a vector of the same text, dated before the window
+    before, within = (
+        stored_vectors(clickhouse, raw.team_id, space, between)
+        for between in ((memory_start, raw.window_start), (raw.window_start, window_end))
+    )
+    new = [
+        text
+        for text in texts
+        if (within if text.ended >= raw.window_start else before).get(text.key)
+        != half_md5(text.content)
+    ]
     failed: set[tuple[str, str]] = set()
     # what is embedded is kept slice by slice: after a kill, the rest is embedded
     for start in range(0, len(new), _SLICE):

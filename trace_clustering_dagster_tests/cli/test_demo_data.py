@@ -6,29 +6,31 @@ import pytest
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster_tests.cli.conftest import materialize
 
 
 def test_demo_data_can_be_clustered(tmp_path: Path) -> None:
     written = CliRunner().invoke(main, ["demo-data", str(tmp_path / "demo")])
     assert written.exit_code == 0, written.output
-    assert "team 1: 1500" in written.output
-    assert "raw traces" in written.output
+    assert "raw traces of travel-agent: 7" in written.output
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["otel_traces"]
     assert len(list((tmp_path / "demo" / "otel_traces").glob("*.parquet"))) == 35
     last_day = written.output.split(" to ")[-1].split(",")[0]
     environment = {
         "TRACE_CLUSTERING_CLICKHOUSE_URL": f"chdb://{tmp_path / 'demo'}",
         "TRACE_CLUSTERING_STORAGE": str(tmp_path / "assets"),
+        "TRACE_CLUSTERING_SOURCE": "otel",
+        "TRACE_CLUSTERING_PARAMS": '{"embedder": "hashed"}',
     }
-    assert materialize(environment, f"{last_day}|2").returncode == 0
-    shown = CliRunner().invoke(main, ["clusters", "--team", "2"], env=environment)
+    for team in ("coding-assistant", "travel-agent-pilot"):
+        assert materialize(environment, f"{last_day}|{team_key(team)}").returncode == 0
+    shown = CliRunner().invoke(main, ["clusters", "--team", "coding-assistant"], env=environment)
     assert shown.exit_code == 0
+    assert "Team coding-assistant, " in shown.output
     # too few traces: a success that emits nothing
-    assert materialize(environment, f"{last_day}|3").returncode == 0
-    assert (
-        "no clusters of team 3"
-        in CliRunner().invoke(main, ["clusters", "--team", "3"], env=environment).output
-    )
+    pilot = CliRunner().invoke(main, ["clusters", "--team", "travel-agent-pilot"], env=environment)
+    assert "no clusters of team" in pilot.output
 
 
 @pytest.mark.parametrize("below", ["/sys", "file"])

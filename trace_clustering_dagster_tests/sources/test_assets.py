@@ -14,6 +14,7 @@ from trace_clustering_dagster_tests.sources.deployment import (
     NOON,
     ONE_DAY,
     TEAM,
+    Source,
     counts,
     span,
     spans_of_days,
@@ -50,13 +51,10 @@ def test_the_sample_decides_what_is_summarized(deploy_source: Any) -> None:
     assert set(value.chosen) == set(source.summaries())
 
 
-def test_a_trace_that_goes_on_is_summarized_again(deploy_source: Any, stores: StoreMaker) -> None:
-    spans = spans_of_days(range(7))
-    source = deploy_source(spans)
-    source.run()
-    trace = spans[0]["TraceId"]
-    before = source.summaries()[trace]
-    later = span(trace, NOON + ONE_DAY, "now I need the invoice as well", step="later")
+def add_span(
+    source: Source, stores: StoreMaker, later: dict[str, Any], ended: datetime.datetime
+) -> None:
+    """Add a span to the source's traces."""
     database = source.settings.source.database
     if stores.is_embedded:
         folder = Path(source.settings.source.url.removeprefix("chdb://")) / "otel_traces"
@@ -67,15 +65,43 @@ def test_a_trace_that_goes_on_is_summarized_again(deploy_source: Any, stores: St
         }
         added = table.slice(0, 1).to_pylist()[0] | row
         added["SpanAttributes"] = list(later["SpanAttributes"].items())
-        added["Timestamp"] = NOON + ONE_DAY - datetime.timedelta(seconds=1)
+        added["Timestamp"] = ended - datetime.timedelta(seconds=1)
         pq.write_table(table.from_pylist([added], table.schema), folder / "part-1.parquet")
     else:
         stores.insert(database, "otel_traces", [later])
+
+
+def test_a_trace_that_goes_on_is_summarized_again(deploy_source: Any, stores: StoreMaker) -> None:
+    spans = spans_of_days(range(7))
+    source = deploy_source(spans)
+    source.run()
+    trace = spans[0]["TraceId"]
+    before = source.summaries()[trace]
+    later = span(trace, NOON + ONE_DAY, "now I need the invoice as well", step="later")
+    add_span(source, stores, later, NOON + ONE_DAY)
     assert counts(source.run(DAY + ONE_DAY))[0] == 1
     after = source.summaries()[trace]
     assert before["$ai_event_count"] == 1
     assert after["$ai_event_count"] == 2
     assert "invoice as well" in json.dumps(after)
+
+
+def test_a_trace_that_goes_on_in_silence_is_in_its_new_window(
+    deploy_source: Any, stores: StoreMaker
+) -> None:
+    spans = spans_of_days(range(-7, 7))
+    source = deploy_source(spans)
+    source.run()
+    trace = spans_of_days([0])[0]["TraceId"]
+    # its summary stays the same, and the day it had ended on is in the window no more
+    ended = NOON + 7 * ONE_DAY
+    silent = span(trace, ended, "", step="later", ParentSpanId=f"{trace}-1")
+    silent["SpanAttributes"] = {"gen_ai.operation.name": "chat"}
+    add_span(source, stores, silent, ended)
+    result = source.run(DAY + 7 * ONE_DAY)
+    assert trace in result.output_for_node("trace_ids").trace_ids
+    assert trace in result.output_for_node("embeddings").trace_ids
+    assert counts(source.run(DAY + 7 * ONE_DAY))[:3] == (0, 0, 0)
 
 
 def test_traces_without_content_are_counted(deploy_source: Any) -> None:

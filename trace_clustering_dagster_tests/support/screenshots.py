@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from trace_clustering_dagster.demo.applications import TRAVEL
+from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster_tests.conftest import ASSETS, REPOSITORY
 from trace_clustering_dagster_tests.support.browser import chromium, open_page, shown, webserver
 from trace_clustering_dagster_tests.support.daemon import until
@@ -30,6 +32,7 @@ return { x, y, width: right - x, height: bottom - y };
 """
 # of the group; the page of all assets shows no more than the two groups
 LINEAGE = "/locations/__repository__@trace_clustering_dagster/asset-groups/clusters/lineage"
+TEAM = team_key(TRAVEL.service)
 PICTURES = ("lineage", "k_sweep_scores", "labels", "report")
 
 
@@ -56,13 +59,14 @@ def main() -> None:
     """Take them, on the instance and the sample warehouse that the Makefile names."""
     home = Path(os.environ["DAGSTER_HOME"])
     storage = Path(os.environ["TRACE_CLUSTERING_STORAGE"])
-    (report,) = sorted((storage / "report").glob("*/1.html"))[-1:]
+    (report,) = sorted((storage / "report").glob(f"*/{TEAM}.html"))[-1:]
     day = datetime.date.fromisoformat(report.parent.name)
     metadata = {}
     with dg.DagsterInstance.from_config(str(home)) as instance:
         for asset in ("k_sweep_scores", "labels"):
             records = instance.fetch_materializations(
-                dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[f"{day}|1"]), limit=1
+                dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[f"{day}|{TEAM}"]),
+                limit=1,
             ).records
             made = records[0].asset_materialization
             metadata[asset] = dict(made.metadata) if made else {}
@@ -71,7 +75,7 @@ def main() -> None:
         browser.get(url)
         browser.execute_script("localStorage.setItem('asset-graph-direction', '\"vertical\"')")
         # the graph does not scroll: it has to fit
-        browser.set_window_size(1700, 2500)
+        browser.set_window_size(1700, 2700)
         browser.get(f"{url}{LINEAGE}")
         until(lambda: browser.execute_script(DRAWN_EDGES) >= len(ASSETS))
         until(lambda: shown(browser, "4 / 4 Passed"))
@@ -79,8 +83,8 @@ def main() -> None:
         assert clip["y"] + clip["height"] <= browser.execute_script("return innerHeight")
         picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip})
         (IMAGES / "lineage.png").write_bytes(base64.b64decode(picture["data"]))
-        browser.set_window_size(2000, 1200)
-        partition = f"view=partitions&partition={day}%7C1"
+        browser.set_window_size(2000, 1350)
+        partition = f"view=partitions&partition={day}%7C{TEAM}"
         for asset, text in (("k_sweep_scores", "chosen"), ("labels", "Set apart by")):
             browser.get(f"{url}/assets/{asset}?{partition}")
             until(partial(shown, browser, text))

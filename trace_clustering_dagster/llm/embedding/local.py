@@ -94,9 +94,7 @@ def _loaded(model: str) -> "TextEmbedding":
         ModelFailureError: fastembed is missing or cannot load the model.
     """
     if not is_installed():
-        raise ModelFailureError(
-            "the local embedder needs fastembed: pip install -e '.[local]'"
-        )
+        raise ModelFailureError("the local embedder needs fastembed: pip install -e '.[local]'")
     from fastembed import TextEmbedding
 
     folder = Path(model).expanduser()

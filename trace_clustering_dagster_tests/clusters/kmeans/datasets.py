@@ -1,8 +1,6 @@
 """Small data sets of typical kinds, for comparison with scikit-learn."""
 
-import datetime
 import functools
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.demo.warehouse import write_demo_warehouse
+from trace_clustering_dagster_tests.support.agent_traces import clean_rows
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 
@@ -90,9 +88,8 @@ def of_texts(folder: str, seed: int, n: int) -> Floats:
 
 @functools.cache
 def _demo_vectors() -> Floats:
-    with tempfile.TemporaryDirectory() as folder:
-        write_demo_warehouse(Path(folder), end=datetime.date(2026, 11, 14))
-        return _vectors(Path(folder))
+    rows, _ = clean_rows()
+    return np.array([row["embedding"] for row in rows], np.float32)
 
 
 def _vectors(warehouse: Path) -> Floats:

@@ -118,6 +118,4 @@ def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(local, "is_installed", lambda: False)
     with pytest.raises(ModelFailureError) as failure:
         LocalEmbedder(local.DEFAULT_MODEL).embed(["refund"])
-    assert str(failure.value) == (
-        "the local embedder needs fastembed: pip install -e '.[local]'"
-    )
+    assert str(failure.value) == ("the local embedder needs fastembed: pip install -e '.[local]'")
