@@ -67,7 +67,7 @@ def clusters(
             redact = params_of(settings).redact
             print_clusters(connection, newest, missing, redact=redact)
         else:
-            print_days(shown)
+            print_days(shown, str(newest.get("$ai_team_name") or team_id))
 
 
 def _parsed(event: str, team_id: int) -> Mapping[str, Any]:

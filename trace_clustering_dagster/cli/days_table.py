@@ -10,7 +10,7 @@ from trace_clustering_dagster.cli.text import printable
 _DAY_COLUMNS, _TOPIC_COLUMNS = 6, 30
 
 
-def print_days(compared: Mapping[str, Any]) -> None:
+def print_days(compared: Mapping[str, Any], team: str) -> None:
     """Print the result of `compare_days`, with as many days side by side as fit."""
     from rich.console import Console
     from rich.table import Table
@@ -19,7 +19,7 @@ def print_days(compared: Mapping[str, Any]) -> None:
     days, console = compared["days"], Console()
     console.print(
         Text(
-            f"Team {compared['team_id']}, {days[0]} to {days[-1]}: number of traces in each topic, "
+            f"Team {printable(team)}, {days[0]} to {days[-1]}: number of traces in each topic, "
             f"and below it their share of the day's sample. change: of the share since {days[0]}, "
             "in percentage points"
         )

@@ -179,7 +179,7 @@ def test_change_that_rounds_to_zero_has_no_sign(
 ) -> None:
     days = ["2026-01-30", DAY]
     topics = [{"title": "Refunds", "clusters": {}, "change": change}]
-    print_days({"team_id": 1, "days": days, "left_out": {}, "topics": topics})
+    print_days({"team_id": 1, "days": days, "left_out": {}, "topics": topics}, "1")
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "Refunds" in line]
     assert row.split("│")[-2].strip() == shown
 

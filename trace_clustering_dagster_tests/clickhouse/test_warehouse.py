@@ -36,7 +36,7 @@ def test_missing_warehouse_says_how_to_make_one(tmp_path: Path) -> None:
     ("values", "message"),
     [
         *(
-            ({"url": url}, "not a ClickHouse URL: use ")
+            ({"url": url}, "not a ClickHouse URL: use |contains a password: write ")
             for url in (
                 "",
                 "clickhouse://host",
