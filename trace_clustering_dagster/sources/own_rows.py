@@ -31,9 +31,8 @@ def count_own_rows(
     clickhouse: Connection, kind: Kind, team_id: int, traces: Collection[str] | None = None
 ) -> int:
     """Number of rows of the team, or of some of its traces."""
-    return sum(
-        int(clickhouse.rows(SQL[f"own_{kind}"], some)[0][0]) for some in _selected(team_id, traces)
-    )
+    sql = SQL["own_summaries"] if kind == "summaries" else SQL["own_vectors"]
+    return sum(int(clickhouse.rows(sql, some)[0][0]) for some in _selected(team_id, traces))
 
 
 def delete_own_rows(
@@ -42,7 +41,7 @@ def delete_own_rows(
     """Delete the rows that ``count_own_rows`` counts; return when they are gone."""
     warehouse = clickhouse.warehouse
     table = warehouse.events_table if kind == "summaries" else warehouse.embeddings_table
-    where = SQL[f"own_{kind}_filter"].strip()
+    where = SQL["own_summaries_filter" if kind == "summaries" else "own_vectors_filter"].strip()
     for some in _selected(team_id, traces):
         clickhouse.delete_rows(table, where, some, files=files_of(kind, team_id))
 

@@ -246,6 +246,7 @@ def test_retention_lists_only_what_can_expire(store: ObjectStore, stored: Deploy
         "label_answers/",
         "label_answers/1/",
         "label_answers/2/",
+        "summary_answers/",
         *(f"{root}{asset}/" for root in ("", "explore/0123456789ab/") for asset in expiring),
         *(
             f"{root}{asset}/2020-01-01/"

@@ -49,7 +49,7 @@ def test_commands_are_about_the_instance(project: Project, file: Path) -> None:
     assert rows["storage"]["source"] == "YAML"
     assert rows["retention_days"]["source"] == "default"
     assert (rows["params.max_k"]["value"], rows["params.max_k"]["source"]) == ("5", "YAML")
-    assert "table support_events: 8 columns can be read" in command("check")
+    assert "table support_events" in command("check")
     assert "support_events" in command("schema")
 
     missing = project.command(file, "clusters", "--team", "1", "--date", DAY).output
@@ -125,7 +125,9 @@ def test_a_file_that_cannot_be_loaded_is_refused_in_one_line(
         return refused.output
 
     monkeypatch.setenv("WAREHOUSE", "https://me:hunter2@host")
-    assert f"Error: {file.relative_to(project.root)}: clickhouse.url is not a Click" in refusal()
+    assert (
+        f"Error: {file.relative_to(project.root)}: clickhouse.url contains a password" in refusal()
+    )
     assert "hunter2" not in refusal()
     monkeypatch.delenv("WAREHOUSE")
     assert f"Error: {file} cannot be loaded: Environment variable WAREHOUSE is not " in refusal()

