@@ -13,7 +13,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from trace_clustering_dagster.clickhouse.schema import (
     EVENTS_COLUMNS,
     USAGE_COLUMNS,
 )
-from trace_clustering_dagster.clickhouse.session import Session
+from trace_clustering_dagster.clickhouse.session import Session, SessionConnection
 from trace_clustering_dagster.clickhouse.statements import SQL
 from trace_clustering_dagster.clickhouse.warehouse import (
     QUERY_TIMEOUT_SECONDS,
@@ -50,7 +50,7 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _chdb_lock = threading.Lock()
 
 
-class EmbeddedConnection:
+class EmbeddedConnection(SessionConnection):
     """A ``Connection`` to the Parquet files of a folder."""
 
     def __init__(self, warehouse: Warehouse) -> None:
@@ -78,19 +78,6 @@ class EmbeddedConnection:
             for problem in problems_of(self._folder / table, columns)
         ]
         return "; ".join(wrong) or f"check that the Parquet files in {self._folder} are complete"
-
-    @property
-    def has_model_column(self) -> bool:
-        return self._session.has_model_column
-
-    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        return self._session.rows(sql, parameters)
-
-    def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
-        return self._session.batches(sql, parameters)
-
-    def run(self, statement: str) -> None:
-        self._session.run(statement)
 
     def insert(
         self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str

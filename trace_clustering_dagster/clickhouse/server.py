@@ -1,17 +1,16 @@
 """A connection to a ClickHouse server."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from trace_clustering_dagster.clickhouse.queries import table_engine
-from trace_clustering_dagster.clickhouse.session import Session
+from trace_clustering_dagster.clickhouse.session import Session, SessionConnection
 from trace_clustering_dagster.clickhouse.statements import SQL
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.settings import named
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -20,7 +19,7 @@ RECEIVE_MARGIN_SECONDS = 10
 ROWS_PER_INSERT = 1_000
 
 
-class ServerConnection:
+class ServerConnection(SessionConnection):
     """A ``Connection`` over HTTP."""
 
     def __init__(self, warehouse: Warehouse, log_comment: str, timeout_seconds: int) -> None:
@@ -35,19 +34,6 @@ class ServerConnection:
             lambda code: _where_to_look(warehouse, code),
             log_comment,
         )
-
-    @property
-    def has_model_column(self) -> bool:
-        return self._session.has_model_column
-
-    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        return self._session.rows(sql, parameters)
-
-    def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
-        return self._session.batches(sql, parameters)
-
-    def run(self, statement: str) -> None:
-        self._session.run(statement)
 
     def insert(
         self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str

@@ -84,3 +84,23 @@ class Session:
             return sql
         model_name = "model_name" if self.has_model_column else "{table_model:String}"
         return sql.replace("{{model_name}}", model_name)
+
+
+class SessionConnection:
+    """The methods of a ``Connection`` that are the same for both engines."""
+
+    warehouse: Warehouse
+    _session: Session
+
+    @property
+    def has_model_column(self) -> bool:
+        return self._session.has_model_column
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        return self._session.rows(sql, parameters)
+
+    def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
+        return self._session.batches(sql, parameters)
+
+    def run(self, statement: str) -> None:
+        self._session.run(statement)
