@@ -117,7 +117,7 @@ def run_day(
             for process, megabytes in resident(daemon.pid).items():
                 looks[process].append(megabytes)
             looks["ClickHouse"].append(_resident(server.pid))
-            time.sleep(1)
+            time.sleep(1)  # between two looks at the condition
         seconds = time.monotonic() - start
     quarters = {}
     for process, seen in looks.items():

@@ -166,7 +166,7 @@ def run_queue(home: Path, environment: Mapping[str, str]) -> float:
         while instance.get_runs_count(dg.RunsFilter(statuses=UNFINISHED)):
             if daemon.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit((home / "daemon.log").read_text()[-2000:])
-            time.sleep(1)
+            time.sleep(1)  # between two looks at the condition
         return session_cpu_seconds(daemon.pid)
 
 

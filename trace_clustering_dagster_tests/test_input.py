@@ -81,7 +81,7 @@ def assert_clustered(deployment: Deployment, events: Sequence[Mapping[str, Any]]
     deployment.run()
     event = deployment.event()
     assert event["$ai_sampled_traces_count"] == len(events)
-    assert {c["title"] for c in event["$ai_clusters"]} >= {"Refund of a cancelled flight"}
+    assert {c["title"] for c in event["$ai_clusters"]} >= {"Refund of a canceled flight"}
     connection = deployment.clickhouse.connect()
     sample = sample_traces(connection, 1, datetime.date.fromisoformat(DAY), ClusteringParams())
     window = (sample.window_start, sample.window_end)

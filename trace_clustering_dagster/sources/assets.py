@@ -107,7 +107,8 @@ def trace_summaries(
 
         today = datetime.datetime.now(datetime.timezone.utc).date()
         left = settings.source.daily_budget - spent_on(connection, today)
-        context.log.info(f"{expected.requests} summaries cost at most {dollars(expected.cost)}")
+        cost = "an unknown amount" if expected.cost is None else f"${expected.cost:.2f}"
+        context.log.info(f"{expected.requests} summaries cost at most {cost}")
     value, usage = summarize(
         connection,
         raw_traces,
@@ -182,8 +183,3 @@ def trace_vectors(
         metadata=vectors_metadata(value, embedded, choice.note),
         check_results=[check_vectors(value)],
     )
-
-
-def dollars(cost: float | None) -> str:
-    """A cost as people write it."""
-    return "an unknown amount" if cost is None else f"${cost:.2f}"

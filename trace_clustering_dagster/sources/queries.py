@@ -20,6 +20,7 @@ from trace_clustering_dagster.settings import Settings, named
 from trace_clustering_dagster.sources.catalog import known_source, problem_of
 from trace_clustering_dagster.sources.rendering import Store, with_snippets
 from trace_clustering_dagster.sources.steps import RawTrace, Step
+from trace_clustering_dagster.sources.teams import team_keys
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -178,6 +179,21 @@ def count_team_traces(
     for window, team, traces in rows:
         counts.setdefault(team, {})[days[window]] = int(traces)
     return counts
+
+
+def team_name(
+    raw: SourceReader, team_id: int, window: tuple[datetime.datetime, datetime.datetime]
+) -> str:
+    """The name of the team with this key that has steps in a window; the key as text if none has.
+
+    Raises:
+        dagster.Failure: Two teams have the key.
+    """
+    rows = raw.rows(SQL["names_of_key"], team_id=team_id, **_span(*window, LOOKBACK))
+    try:
+        return team_keys(name for (name,) in rows).get(team_id, str(team_id))
+    except ValueError as error:
+        raise _failure(str(error)) from None
 
 
 def read_index(

@@ -10,13 +10,12 @@ from trace_clustering_dagster.sources.params import SourceParams
 from trace_clustering_dagster.sources.queries import (
     SourceReader,
     count_days,
-    count_team_traces,
     read_index,
     read_traces,
+    team_name,
     unknown_days,
 )
 from trace_clustering_dagster.sources.tables import SummaryState, has_summaries, summary_states
-from trace_clustering_dagster.sources.teams import team_keys
 from trace_clustering_dagster.sources.transcript import transcript
 from trace_clustering_dagster.sources.values import RawTraces, TraceText
 
@@ -47,7 +46,7 @@ def read_window(
         present content.
     """
     window = params.window(day)
-    team = team_name(source, team_id, day, window)
+    team = team_name(source, team_id, window)
     found = read_index(source, team, window, seed=params.seed, max_samples=params.max_samples)
     index = found.traces
     states = summary_states(clickhouse, team_id, params.summarizer_name, window)
@@ -86,17 +85,6 @@ def read_window(
         },
     )
     return value, read
-
-
-def team_name(
-    source: SourceReader,
-    team_id: int,
-    day: datetime.date,
-    window: tuple[datetime.datetime, datetime.datetime],
-) -> str:
-    """The name of a team that has traces in the window; its number if none has that key."""
-    names = count_team_traces(source, {day: window}, at_most=1)
-    return team_keys(name for name in names if name).get(team_id, str(team_id))
 
 
 def _without(chosen: "pa.Table", states: dict[str, "SummaryState"]) -> "pa.Table":

@@ -229,7 +229,9 @@ def test_slow_server(
         return count_team_traces(connection, [NOON.date()], ClusteringParams())[NOON.date()]
 
     def late(seconds: float) -> Fault:
-        return Fault(b"Every team", 0, lambda: time.sleep(seconds), resets=False, times=9)
+        return Fault(
+            b"Every team", 0, lambda: time.sleep(seconds), resets=False, times=9
+        )  # a slow server
 
     proxy.faults = [late(0.5)]
     assert traces() == {1: 60}

@@ -301,7 +301,7 @@ def test_what_was_removed_is_made_again_by_the_command_in_the_error(deploy: Any)
     (command,) = re.findall(r"(dagster asset materialize .*)$", message)
     subprocess.run(
         command,
-        shell=True,
+        shell=True,  # as a person pastes it
         check=True,
         capture_output=True,
         cwd=deployment.storage,

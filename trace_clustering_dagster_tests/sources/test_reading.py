@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trace_clustering_dagster.base.times import UTC, midnight
+from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources.queries import (
     GRACE,
@@ -23,6 +24,7 @@ from trace_clustering_dagster.sources.queries import (
     overview,
     read_index,
     read_traces,
+    team_name,
     unknown_days,
 )
 from trace_clustering_dagster.sources.steps import RawTrace
@@ -138,6 +140,18 @@ def test_a_trace_id_of_two_teams_is_a_trace_of_each(stores: StoreMaker) -> None:
     raw = spans(stores, span("t", "1", START), span("t", "2", START + SECOND, ServiceName="other"))
     assert [step.step_id for step in traces(raw)["t"].steps] == ["1"]
     assert [step.step_id for step in traces(raw, "other")["t"].steps] == ["2"]
+
+
+def test_a_team_is_found_by_its_key(stores: StoreMaker) -> None:
+    names = ["s", "17", "017", "9223372036854775808", "a'b ☃"]
+    raw = spans(
+        stores, *(span(f"t{i}", "1", START, ServiceName=name) for i, name in enumerate(names))
+    )
+    later = START + 72 * HOUR, END + 72 * HOUR
+    for name in names:
+        assert team_name(raw, team_key(name), (START, END)) == name
+        assert team_name(raw, team_key(name), later) == str(team_key(name))
+    assert team_name(raw, 18, (START, END)) == "18"
 
 
 def test_traces_without_a_team_are_counted_apart(stores: StoreMaker) -> None:

@@ -12,10 +12,7 @@ SELECT
     ) AS state
 FROM {database:Identifier}.{events_table:Identifier}
 WHERE
-    team_id = {team_id:Int64}
-    AND event = '$ai_trace_summary'
+    {{summaries_filter}}
     AND timestamp >= {window_start:DateTime64(6, 'UTC')}
     AND timestamp < {window_end:DateTime64(6, 'UTC')}
-    AND isValidUTF8(properties)
-    AND JSONExtractString(properties, '$ai_summary_source') = {summarizer:String}
 GROUP BY trace_id
