@@ -528,6 +528,7 @@ def test_time_for_discovery_is_a_setting(
     deploy_server: Any, clickhouse_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACE_CLUSTERING_DISCOVERY_TIMEOUT_SECONDS", "1")
+    monkeypatch.setenv("TRACE_CLUSTERING_SETTLE_MINUTES", "0")
     clickhouse = deploy_server(team_rows(1)).clickhouse
     clickhouse_server.client().command(
         f"CREATE VIEW {clickhouse.database}.slow AS SELECT * FROM "

@@ -351,14 +351,16 @@ def test_rows_under_a_distributed_table(deploy_server: Any, clickhouse_server: S
     assert "DDL queries are disabled" in refused.output, "the statement was understood"
     assert "docs/production.md" in refused.output
     text = (REPOSITORY / "docs" / "production.md").read_text()
-    (statement,) = re.findall(r"ALTER TABLE events_local DELETE WHERE[^`]*", text)
-    statement = statement.replace("_7", "_1").replace("team_id = 7", "team_id = 1")
+    statements = re.findall(r"ALTER TABLE events_local DELETE WHERE[^;]*", text)
+    assert len(statements) == 2, "events of clusters, and of a source's summaries"
     client = clickhouse_server.client()
     for shard in ("shard_1", "shard_2"):
-        client.command(
-            statement.replace("events_local", f"{shard}.events_local"),
-            settings={"mutations_sync": 2},
-        )
+        for statement in statements:
+            of_team = statement.replace("_7", "_1").replace("team_id = 7", "team_id = 1")
+            client.command(
+                of_team.replace("events_local", f"{shard}.events_local"),
+                settings={"mutations_sync": 2},
+            )
     assert forget(deployment, "--yes").exit_code == 0
     assert deployment.events(1) == []
     assert deployment.event(11)
