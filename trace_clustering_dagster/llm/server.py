@@ -4,6 +4,8 @@ Only this module reads the environment, each time that a server is asked.
 """
 
 import asyncio
+import functools
+import importlib
 import logging
 import os
 import threading
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from trace_clustering_dagster.llm.failures import ParameterNames, no_json_reason, reason
 
 if TYPE_CHECKING:
+    import ssl
+
     import openai
 
 T = TypeVar("T")
@@ -65,8 +69,21 @@ def client(
         timeout=seconds,
         max_retries=retries,
         # text goes to the configured server and to no other
-        http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks, follow_redirects=False),
+        http_client=openai.DefaultAsyncHttpxClient(
+            verify=_tls_context(), event_hooks=hooks, follow_redirects=False
+        ),
     )
+
+
+@functools.cache
+def _tls_context() -> "ssl.SSLContext":
+    """The context that httpx would make for each client, which takes longer than the rest of it."""
+    import openai
+
+    # the package is httpx, or httpx2 in newer versions of openai
+    package = openai.DefaultAsyncHttpxClient.__bases__[0].__module__.partition(".")[0]
+    context: ssl.SSLContext = importlib.import_module(package).create_ssl_context()
+    return context
 
 
 def within(seconds: float, request: Callable[[], Awaitable[Any]]) -> Any:
