@@ -262,6 +262,9 @@ class Settings(_Settings):
         "RAW_RETENTION_DAYS",
         "Days to keep files with the text of raw traces that need a summary. 0 keeps them all.",
     )
+    topics: OnOrOff = _setting(
+        False, "TOPICS", "Whether runs keep topics that last from day to day: on or off."
+    )
     start_date: Day = _setting("2025-01-01", "START_DATE", "First day that has a partition.")
     params: Params = _setting(
         {}, "PARAMS", 'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.'
