@@ -184,7 +184,9 @@ class Section(BaseModel):
     """Settings that belong together: frozen, and without unknown ones."""
 
     # an invalid value may contain a password, so errors do not repeat it
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True
+    )
 
     @field_validator("*", mode="before")
     @classmethod

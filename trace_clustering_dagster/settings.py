@@ -11,7 +11,14 @@ import os
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from trace_clustering_dagster.fields import (
     PREFIX,
@@ -94,6 +101,14 @@ class OutputSettings(Section):
 class SourceSettings(Section):
     """The raw traces to read. Without a source, another program writes the embedded summaries."""
 
+    # no variable: an environment describes one instance
+    of_instance: GraphName = setting(
+        "",
+        "",
+        "In place of a source, another instance of the project, by its name: its summaries and "
+        "vectors are clustered. Warehouse, days, teams and sample are that instance's.",
+        alias="from",
+    )
     name: str = setting(
         "",
         "SOURCE",
@@ -241,6 +256,18 @@ class Settings(Section):
     )
     automation: AutomationSettings = Field(default_factory=AutomationSettings)
     pools: Pools = setting({}, "", "Other names for the pools clickhouse, llm.")
+    _upstream: "Settings | None" = PrivateAttr(None)
+
+    @property
+    def upstream(self) -> "Settings | None":
+        """The instance that ``source.from`` names, see ``instances.joined``."""
+        return self._upstream
+
+    def downstream_of(self, upstream: "Settings", **changed: Any) -> "Settings":
+        """A copy with these changes that takes the summaries and vectors of another instance."""
+        joined = self.model_copy(update=changed)
+        joined._upstream = upstream
+        return joined
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -289,7 +316,8 @@ class Settings(Section):
     def _check_output(self) -> "Settings":
         check_identifier(self.output.prefix + self.clickhouse.events_table)
         databases = self.output.database + self.clickhouse.database
-        if databases and self.clickhouse.url.startswith("chdb://"):
+        is_embedded = self.clickhouse.url.startswith("chdb://") and not self.source.of_instance
+        if databases and is_embedded:
             raise ValueError(
                 f"an embedded warehouse has no databases: unset {named('output.database')} and "
                 f"clickhouse.database, and use {named('output.prefix')} to write to other tables"
@@ -328,12 +356,12 @@ class Setting(NamedTuple):
 def settings_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Setting]:
     """All settings of a model, including those of nested models."""
     for name, field in model.model_fields.items():
-        inner = field.annotation
+        inner, place = field.annotation, (*path, field.alias or name)
         if isinstance(inner, type) and issubclass(inner, Section):
-            yield from settings_of(inner, (*path, name))
+            yield from settings_of(inner, place)
         else:
             extra: Any = field.json_schema_extra
-            yield Setting((*path, name), extra["variable"], field.description or "")
+            yield Setting(place, extra["variable"], field.description or "")
 
 
 def named(setting: str) -> str:
