@@ -89,7 +89,7 @@ def joined(settings: Settings, instances: Iterable[Settings]) -> Settings:
             "instance with a source"
         )
     for setting in _contradictions(settings, other):
-        raise ValueError(f"{setting}: it is that of {name}, as source.from says: remove it here")
+        raise ValueError(f"{setting} is that of {name}, which source.from names: remove it here")
     clickhouse, start_date = other.clickhouse, other.start_date
     Settings(clickhouse=clickhouse, output=settings.output)  # raises if they contradict each other
     taken = {key: other.params[key] for key in _SELECTING if key in other.params}

@@ -89,8 +89,8 @@ class Warehouse(ClickHouseSettings):
         return self.output_prefix + self.events_table.removeprefix(self.input_prefix)
 
     @property
-    def is_filled_by_us(self) -> bool:
-        """Whether this program writes the summaries and vectors, here or as another instance."""
+    def is_filled(self) -> bool:
+        """Whether this program writes the tables to read, here or as another instance."""
         return self.is_filled_here or bool(self.filled_by)
 
     @property

@@ -246,7 +246,7 @@ def _team(
         f"{described} of {len(sample.trace_ids)} sampled traces have a summary"
         f"{describe_left_out(sample.left_out)}{describe_left_out(invalid)}"
     )
-    if not described and not connection.warehouse.is_filled_by_us:
+    if not described and not connection.warehouse.is_filled:
         problem = "without summaries, clusters have numbers instead of titles"
         table = connection.warehouse.events_table
         remedy = f"write $ai_trace_summary events to {table}, as docs/setup.md shows them"

@@ -1,5 +1,6 @@
 """An instance that clusters what another one made: ``source: {from: support}``."""
 
+import datetime
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -9,11 +10,23 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+)
 
+from trace_clustering_dagster.base.times import midnight, yesterday
+from trace_clustering_dagster.build import build_graph
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.component import settings_in
 from trace_clustering_dagster.fields import team_key
+from trace_clustering_dagster.settings import Settings, unknown_variables
 from trace_clustering_dagster_tests.component.conftest import Project
+from trace_clustering_dagster_tests.component.test_two_instances import evaluate
+from trace_clustering_dagster_tests.conftest import failure_messages
 from trace_clustering_dagster_tests.sources.deployment import (
     DAY,
     ONE_DAY,
@@ -26,6 +39,7 @@ from trace_clustering_dagster_tests.support.model_server import ModelServer
 from trace_clustering_dagster_tests.support.server import SERVER_PASSWORD
 
 KEY = team_key(TEAM)
+OTHER = "another bot"
 PARTITION = f"{DAY}|{KEY}"
 HASHED = {"embedder": "hashed", "min_traces": 5}
 CLUSTERS = [
@@ -219,7 +233,6 @@ def test_forgetting_leaves_the_others_rows_and_files(make: Any) -> None:
     chain.run("issues")
     # the source of the other says whose a trace is
     of_user = chain.command("issues", *team, "--user", "u1")
-    assert of_user.splitlines()[1:-2] == chain.command("issues", *team).splitlines()[:-2]
     assert f"to run again     {DAY}" in of_user
     said = chain.command("issues", *team, "--yes")
     assert "vectors" not in said
@@ -229,3 +242,195 @@ def test_forgetting_leaves_the_others_rows_and_files(make: Any) -> None:
     assert instance.get_dynamic_partitions("support_team") == [str(KEY)]
     assert {run.job_name for run in instance.get_runs()} == {"support_trace_clustering"}
     assert (chain.stored("support"), chain.rows("support"), chain.event("support")) == before
+
+
+def embedded(project: Project, folder: Path, **support: Any) -> Chain:
+    """A project on embedded warehouses, with traces of two teams on each of the last days."""
+    until = midnight(yesterday()) + datetime.timedelta(hours=12)
+    spans = [
+        *spans_of_days(range(3), until=until),
+        *spans_of_days(range(3), until=until, service=OTHER),
+    ]
+    source = StoreMaker(folder, None).make("otel", {"otel_traces": spans}).source
+    place = {"url": f"chdb://{folder}/written"}
+    chain = Chain(project, place, {"name": "otel", "url": source.url}, folder / "assets")
+    chain.write_support(**support)
+    return chain
+
+
+def test_explorations_of_the_other_are_no_input(project: Project, tmp_path: Path) -> None:
+    chain = embedded(project, tmp_path)
+    automation = {"settle_minutes": 0, "catch_up_days": 0}
+    chain.write("issues", automation=automation)
+    coordinator = "issues_trace_clustering_coordinator"
+    partition = f"{yesterday()}|{KEY}"
+    assert "0 requested" in evaluate(project, coordinator)
+    # a team that is known, whose vectors are those of an exploration
+    project.instance.add_dynamic_partitions("support_team", [str(KEY), str(team_key(OTHER))])
+    chain.run("support", partition, **HASHED, max_samples=9)
+    assert "0 requested" in evaluate(project, coordinator)
+    (message,) = failure_messages(chain.run("issues", partition, raise_on_error=False))
+    assert message.startswith(f"support/trace_vectors of partition {partition} is not stored at ")
+    assert f"dg launch --job support_trace_clustering --partition '{partition}'" in message
+
+    chain.run("support", partition)
+    chain.write("issues", automation=automation | {"excluded_teams": [TEAM]})
+    assert "1 seen, 0 eligible" in evaluate(project, coordinator), "teams have names"
+    chain.write("issues", automation=automation)
+    assert evaluate(project, coordinator) == [f"{KEY}|{yesterday()}|1"]
+    result = chain.run("issues", partition, min_k=2, max_k=2)
+    assert len(result.output_for_node("issues__trace_ids").trace_ids) == 27
+    assert evaluate(project, coordinator) == [f"{KEY}|{yesterday()}|1"], "it has explored only"
+    assert {path.split("/")[0] for path in chain.stored("issues")} == {"explore"}
+    chain.run("issues", partition)
+    assert "1 seen, 1 eligible, 1 done, 0 requested" in evaluate(project, coordinator)
+
+
+def test_the_schedule_waits_for_the_vectors_of_the_other(unread: Chain) -> None:
+    unread.write_support()
+    unread.write("issues")
+    instance = unread.project.instance
+    instance.add_dynamic_partitions("support_team", ["1", "2"])
+    partition = dg.MultiPartitionKey({"date": str(DAY), "team": "2"})
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(["support", "trace_vectors"], partition=partition)
+    )
+    location = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name="acme")
+    origin = RemoteRepositoryOrigin(location, "__repository__")
+    for coordinator in (f"{name}_trace_clustering_coordinator" for name in ("support", "issues")):
+        instance.add_instigator_state(
+            InstigatorState(
+                origin.get_instigator_origin(coordinator),
+                InstigatorType.SENSOR,
+                InstigatorStatus.STOPPED,
+                SensorInstigatorData(min_interval=45),
+            )
+        )
+    repository = unread.project.load().get_repository_def()
+    requested = {}
+    for name in ("support", "issues"):
+        key = f"{name}_params"
+        with dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=midnight(DAY + ONE_DAY),
+            repository_def=repository,
+            resources={key: repository.get_top_level_resources()[key]},
+        ) as context:
+            tick = repository.get_schedule_def(f"{name}_daily_trace_clustering").evaluate_tick(
+                context
+            )
+            requested[name] = [request.partition_key for request in tick.run_requests]
+    assert requested == {"support": [f"{DAY}|1", f"{DAY}|2"], "issues": [f"{DAY}|2"]}
+
+
+def test_what_is_printed_names_the_other(project: Project, tmp_path: Path) -> None:
+    chain = embedded(project, tmp_path)
+    chain.write("issues")
+    said = chain.command("issues", "check")
+    assert "the table is empty" in said
+    assert "run support, which writes embeddings" in said
+    assert "source.from = support (YAML" in chain.command("issues", "settings")
+    assert "support_events" in chain.command("issues", "schema", "--grants", "someone")
+
+
+def refused(chain: Chain, **attributes: Any) -> str:
+    chain.write("issues", **attributes)
+    said = chain.project.refusal()
+    assert "\n" not in said
+    assert said.startswith("src/")
+    return said.partition("defs.yaml: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        (
+            {"source": {"from": "suport"}},
+            "source.from=suport: no other instance has this name: use support",
+        ),
+        (
+            {"source": {"from": "issues"}},
+            "source.from=issues is the instance itself: name another one",
+        ),
+        (
+            {"source": {"from": "plain"}},
+            "source.from=plain: plain has no source, so that it writes no summaries: name an "
+            "instance with a source",
+        ),
+        (
+            {"source": {"from": "outcomes"}},
+            "source.from=outcomes: outcomes takes those of support: use support",
+        ),
+        (
+            {"source": {"from": "support", "name": "otel"}},
+            "source.name is that of support, which source.from names: remove it here",
+        ),
+        (
+            {"clickhouse": {"url": "https://user@another/llm"}},
+            "clickhouse is that of support, which source.from names: remove it here",
+        ),
+        (
+            {"start_date": "2026-01-01"},
+            "start_date is that of support, which source.from names: remove it here",
+        ),
+        (
+            {"params": {"max_samples": 10}},
+            "params.max_samples is that of support, which source.from names: remove it here",
+        ),
+        (
+            {"params": {"renderings": ["llma_trace_issues"]}},
+            "params.renderings=['llma_trace_issues']: support makes vectors of "
+            "llma_trace_detailed, llma_trace_minimal, llma_trace_intent: use one of these, or "
+            "switch on the facet there",
+        ),
+        ({"params": {"summarizer": "openai"}}, "there is no parameter summarizer"),
+    ],
+)
+def test_what_cannot_be_taken_is_refused(
+    unread: Chain, attributes: dict[str, Any], message: str
+) -> None:
+    facets = {"summarizer": "openai", "facets": ["intent"], "lookback_days": 3}
+    unread.write_support(params=facets)
+    unread.write_support("plain", source={})
+    unread.write("outcomes", params={"renderings": ["llma_trace_intent"]})
+    assert message in refused(unread, **attributes)
+
+
+def test_what_the_other_says_may_be_repeated(unread: Chain) -> None:
+    unread.write_support(start_date="2026-01-01", params={"lookback_days": 3})
+    repeated = {"clickhouse": unread.place, "start_date": "2026-01-01"}
+    unread.write("issues", **repeated, params={"lookback_days": 3})
+    assert unread.project.load()
+
+
+def test_both_must_not_write_to_one_table(unread: Chain) -> None:
+    unread.write_support()
+    unread.write("issues", output={"prefix": "support_"})
+    assert (
+        "both write to host:8443, llm.support_events: give one of them" in unread.project.refusal()
+    )
+
+
+def test_a_library_passes_the_settings_of_the_other() -> None:
+    place = {"url": "https://user@host:8443/llm"}
+    support = Settings.model_validate(
+        {"name": "support", "source": "otel", "clickhouse": place, "output": {"prefix": "support_"}}
+    )
+    issues = Settings.model_validate(
+        {"name": "issues", "source": {"from": "support"}, "output": {"database": "by_issue"}}
+    )
+    defs = dg.Definitions.merge(build_graph(support), build_graph(issues, [support]))
+    graph = defs.get_repository_def().asset_graph
+    assert graph.get(dg.AssetKey(["issues", "trace_ids"])).parent_keys == {
+        dg.AssetKey(["support", "trace_vectors"])
+    }
+    with pytest.raises(ValueError, match=r"source\.from=support: no other instance has this name"):
+        build_graph(issues)
+
+
+def test_an_environment_names_no_other_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_SOURCE_FROM", "support")
+    settings = Settings.from_environment()
+    assert settings == Settings()
+    (said,) = unknown_variables(settings)
+    assert said.startswith("TRACE_CLUSTERING_SOURCE_FROM sets nothing: ")
