@@ -32,9 +32,9 @@ MAY_IMPORT = {
     "report": CARRIERS | {"traces", "clusters"},
     "params": {"sources", "clusters"},
     "operations": CARRIERS | {"traces", "sources", "clusters", "params"},
-    "build": CARRIERS
-    | {"traces", "sources", "clusters", "topics", "report", "operations", "params"},
     "instances": {"base", "clickhouse"},
+    "build": CARRIERS
+    | {"traces", "sources", "clusters", "topics", "report", "operations", "params", "instances"},
     "component": {"build", "instances"},
     "definitions": {"build"},
     "cli": CARRIERS

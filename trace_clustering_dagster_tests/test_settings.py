@@ -37,9 +37,9 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
 
 
 def value_of(settings: Settings, name: str) -> Any:
-    value: Any = settings
+    value: Any = settings.model_dump(by_alias=True)
     for part in name.split("."):
-        value = getattr(value, part)
+        value = value[part]
     return value
 
 
