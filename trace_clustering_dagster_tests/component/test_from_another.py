@@ -319,7 +319,7 @@ def test_the_schedule_waits_for_the_vectors_of_the_other(unread: Chain) -> None:
             tick = repository.get_schedule_def(f"{name}_daily_trace_clustering").evaluate_tick(
                 context
             )
-            requested[name] = [request.partition_key for request in tick.run_requests]
+            requested[name] = [request.partition_key for request in tick.run_requests or []]
     assert requested == {"support": [f"{DAY}|1", f"{DAY}|2"], "issues": [f"{DAY}|2"]}
 
 
