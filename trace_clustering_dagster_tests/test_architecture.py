@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "topics": CARRIERS | {"traces", "clusters"},
     "report": CARRIERS | {"traces", "clusters"},
     "params": {"sources", "clusters"},
-    "operations": CARRIERS | {"traces", "sources", "clusters", "params"},
+    "operations": CARRIERS | {"traces", "sources", "clusters", "topics", "params"},
     "instances": {"base", "clickhouse"},
     "build": CARRIERS
     | {"traces", "sources", "clusters", "topics", "report", "operations", "params", "instances"},
