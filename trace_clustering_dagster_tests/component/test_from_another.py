@@ -316,10 +316,9 @@ def test_the_schedule_waits_for_the_vectors_of_the_other(unread: Chain) -> None:
             repository_def=repository,
             resources={key: repository.get_top_level_resources()[key]},
         ) as context:
-            tick = repository.get_schedule_def(f"{name}_daily_trace_clustering").evaluate_tick(
-                context
-            )
-            requested[name] = [request.partition_key for request in tick.run_requests]
+            schedule = repository.get_schedule_def(f"{name}_daily_trace_clustering")
+            requests = schedule.evaluate_tick(context).run_requests or ()
+            requested[name] = [request.partition_key for request in requests]
     assert requested == {"support": [f"{DAY}|1", f"{DAY}|2"], "issues": [f"{DAY}|2"]}
 
 
