@@ -27,11 +27,17 @@ from trace_clustering_dagster.params import params_of
 from trace_clustering_dagster.report import assets as report
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources import assets as sources
+from trace_clustering_dagster.topics import assets as topics
 
 
 def team_assets(settings: Settings) -> list[TeamAsset]:
     """The assets of all rooms that are on, in the order of their modules."""
-    rooms = (*([sources] if settings.source.name else []), clusters, report)
+    rooms = (
+        *([sources] if settings.source.name else []),
+        clusters,
+        *([topics] if settings.topics else []),
+        report,
+    )
     return [
         value for room in rooms for value in vars(room).values() if isinstance(value, TeamAsset)
     ]

@@ -250,6 +250,9 @@ class Settings(Section):
         "RAW_RETENTION_DAYS",
         "Days to keep files with the text of raw traces that need a summary. 0 keeps them all.",
     )
+    topics: OnOrOff = setting(
+        False, "TOPICS", "Whether runs keep topics that last from day to day: on or off."
+    )
     start_date: Day = setting("2025-01-01", "START_DATE", "First day that has a partition.")
     params: Params = setting(
         {}, "PARAMS", 'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.'

@@ -18,7 +18,9 @@ from trace_clustering_dagster.base.times import parse_time
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.operations.decisions import (
     NEEDS_ATTENTION,
+    Decision,
     Outcome,
+    PastRun,
     TeamDay,
     closed_days,
     decide,
@@ -144,7 +146,12 @@ def _evaluate(
     runs = past_runs(context.instance, graph, open_days, params)
     runs += being_launched(ticks, {run.run_id for run in runs})
     done = with_outcome(context.instance, graph, traces)
-    decisions = decide(now, settings, traces, params.min_traces, runs, done)
+    is_chained = "topics" in graph.assets
+
+    def decide_now(runs: Sequence[PastRun]) -> Mapping[TeamDay, Decision]:
+        return decide(now, settings, traces, params.min_traces, runs, done, in_order=is_chained)
+
+    decisions = decide_now(runs)
     retried = {td for td, decision in decisions.items() if decision.attempt > 1}
     canceled = {
         run.run_id
@@ -155,7 +162,7 @@ def _evaluate(
     }
     if canceled:
         runs = [replace(r, status="canceled") if r.run_id in canceled else r for r in runs]
-        decisions = decide(now, settings, traces, params.min_traces, runs, done)
+        decisions = decide_now(runs)
 
     seen = [
         {
