@@ -61,6 +61,7 @@ def test_attributes_are_the_settings() -> None:
             "retention_days": 1,
             "text_retention_days": 2,
             "raw_retention_days": 4,
+            "topics": True,
             "start_date": "2026-01-31",
             "params": {"max_k": 9, "renderings": ["detailed"]},
             "automation": {

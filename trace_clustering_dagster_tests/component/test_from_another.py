@@ -316,9 +316,10 @@ def test_the_schedule_waits_for_the_vectors_of_the_other(unread: Chain) -> None:
             repository_def=repository,
             resources={key: repository.get_top_level_resources()[key]},
         ) as context:
-            schedule = repository.get_schedule_def(f"{name}_daily_trace_clustering")
-            requests = schedule.evaluate_tick(context).run_requests or ()
-            requested[name] = [request.partition_key for request in requests]
+            tick = repository.get_schedule_def(f"{name}_daily_trace_clustering").evaluate_tick(
+                context
+            )
+            requested[name] = [request.partition_key for request in tick.run_requests or []]
     assert requested == {"support": [f"{DAY}|1", f"{DAY}|2"], "issues": [f"{DAY}|2"]}
 
 
