@@ -5,8 +5,8 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -196,6 +196,25 @@ class Section(BaseModel):
         if is_number and (isinstance(value, bool) or "_" in str(value)):
             raise ValueError(f"{str(value)[:100]} is not a number")
         return value
+
+
+class Setting(NamedTuple):
+    """A setting: its place in YAML, its environment variable or "", and its description."""
+
+    path: tuple[str, ...]
+    variable: str
+    description: str
+
+
+def settings_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """All settings of a model, including those of nested models."""
+    for name, field in model.model_fields.items():
+        inner, place = field.annotation, (*path, field.alias or name)
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from settings_of(inner, place)
+        else:
+            extra: Any = field.json_schema_extra
+            yield Setting(place, extra["variable"], field.description or "")
 
 
 Table = Annotated[str, AfterValidator(check_identifier)]

@@ -9,10 +9,9 @@ It is plain pydantic, because pydantic-settings cannot derive the variable names
 import difflib
 import os
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     Field,
     PrivateAttr,
@@ -41,6 +40,7 @@ from trace_clustering_dagster.fields import (
     check_identifier,
     named_source,
     setting,
+    settings_of,
     with_team_keys,
 )
 
@@ -346,25 +346,6 @@ def in_one_line(error: ValidationError, by: Literal["variable", "attribute"] = "
         return f"there is no setting {'.'.join(path)}" + (f": use {near[0]}" if near else "")
     value = os.environ.get(name) or str(wrong["input"])
     return f"{name}={value[:100]}: {wrong['msg']}"
-
-
-class Setting(NamedTuple):
-    """A setting: its place in YAML, its environment variable or "", and its description."""
-
-    path: tuple[str, ...]
-    variable: str
-    description: str
-
-
-def settings_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """All settings of a model, including those of nested models."""
-    for name, field in model.model_fields.items():
-        inner, place = field.annotation, (*path, field.alias or name)
-        if isinstance(inner, type) and issubclass(inner, Section):
-            yield from settings_of(inner, place)
-        else:
-            extra: Any = field.json_schema_extra
-            yield Setting(place, extra["variable"], field.description or "")
 
 
 def named(setting: str) -> str:

@@ -73,7 +73,7 @@ class Shown(NamedTuple):
 
 def shown(settings: "Settings", written_in: Literal["environment", "YAML"]) -> Iterator[Shown]:
     """Every setting with its value and source. None is a secret."""
-    from trace_clustering_dagster.settings import settings_of
+    from trace_clustering_dagster.fields import settings_of
 
     values, defaults = (one.model_dump(by_alias=True) for one in (settings, type(settings)()))
     given = settings.model_dump(by_alias=True, exclude_unset=True)

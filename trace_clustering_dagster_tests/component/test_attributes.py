@@ -7,7 +7,8 @@ import dagster as dg
 import pytest
 
 from trace_clustering_dagster.component import TraceClusteringComponent
-from trace_clustering_dagster.settings import Settings, settings_of
+from trace_clustering_dagster.fields import settings_of
+from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster_tests.component.conftest import Project
 
 HOST = {"clickhouse": {"url": "https://user@host:8443/llm"}}
