@@ -195,6 +195,26 @@ def steps(
 AXES = np.eye(6, D)
 
 
+def test_a_birth_gives_its_parent_the_place_back_from_which_it_was_drawn_away() -> None:
+    drawn = (AXES[0] + AXES[5]) / np.sqrt(2)
+    registry = topics_at(*near(np.array([drawn, AXES[1], AXES[2]]), 0.01))
+    first = replace(registry.topics[0], founder=near(AXES[:1], 0.01)[0])
+    registry = replace(registry, topics=(first, *registry.topics[1:]))
+    old = near(AXES[np.arange(60) % 3], 0.3)
+    new = near(AXES[np.repeat(5, 12)], 0.3, seed=1)
+    days = np.concatenate([np.arange(60) % 7 - 6, np.arange(12) % 3 - 2])
+    window = Sample([str(row) for row in range(72)], np.vstack([old, new]), days)
+    before = near(AXES[np.arange(180) % 3], 0.3, seed=2)
+    reference = Sample([f"old {row}" for row in range(180)], before, np.arange(180) % 21 - 27)
+    updated = update(registry, window, np.zeros(72, np.int64), reference, 0)
+    (born,) = updated.events
+    assert isinstance(born, Born)
+    assert (born.topic, born.parent, born.size) == (4, 1, 12)
+    assert set(updated.placement.assignments[60:].tolist()) == {4}
+    assert set(updated.placement.assignments[:60:3].tolist()) == {1}
+    assert updated.registry.topics[0].centroid[0] > 0.95
+
+
 @pytest.mark.parametrize("pinned", [False, True])
 def test_a_topic_of_two_groups_splits_on_the_second_run_unless_it_is_pinned(pinned: bool) -> None:
     groups = near(AXES[np.repeat([0, 1, 2, 3], 20)], 0.3)
