@@ -54,9 +54,10 @@ def test_a_topic_of_most_rows_is_cut_into_its_parts() -> None:
     centers = np.eye(8, 64)
     centers[:4] = 0.3 * centers[:4] + centers[7]
     groups = np.repeat(np.arange(6), 60)
-    rows = near(unit(centers)[groups].astype(np.float64), 0.25)
+    rows = near(unit(centers)[groups].astype(np.float64), 0.45)
     coarse = np.maximum(groups - 3, 0)
     assert ward.cosine_silhouette(rows, coarse) > ward.cosine_silhouette(rows, groups)
     labels, _ = first_topics(rows)
-    pairs = set(zip(groups.tolist(), labels.tolist(), strict=True))
-    assert len(pairs) == labels.max() + 1 == 6
+    sizes = np.array([np.bincount(labels[groups == group]).max() for group in range(6)])
+    assert labels.max() == 5
+    assert (sizes >= 55).all()
