@@ -41,19 +41,6 @@ class RunFigures:
     explained: float | None = None
 
 
-@dataclass(frozen=True)
-class Theme:
-    """A group of topics.
-
-    Attributes:
-        id: From 1, never used twice.
-        topics: Ids of its topics, ascending.
-    """
-
-    id: int
-    topics: tuple[int, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class Topics:
     """A team's topics at the end of a window (the value of ``topics``).
@@ -64,12 +51,12 @@ class Topics:
         model_name, dimension: The embedding model of the topics' centroids.
         lineage: Day on which the first topics were made.
         registry: The topics, and what the next run needs of them.
-        themes: Groups of the topics; none if there are fewer than six topics.
+        theme_of: The theme of each topic; empty if there are fewer than six topics.
         next_theme_id: Id of the next theme.
-        trace_ids: Sorted; the traces that are placed.
+        trace_ids: Sorted; the sampled traces with a vector, or none if nothing was placed.
         placement: Their topics.
-        remembered: The last topic of each trace of the 28 days before the window's end, by id; 0
-            is none.
+        remembered: The last topic of each of these and of the traces of the 21 days before the
+            window, by ``half_md5`` of the id; 0 is none.
         events: What happened to topics.
         history: Figures of the runs of the last 28 days, oldest first; the last is this run's.
         held_back: Why these are the topics of the run before, unchanged; "" if they are not.
@@ -85,11 +72,11 @@ class Topics:
     dimension: int
     lineage: datetime.date
     registry: "Registry"
-    themes: tuple[Theme, ...]
+    theme_of: Mapping[int, int]
     next_theme_id: int
     trace_ids: tuple[str, ...]
     placement: "Placement"
-    remembered: Mapping[str, int]
+    remembered: Mapping[int, int]
     events: "tuple[Event, ...]"
     history: tuple[RunFigures, ...]
     held_back: str
@@ -113,8 +100,3 @@ class Topics:
     def figures(self) -> RunFigures:
         """What this run has measured."""
         return self.history[-1]
-
-    @property
-    def theme_of(self) -> Mapping[int, int]:
-        """The theme of each topic that has one."""
-        return {topic: theme.id for theme in self.themes for topic in theme.topics}
