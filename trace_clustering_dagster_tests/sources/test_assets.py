@@ -51,6 +51,13 @@ def test_the_sample_decides_what_is_summarized(deploy_source: Any) -> None:
     assert set(value.chosen) == set(source.summaries())
 
 
+def test_the_first_trace_of_a_window_is_read_from_its_first_nanosecond(deploy_source: Any) -> None:
+    spans = spans_of_days(range(7))
+    first = min(spans, key=lambda row: row["Timestamp"])
+    first["Timestamp"] += "600"
+    assert counts(deploy_source(spans).run()) == (63, 63, 63, 63)
+
+
 def add_span(
     source: Source, stores: StoreMaker, later: dict[str, Any], ended: datetime.datetime
 ) -> None:
