@@ -109,6 +109,25 @@ def test_the_budget_of_a_day_holds_for_all_teams(
     assert sum(metadata(poor, "trace_summaries")["stand_ins_by_reason"].values()) == 18
 
 
+def test_a_model_is_not_asked_about_traces_that_were_read_for_extracts(
+    deploy_source: Any, model_server: ModelServer
+) -> None:
+    source = deploy_source(spans_of_days(range(7)), labeler="offline")
+    source.run()
+    source.settings = source.settings.model_copy(
+        update={"params": {**source.settings.params, **BY_MODEL}}
+    )
+    result = source.run(only=["trace_summaries"])
+    assert chats(model_server) == 0
+    ((why, count),) = metadata(result, "trace_summaries")["stand_ins_by_reason"].items()
+    assert count == 63
+    assert "materialize the whole partition again" in why
+    model_server.answer = summary_of()
+    again = source.run()
+    assert chats(model_server) == 63
+    assert metadata(again, "trace_summaries")["stand_ins_by_reason"] == {}
+
+
 def test_a_dead_server_leaves_extracts(deploy_source: Any, model_server: ModelServer) -> None:
     model_server.answer = lambda _: (404, {"error": {"message": "no", "code": "model_not_found"}})
     source = deploy_source(spans_of_days(range(3)), **BY_MODEL)
