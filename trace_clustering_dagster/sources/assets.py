@@ -9,6 +9,7 @@ from trace_clustering_dagster.base.asset import team_asset
 from trace_clustering_dagster.base.partitions import day_and_team
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
 from trace_clustering_dagster.llm.cache import KeptAnswers
+from trace_clustering_dagster.llm.usage import ModelUsage
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources.checks import (
     RAW_TRACES_CHECKS,
@@ -109,6 +110,14 @@ def trace_summaries(
         left = settings.source.daily_budget - spent_on(connection, today)
         cost = "an unknown amount" if expected.cost is None else f"${expected.cost:.2f}"
         context.log.info(f"{expected.requests} summaries cost at most {cost}")
+
+    def record(used: ModelUsage) -> None:
+        from trace_clustering_dagster.traces.usage import record_usage
+
+        end, run_id = raw_traces.window_end, context.run.run_id
+        if why := record_usage(clickhouse, log_comment(context), team_id, end, run_id, [used]):
+            context.log.warning(why)
+
     value, usage = summarize(
         connection,
         raw_traces,
@@ -116,15 +125,10 @@ def trace_summaries(
         params,
         summary_answers.of_team(team_id),
         asset=context.asset_key.to_user_string(),
+        record=record,
         dollars_left=left,
     )
     context.log.info(f"{len(value.trace_ids)} summaries written")
-    if usage:
-        from trace_clustering_dagster.traces.usage import record_usage
-
-        end, run_id = raw_traces.window_end, context.run.run_id
-        if why := record_usage(clickhouse, log_comment(context), team_id, end, run_id, [usage]):
-            context.log.warning(why)
     return dg.MaterializeResult(
         value=value,
         metadata=summaries_metadata(value, usage, expected),

@@ -3,7 +3,7 @@
 import datetime
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from trace_clustering_dagster.clickhouse.connection import Connection
@@ -38,6 +38,7 @@ def summarize(
     answers: AnswerCache,
     *,
     asset: str,
+    record: Callable[[ModelUsage], None],
     dollars_left: float = math.inf,
 ) -> tuple[NewSummaries, ModelUsage | None]:
     """Write a summary of each text: by the model, or the extract in its place.
@@ -45,6 +46,7 @@ def summarize(
     Args:
         day: Day of the partition.
         asset: Name of the asset, for the record of what was used.
+        record: Records what was used of the model, before anything else can fail.
         dollars_left: What all teams may still spend today.
 
     Returns:
@@ -58,6 +60,7 @@ def summarize(
             if text.text and text.ended >= raw.window_start
         }
         by_model = _ask(wanted, params, answers, asset, dollars_left)
+        record(by_model.usage)
     summaries, stand_ins = [], defaultdict(list)
     for text in raw.texts:
         new = NewSummary(text.extract, text.started, text.ended, text.steps)

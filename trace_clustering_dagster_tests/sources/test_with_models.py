@@ -1,13 +1,16 @@
 """Summaries by a language model and vectors of a server, through the assets."""
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trace_clustering_dagster_tests.conftest import metadata
 from trace_clustering_dagster_tests.sources.deployment import DAY, ONE_DAY, counts, spans_of_days
+from trace_clustering_dagster_tests.sources.stores import StoreMaker
 from trace_clustering_dagster_tests.support.model_server import ModelServer, completion
 
 BY_MODEL = {
@@ -126,6 +129,32 @@ def test_a_model_is_not_asked_about_traces_that_were_read_for_extracts(
     again = source.run()
     assert chats(model_server) == 63
     assert metadata(again, "trace_summaries")["stand_ins_by_reason"] == {}
+
+
+def test_what_was_paid_is_recorded_where_summaries_cannot_be_written(
+    deploy_source: Any, model_server: ModelServer, tmp_path: Path, stores: StoreMaker
+) -> None:
+    source = deploy_source(spans_of_days(range(3)), **BY_MODEL)
+    events = tmp_path / "written" / "events"
+
+    def answer(request: dict[str, Any]) -> tuple[int, Any]:
+        if stores.is_embedded:  # while the model is asked, the table is lost
+            shutil.rmtree(events, ignore_errors=True)
+            events.write_text("")
+        else:
+            database = source.settings.clickhouse.database
+            stores.client.command(f"DROP TABLE IF EXISTS {database}.events")
+        return summary_of()(request)
+
+    model_server.answer = answer
+    assert not source.run(raise_on_error=False).success
+    if stores.is_embedded:
+        events.unlink()
+    ((requests, cost),) = source.rows(
+        "SELECT sum(requests), sum(cost) FROM {output_database:Identifier}.model_usage"
+    )
+    assert requests == chats(model_server) == 27
+    assert cost == pytest.approx(27 * (100 * 0.15 + 20 * 0.6) / 1e6)
 
 
 def test_a_dead_server_leaves_extracts(deploy_source: Any, model_server: ModelServer) -> None:
