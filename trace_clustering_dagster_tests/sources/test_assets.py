@@ -111,6 +111,20 @@ def test_a_trace_that_goes_on_in_silence_is_in_its_new_window(
     assert counts(source.run(DAY + 7 * ONE_DAY))[:3] == (0, 0, 0)
 
 
+def test_a_long_conversation_is_not_read_again_without_its_beginning(deploy_source: Any) -> None:
+    began = NOON - 7 * ONE_DAY - datetime.timedelta(hours=10)
+    source = deploy_source(
+        [
+            *spans_of_days(range(-1, 7)),
+            span("long", began, "I want to fly to Oslo", step="first"),
+            span("long", NOON, "then by train, please", step="last"),
+        ]
+    )
+    source.run()
+    assert counts(source.run(DAY + ONE_DAY)) == (9, 9, 9, 64)
+    assert source.summaries()["long"]["$ai_event_count"] == 2
+
+
 def test_traces_without_content_are_counted(deploy_source: Any) -> None:
     silent = spans_of_days([0], a_day=20)
     for row in silent:
