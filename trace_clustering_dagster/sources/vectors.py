@@ -1,6 +1,7 @@
 """Embed the summaries of the chosen traces that have no vector yet."""
 
 import datetime
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ _PARAMETERS = ParameterNames(
     max_prompt_tokens="",
 )
 _NO_LIMIT = 2**62
+_log = logging.getLogger(__name__)
 # Texts that are embedded and written at once.
 _SLICE = 256
 
@@ -105,7 +107,15 @@ def embed_summaries(
     # what is embedded is kept slice by slice: after a kill, the rest is embedded
     for start in range(0, len(new), _SLICE):
         some = new[start : start + _SLICE]
-        embedded = embedder.embed([text.content for text in some])
+        try:
+            embedded = embedder.embed([text.content for text in some])
+        except ModelFailureError as error:
+            if not start:
+                raise
+            # as of texts that are embedded at once: what there is, is used
+            _log.warning("%d texts have no vector: %s", len(new) - start, error)
+            failed |= {text.key for text in new[start:]}
+            break
         vectors = [
             NewVector(text.trace_id, text.ended, text.rendering, text.content, vector)
             for text, vector in zip(

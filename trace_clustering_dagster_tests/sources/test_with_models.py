@@ -11,7 +11,7 @@ import pytest
 from trace_clustering_dagster_tests.conftest import metadata
 from trace_clustering_dagster_tests.sources.deployment import DAY, ONE_DAY, counts, spans_of_days
 from trace_clustering_dagster_tests.sources.stores import StoreMaker
-from trace_clustering_dagster_tests.support.model_server import ModelServer, completion
+from trace_clustering_dagster_tests.support.model_server import ModelServer, completion, embed_well
 
 BY_MODEL = {
     "summarizer": "openai",
@@ -44,6 +44,11 @@ def summary_of(**changed: Any) -> Callable[[dict[str, Any]], tuple[int, Any]]:
 def chats(server: ModelServer) -> int:
     """Requests for a summary until now."""
     return sum("messages" in request for request in server.requests)
+
+
+def embeddings(server: ModelServer) -> int:
+    """Requests for vectors until now."""
+    return sum("input" in request for request in server.requests)
 
 
 def test_a_model_is_asked_once_for_each_trace(
@@ -155,6 +160,23 @@ def test_what_was_paid_is_recorded_where_summaries_cannot_be_written(
     )
     assert requests == chats(model_server) == 27
     assert cost == pytest.approx(27 * (100 * 0.15 + 20 * 0.6) / 1e6)
+
+
+def test_an_embedding_server_that_dies_in_the_middle_leaves_the_rest_to_the_next_run(
+    deploy_source: Any, model_server: ModelServer
+) -> None:
+    def embed(request: dict[str, Any]) -> tuple[int, Any]:
+        # after more than the texts that are written at once
+        return embed_well(request) if embeddings(model_server) <= 9 else (404, {})
+
+    params = {"embedder": "openai", "embedding_dimensions": 8, "labeler": "offline"}
+    source = deploy_source(spans_of_days(range(7), a_day=80), **params)
+    model_server.embed = embed
+    result = source.run()
+    assert metadata(result, "trace_vectors")["new_vectors"] == 9 * 32
+    assert result.output_for_node("trace_vectors").left_out == {"no vector": 7 * 80 - 9 * 32}
+    model_server.embed = embed_well
+    assert counts(source.run()) == (0, 0, 7 * 80 - 9 * 32, 7 * 80)
 
 
 def test_a_dead_server_leaves_extracts(deploy_source: Any, model_server: ModelServer) -> None:
