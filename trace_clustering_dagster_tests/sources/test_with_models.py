@@ -71,7 +71,8 @@ def test_a_model_is_asked_once_for_each_trace(
     modes = [s["$ai_summary_mode"] for s in summaries.values()]
     assert (modes.count("detailed"), modes.count("minimal")) == (63, 27)
     ((requests, cost),) = source.rows(
-        "SELECT sum(requests), sum(cost) FROM {output_database:Identifier}.model_usage"
+        "SELECT sum(requests), sum(cost) FROM {output_database:Identifier}.model_usage "
+        "WHERE asset = 'trace_summaries'"
     )
     assert (requests, cost) == (63, pytest.approx(bill["cost_usd"], abs=1e-5))
 
@@ -156,7 +157,8 @@ def test_what_was_paid_is_recorded_where_summaries_cannot_be_written(
     if stores.is_embedded:
         events.unlink()
     ((requests, cost),) = source.rows(
-        "SELECT sum(requests), sum(cost) FROM {output_database:Identifier}.model_usage"
+        "SELECT sum(requests), sum(cost) FROM {output_database:Identifier}.model_usage "
+        "WHERE asset = 'trace_summaries'"
     )
     assert requests == chats(model_server) == 27
     assert cost == pytest.approx(27 * (100 * 0.15 + 20 * 0.6) / 1e6)
@@ -177,6 +179,22 @@ def test_an_embedding_server_that_dies_in_the_middle_leaves_the_rest_to_the_next
     assert result.output_for_node("trace_vectors").left_out == {"no vector": 7 * 80 - 9 * 32}
     model_server.embed = embed_well
     assert counts(source.run()) == (0, 0, 7 * 80 - 9 * 32, 7 * 80)
+
+
+def test_what_vectors_cost_is_recorded(deploy_source: Any, model_server: ModelServer) -> None:
+    params = {"embedder": "openai", "embedding_dimensions": 8, "labeler": "offline"}
+    source = deploy_source(spans_of_days(range(7)), **params)
+    source.run()
+    ((asset, model, requests, tokens, cost),) = source.rows(
+        "SELECT asset, model, requests, prompt_tokens, cost "
+        "FROM {output_database:Identifier}.model_usage"
+    )
+    assert (asset, model) == ("trace_vectors", "text-embedding-3-small")
+    assert (requests, tokens) == (2, 7 * 63)
+    assert cost == pytest.approx(7 * 63 * 0.02 / 1e6)
+    source.run()
+    ((rows,),) = source.rows("SELECT count() FROM {output_database:Identifier}.model_usage")
+    assert rows == 1, "nothing is new"
 
 
 def test_a_dead_server_leaves_extracts(deploy_source: Any, model_server: ModelServer) -> None:
