@@ -105,7 +105,7 @@ def _is_of_present_content(state: SummaryState, row: Mapping[str, Any]) -> bool:
         return False
     # of a long conversation, a later window no longer reads the first steps
     is_shorter = state.started < row["started"] and state.steps > row["steps"]
-    return is_shorter or state.steps == row["steps"]
+    return bool(is_shorter or state.steps == row["steps"])
 
 
 def _texts(
