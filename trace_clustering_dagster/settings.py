@@ -29,9 +29,9 @@ from trace_clustering_dagster.fields import (
     Minutes,
     OnOrOff,
     OptionalName,
-    OptionalWarehouseUrl,
     Params,
     Pools,
+    SourceUrl,
     StorageUrl,
     Table,
     Teams,
@@ -133,7 +133,7 @@ class SourceSettings(_Settings):
     database: OptionalName = _setting(
         "", "SOURCE_DATABASE", "Database of that table. Unset: that of the other tables."
     )
-    url: OptionalWarehouseUrl = _setting(
+    url: SourceUrl = _setting(
         "",
         "SOURCE_URL",
         "ClickHouse server or embedded warehouse of the raw traces. Unset: that of the other "
