@@ -31,10 +31,10 @@ MAY_IMPORT = {
     "topics": CARRIERS | {"traces", "clusters"},
     "report": CARRIERS | {"traces", "clusters"},
     "params": {"sources", "clusters"},
-    "operations": CARRIERS | {"traces", "sources", "clusters", "params"},
-    "build": CARRIERS
-    | {"traces", "sources", "clusters", "topics", "report", "operations", "params"},
+    "operations": CARRIERS | {"traces", "sources", "clusters", "topics", "params"},
     "instances": {"base", "clickhouse"},
+    "build": CARRIERS
+    | {"traces", "sources", "clusters", "topics", "report", "operations", "params", "instances"},
     "component": {"build", "instances"},
     "definitions": {"build"},
     "cli": CARRIERS

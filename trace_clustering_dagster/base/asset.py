@@ -31,6 +31,11 @@ RETRIES = dg.RetryPolicy(
 )
 
 
+def io_manager_of(asset: str) -> str:
+    """The resource key of an asset's IO manager, in a graph without a name."""
+    return f"{asset}_io_manager"
+
+
 @dataclass(frozen=True)
 class TeamAsset:
     """An asset partitioned by day and team; see ``team_asset``."""
@@ -58,7 +63,7 @@ class TeamAsset:
     @property
     def io_manager(self) -> str:
         """The resource key of the asset's IO manager."""
-        return f"{self.name}_io_manager"
+        return io_manager_of(self.name)
 
     def days_kept(self, settings: Settings) -> int:
         """Days that the asset's files are kept; 0 keeps them forever."""
@@ -67,13 +72,15 @@ class TeamAsset:
 
     def build(self, graph: Graph) -> dg.AssetsDefinition:
         """Build the Dagster asset of a graph. Parameters named after the graph's assets become
-        inputs. A parameter with a default is an input only in graphs that have its asset."""
+        inputs. A parameter with a default is an input only in graphs that have its asset or take
+        it from another graph."""
+        assets = graph.assets | graph.taken
         parameters = {
             name: parameter
             for name, parameter in inspect.signature(self.function).parameters.items()
-            if name in graph.assets or parameter.default is inspect.Parameter.empty
+            if name in assets or parameter.default is inspect.Parameter.empty
         }
-        inputs = {name: p.annotation for name, p in parameters.items() if name in graph.assets}
+        inputs = {name: p.annotation for name, p in parameters.items() if name in assets}
         given = {"context", "graph"} & parameters.keys()
         resources = [name for name in parameters if name not in inputs and name not in given]
         exploration = graph.called("exploration")
@@ -113,7 +120,15 @@ class TeamAsset:
         )
         key = graph.key(self.name)
         common: dict[str, Any] = {
-            "ins": {name: dg.AssetIn(key=graph.key(name)) for name in inputs},
+            "ins": {
+                name: dg.AssetIn(
+                    key=graph.key(name),
+                    input_manager_key=graph.called(io_manager_of(name))
+                    if name in graph.taken
+                    else None,
+                )
+                for name in inputs
+            },
             "deps": [graph.key(name) for name in self.deps],
             "partitions_def": graph.team_days,
             "group_name": graph.called(self.group),

@@ -18,6 +18,7 @@ from trace_clustering_dagster.topics.registry.themes import themes
 from trace_clustering_dagster.topics.registry.update import update
 from trace_clustering_dagster.topics.registry.vectors import Indices
 from trace_clustering_dagster.topics.values import Link, RunFigures, Topics
+from trace_clustering_dagster.traces.queries import half_md5
 from trace_clustering_dagster.traces.values import TraceSample
 
 # Days before the window whose traces show what was there already.
@@ -211,7 +212,7 @@ def _themes(
     return {topic: theme for topic, theme in of_topic if theme}, grouped.next_id
 
 
-def _remembered(before: Topics | None, outcome: _Outcome, window: Window) -> Mapping[str, int]:
+def _remembered(before: Topics | None, outcome: _Outcome, window: Window) -> Mapping[int, int]:
     known = before.remembered if before else {}
     if outcome.placement is None:
         return known
@@ -220,8 +221,8 @@ def _remembered(before: Topics | None, outcome: _Outcome, window: Window) -> Map
     ).assignments
     of_window = outcome.placement.assignments
     return {
-        **dict(zip(window.reference.ids, reference.tolist(), strict=True)),
-        **dict(zip(window.traces.ids, of_window.tolist(), strict=True)),
+        **dict(zip(map(half_md5, window.reference.ids), reference.tolist(), strict=True)),
+        **dict(zip(map(half_md5, window.traces.ids), of_window.tolist(), strict=True)),
     }
 
 
@@ -231,8 +232,8 @@ def _placed(registry: Registry, traces: Sample, previous: Indices) -> Placement:
     return place(traces.vectors, previous, registry.centroids, registry.radii, registry.ids)
 
 
-def _last_topics(traces: Sample, remembered: Mapping[str, int]) -> Indices:
-    return np.array([remembered.get(trace_id, 0) for trace_id in traces.ids], np.int64)
+def _last_topics(traces: Sample, remembered: Mapping[int, int]) -> Indices:
+    return np.array([remembered.get(half_md5(trace_id), 0) for trace_id in traces.ids], np.int64)
 
 
 def _unsorted(placement: Placement | None) -> float | None:

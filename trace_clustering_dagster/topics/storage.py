@@ -77,6 +77,7 @@ class TopicsIOManager(TeamDayIOManager):
         import numpy as np
 
         rest = as_dict(value) | {name: getattr(value, name).isoformat() for name in _WINDOW}
+        remembered = sorted(rest.pop("remembered").items())
         registry, placement = as_dict(rest.pop("registry")), as_dict(rest.pop("placement"))
         parts = {name: [as_dict(part) for part in registry.pop(name)] for name in _PARTS}
         arrays: dict[str, Any] = {}
@@ -96,7 +97,14 @@ class TopicsIOManager(TeamDayIOManager):
         if link := value.made_from_earlier:
             rest["made_from_earlier"] = {"day": str(link.day), "digest": link.digest}
         encoded = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
-        np.savez_compressed(file, rest=encoded, **arrays, **placement)
+        np.savez_compressed(
+            file,
+            rest=encoded,
+            remembered=np.array([trace for trace, _ in remembered], np.uint64),
+            remembered_topics=np.array([topic for _, topic in remembered], np.int64),
+            **arrays,
+            **placement,
+        )
 
     def read(self, path: "UPath") -> Topics:
         return _parsed(path.read_bytes())
@@ -133,6 +141,11 @@ def _parsed(content: bytes) -> Topics:
             "trace_ids": tuple(rest["trace_ids"]),
             "lineage": days(rest["lineage"]),
             "theme_of": dict(rest["theme_of"]),
+            "remembered": dict(
+                zip(
+                    arrays["remembered"].tolist(), arrays["remembered_topics"].tolist(), strict=True
+                )
+            ),
             "explained_by_topic": dict(rest["explained_by_topic"]),
             "events": tuple(
                 getattr(events, event.pop("what"))(**event) for event in rest["events"]

@@ -56,7 +56,7 @@ class Topics:
         trace_ids: Sorted; the sampled traces with a vector, or none if nothing was placed.
         placement: Their topics.
         remembered: The last topic of each of these and of the traces of the 21 days before the
-            window, by id; 0 is none.
+            window, by ``half_md5`` of the id; 0 is none.
         events: What happened to topics.
         history: Figures of the runs of the last 28 days, oldest first; the last is this run's.
         held_back: Why these are the topics of the run before, unchanged; "" if they are not.
@@ -76,7 +76,7 @@ class Topics:
     next_theme_id: int
     trace_ids: tuple[str, ...]
     placement: "Placement"
-    remembered: Mapping[str, int]
+    remembered: Mapping[int, int]
     events: "tuple[Event, ...]"
     history: tuple[RunFigures, ...]
     held_back: str
