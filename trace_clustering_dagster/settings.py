@@ -164,9 +164,9 @@ class AutomationSettings(Section):
     teams: Teams = setting(
         frozenset(),
         "TEAMS",
-        "Only these team ids, separated by commas. Empty: all.",
+        "Only these teams, separated by commas: ids, or names in the source. Empty: all.",
     )
-    excluded_teams: Teams = setting(frozenset(), "EXCLUDED_TEAMS", "Never these team ids.")
+    excluded_teams: Teams = setting(frozenset(), "EXCLUDED_TEAMS", "Never these teams.")
     # a launch takes 0.2 s on SQLite: with more runs, a tick would delay the other sensors
     runs_per_tick: int = setting(
         20, "RUNS_PER_TICK", "Maximum number of runs that one tick requests.", ge=1, le=1000
