@@ -217,8 +217,11 @@ def _cause_of(error: BaseException) -> str:
     if isinstance(error, ComponentTreeException) and error.__cause__:
         error = error.__cause__
     if isinstance(error, ValidationError):
-        wrong = error.errors(include_input=False, include_url=False)[0]
-        return f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+        # `source` is a text or a mapping: what is wrong inside the mapping lies deepest
+        found = error.errors(include_input=False, include_url=False)
+        places = [".".join(map(str, problem["loc"])) for problem in found]
+        deepest = max(places, key=lambda place: place.partition(" at ")[0].count("."))
+        return f"{deepest}: {found[places.index(deepest)]['msg']}"
     return " ".join(str(error).split())[:500]
 
 
@@ -229,15 +232,22 @@ def _file_of(context: dg.ComponentLoadContext) -> str:
 
 def _in_project(settings: Settings, project: str) -> Settings:
     """Relative paths start at the project's folder, wherever a command runs."""
-    url, local = settings.clickhouse.url, "chdb://"
-    # another instance's is in the project already
-    if url.startswith(local) and not settings.source.of_instance:
-        url = local + os.path.join(project, url.removeprefix(local))
-    storage = settings.storage
+    source, storage, local = settings.source, settings.storage, "chdb://"
+
+    def placed(url: str) -> str:
+        # another instance's is in the project already
+        if not url.startswith(local) or source.of_instance:
+            return url
+        return local + os.path.join(project, url.removeprefix(local))
+
     if "://" not in storage:
         storage = os.path.join(project, storage)
-    clickhouse = settings.clickhouse.model_copy(update={"url": url})
-    return settings.model_copy(update={"clickhouse": clickhouse, "storage": storage})
+    name = os.path.join(project, source.name) if source.name.endswith(".sql") else source.name
+    clickhouse = settings.clickhouse.model_copy(update={"url": placed(settings.clickhouse.url)})
+    source = source.model_copy(update={"name": name, "url": placed(source.url)})
+    return settings.model_copy(
+        update={"clickhouse": clickhouse, "source": source, "storage": storage}
+    )
 
 
 def _given(model: BaseModel) -> dict[str, Any]:

@@ -126,12 +126,12 @@ def check_http_url(url: str) -> str:
     return url
 
 
-def _warehouse_url(url: str) -> str:
+def _warehouse_url(url: str, of: str = "CLICKHOUSE") -> str:
+    password_variable = f"TRACE_CLUSTERING_{of}_PASSWORD"
     if not url.startswith("chdb://") and _PASSWORD.match(url):
         raise ValueError(
             "contains a password: write https://user@host:8443/database, and set the password in "
-            "the variable named by password_variable, TRACE_CLUSTERING_CLICKHOUSE_PASSWORD by "
-            "default"
+            f"the variable named by password_variable, {password_variable} by default"
         )
     server = _SERVER_URL.fullmatch(url)
     is_server = server and int(server["port"] or 1) in range(1, 65536)
@@ -140,7 +140,7 @@ def _warehouse_url(url: str) -> str:
         raise ValueError(
             "not a ClickHouse URL: use https://user@host:8443/database, http://..., or "
             "chdb:///path/to/warehouse. Set the password in the variable named by "
-            "password_variable, TRACE_CLUSTERING_CLICKHOUSE_PASSWORD by default"
+            f"password_variable, {password_variable} by default"
         )
     return url
 
@@ -232,4 +232,4 @@ GraphName = Annotated[str, AfterValidator(_graph_name)]
 StorageUrl = Annotated[str, AfterValidator(_storage_url)]
 Day = Annotated[str, BeforeValidator(_day)]
 WarehouseUrl = Annotated[str, AfterValidator(_warehouse_url)]
-OptionalWarehouseUrl = Annotated[str, AfterValidator(lambda url: url and _warehouse_url(url))]
+SourceUrl = Annotated[str, AfterValidator(lambda url: url and _warehouse_url(url, "SOURCE"))]

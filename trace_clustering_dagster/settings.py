@@ -27,10 +27,10 @@ from trace_clustering_dagster.fields import (
     Minutes,
     OnOrOff,
     OptionalName,
-    OptionalWarehouseUrl,
     Params,
     Pools,
     Section,
+    SourceUrl,
     StorageUrl,
     Table,
     Teams,
@@ -121,7 +121,7 @@ class SourceSettings(Section):
     database: OptionalName = setting(
         "", "SOURCE_DATABASE", "Database of that table. Unset: that of the other tables."
     )
-    url: OptionalWarehouseUrl = setting(
+    url: SourceUrl = setting(
         "",
         "SOURCE_URL",
         "ClickHouse server or embedded warehouse of the raw traces. Unset: that of the other "
@@ -162,9 +162,11 @@ class AutomationSettings(Section):
         "Whether coordinator, schedules, retention and freshness run: on or off.",
     )
     teams: Teams = setting(
-        frozenset(), "TEAMS", "Only these team ids, separated by commas. Empty: all."
+        frozenset(),
+        "TEAMS",
+        "Only these teams, separated by commas: ids, or names in the source. Empty: all.",
     )
-    excluded_teams: Teams = setting(frozenset(), "EXCLUDED_TEAMS", "Never these team ids.")
+    excluded_teams: Teams = setting(frozenset(), "EXCLUDED_TEAMS", "Never these teams.")
     # a launch takes 0.2 s on SQLite: with more runs, a tick would delay the other sensors
     runs_per_tick: int = setting(
         20, "RUNS_PER_TICK", "Maximum number of runs that one tick requests.", ge=1, le=1000

@@ -48,7 +48,8 @@ class TeamDayPartitionsDefinition(dg.MultiPartitionsDefinition):
         if not known and last:
             logging.getLogger(__name__).warning(
                 "invalid partition key %s: expected DAY|TEAM, such as %s|1, where DAY is a UTC day "
-                "that has ended, from %s on, and TEAM a positive integer",
+                "that has ended, from %s on, and TEAM a positive integer (`trace-clustering "
+                "source` prints that of a team with a name)",
                 partition_key,
                 last,
                 days.get_first_partition_key(),

@@ -108,12 +108,15 @@ def _why_nothing(
     from trace_clustering_dagster.traces.queries import count_team_traces, count_traces
 
     traces = count_traces(connection, team_id)
-    if not traces:
+    if not traces and not settings.source.name:
         return f"no such team: team {team_id} has no traces at {connection.warehouse.url}"
     none = f"no clusters of team {team_id} {f'for {day:%Y-%m-%d}' if day else 'yet'}"
     if found := skipped(settings, team_id, f"{day:%Y-%m-%d}" if day else ""):
         skipped_day, why, report = found
         return f"{none}: {skipped_day} was skipped, {why}. Its report: {report}"
+    if settings.source.name:  # a run reads what these tables lack
+        teams = "`trace-clustering source` prints the teams that have traces"
+        return f"{none}; {teams}. {how_to_run(team_id, day)}"
     wanted = day.date() if day else yesterday()
     if wanted <= yesterday():
         params = params_of(settings)

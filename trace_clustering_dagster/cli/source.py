@@ -11,6 +11,9 @@ from trace_clustering_dagster.cli.text import one_line
 if TYPE_CHECKING:
     from trace_clustering_dagster.settings import Settings
 
+# Largest teams to print.
+_TEAMS = 20
+
 
 @click.command()
 @click.argument("name", required=False)
@@ -43,8 +46,9 @@ def source(name: str | None) -> None:
 
 def _print_yesterday(settings: "Settings") -> None:
     from trace_clustering_dagster.base.times import yesterday
+    from trace_clustering_dagster.fields import team_key
     from trace_clustering_dagster.params import params_of
-    from trace_clustering_dagster.sources.costs import describe, expected_costs, largest_team
+    from trace_clustering_dagster.sources.costs import describe, expected_costs, traces_of_teams
     from trace_clustering_dagster.sources.params import SourceParams
     from trace_clustering_dagster.sources.queries import open_source, overview
 
@@ -61,10 +65,16 @@ def _print_yesterday(settings: "Settings") -> None:
     )
     if found.traces:
         click.echo(f"traces with content: {found.with_content / found.traces:.0%}")
-    if found.traces:
-        params = params_of(settings)
-        if isinstance(params, SourceParams) and (team := largest_team(raw, day, params)):
-            expected = expected_costs(raw, team, day, params)
-            click.echo(one_line(describe(expected, team, params)))
+    params = params_of(settings)
+    if isinstance(params, SourceParams) and (teams := traces_of_teams(raw, day, params)):
+        start, end = params.window(day)
+        click.echo(f"teams of the {(end - start).days} days up to {day}, with their partitions:")
+        for name in list(teams)[:_TEAMS]:
+            click.echo(one_line(f"{day}|{team_key(name)} {name!r}: {teams[name]:,} traces"))
+        if len(teams) > _TEAMS:
+            click.echo(f"and {len(teams) - _TEAMS:,} smaller ones")
+        largest = next(iter(teams))
+        expected = expected_costs(raw, largest, day, params)
+        click.echo(one_line(describe(expected, largest, params)))
     if found.with_content < found.traces and kind.content_off:
         click.echo(one_line(f"to capture content: {kind.content_off}"))

@@ -23,17 +23,19 @@ _REMEDIES = {
     47: _COLUMNS,
     48: f"set {named('clickhouse.events_table')} to a table that accepts inserts, not to a view",
     53: _COLUMNS,
-    60: "create the table (`trace-clustering schema` prints the SQL), or set another in "
+    60: "create it with `trace-clustering schema --apply`, or set another in "
     f"{named('clickhouse.embeddings_table')} or {named('clickhouse.events_table')}",
     81: f"create the database, or set another in {named('clickhouse.url')} or "
     f"{named('output.database')}",
     139: _NO_DDL,
-    _READ_ONLY: "the user is read-only: grant INSERT on the events table, without readonly",
+    _READ_ONLY: "the user is read-only: grant INSERT on the tables that are written, without "
+    "readonly",
     192: "set another user in {url_setting}",
     194: "set {password_variable}",
     386: _COLUMNS,
     392: _NO_DDL,
-    497: "grant it to the user: `trace-clustering schema --grants USER` prints all required rights",
+    497: "grant it to the user: `trace-clustering schema --grants USER` prints all required rights "
+    "but CREATE TABLE, which `schema --apply` needs",
     516: "check the user in {url_setting} and {password_variable}",
 }
 _SOURCE_COLUMNS = (

@@ -6,10 +6,11 @@ import dagster as dg
 
 from trace_clustering_dagster.base.times import yesterday
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster.llm.failures import ModelFailureError
 from trace_clustering_dagster.operations.warehouse_readiness import Finding
 from trace_clustering_dagster.settings import Settings, named
-from trace_clustering_dagster.sources.costs import describe, expected_costs, largest_team
+from trace_clustering_dagster.sources.costs import describe, expected_costs, traces_of_teams
 from trace_clustering_dagster.sources.params import SourceParams
 from trace_clustering_dagster.sources.queries import (
     SourceReader,
@@ -39,7 +40,7 @@ def source_findings(
         text += f"; read as empty, because the tables lack them: {', '.join(source.missing)}"
     yield Finding("ok", "source", text)
     try:
-        yield from _traces(source, params)
+        yield from _traces(settings, source, params)
     except (dg.Failure, ValueError) as error:
         yield Finding("failed", "raw traces", getattr(error, "description", "") or str(error))
     if params:
@@ -57,12 +58,16 @@ def describe_upstream(settings: Settings, upstream: Settings) -> str:
     )
 
 
-def _traces(source: SourceReader, params: SourceParams | None) -> Iterator[Finding]:
+def _traces(
+    settings: Settings, source: SourceReader, params: SourceParams | None
+) -> Iterator[Finding]:
     day = yesterday()
     found = overview(source, day)
     text = f"{day}: {found.teams:,} teams, {found.traces:,} traces, {found.steps:,} steps"
     if not found.traces:
         remedy = f"run an earlier day, or check {named('source.table')} and the exporter"
+        if source.team_attribute:
+            remedy = f"check {named('source.team_attribute')}: only its spans count; else {remedy}"
         yield Finding("warning", "raw traces", f"{text} -> {remedy}")
         return
     share = found.with_content / found.traces
@@ -72,12 +77,18 @@ def _traces(source: SourceReader, params: SourceParams | None) -> Iterator[Findi
     else:
         yield Finding("ok", "raw traces", text)
     if params:
-        yield _summaries(source, params)
+        teams = traces_of_teams(source, day, params)
+        yield _summaries(source, params, next(iter(teams), ""))
+        if absent := settings.automation.teams - set(map(team_key, teams)):
+            listed = f"{len(settings.automation.teams)} teams of {named('automation.teams')}"
+            text = f"no traces of {len(absent)} of the {listed} in the window of {day}"
+            remedy = "compare the names with those that `trace-clustering source` prints"
+            yield Finding("warning", "teams", f"{text} -> {remedy}")
 
 
-def _summaries(source: SourceReader, params: SourceParams) -> Finding:
+def _summaries(source: SourceReader, params: SourceParams, team: str) -> Finding:
+    """Of the largest team."""
     day = yesterday()
-    team = largest_team(source, day, params)
     if not team:
         remedy = f"set {named('source.team_attribute')}"
         return Finding("warning", "summaries", f"no trace has a team -> {remedy}")

@@ -15,7 +15,6 @@ The query gives one row a step, with the columns ``COLUMNS``. Below the header, 
 for SQL that depends on the store: see ``rendering``.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -111,25 +110,24 @@ def known_source(name: str) -> Source:
         return _parsed(name, _read(name))
     if name in known_sources():
         return _parsed(name, (_STORES / f"{name}.sql").read_text(encoding="utf-8"))
-    near = difflib.get_close_matches(name, known_sources(), n=1, cutoff=0.4)
     raise ValueError(
-        f"there is no source {name[:100]!r}: use "
-        + (f"{near[0]}, " if near else "")
-        + "a name that `trace-clustering source` lists, or a path that ends in .sql"
+        f"there is no source {name[:100]!r}: use {', '.join(known_sources())}, or a path that ends "
+        "in .sql"
     )
 
 
 def problem_of(columns: Mapping[str, str]) -> str:
     """What is wrong with the columns that a source gives, by name and type; "" if nothing is."""
+    problems = []
     for name, kind in COLUMNS.items():
-        if name not in columns:
-            return f"the column {name} is missing: it must be {kind}"
-        type_ = columns[name]
+        type_ = columns.get(name, "missing")
         while wrapped := re.fullmatch(r"(?:LowCardinality|Nullable)\((.*)\)", type_):
             type_ = wrapped[1]
         if not re.fullmatch(_TYPES[kind], type_):
-            return f"the column {name} is {columns[name]}: it must be {kind}"
-    return ""
+            problems.append(
+                f"the column {name} is {columns.get(name, 'missing')}: it must be {kind}"
+            )
+    return "; ".join(problems)
 
 
 def _read(path: str) -> str:

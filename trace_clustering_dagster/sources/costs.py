@@ -68,15 +68,18 @@ def expected_costs(
     return Expected(chosen, share, round(prompt + completion), first, later)
 
 
-def largest_team(source: SourceReader, day: datetime.date, params: SourceParams) -> str:
-    """The team with the most traces in the window of a day; "" if there are none.
+def traces_of_teams(
+    source: SourceReader, day: datetime.date, params: SourceParams
+) -> dict[str, int]:
+    """The number of traces of each team in the window of a day, by its name, the largest first.
 
     Raises:
         ValueError: Two teams have one key.
     """
     counts = count_team_traces(source, {day: params.window(day)})
     names = team_keys(name for name in counts if name).values()
-    return max(names, key=lambda name: counts[name].get(day, 0), default="")
+    of_day = {name: counts[name].get(day, 0) for name in names}
+    return dict(sorted(of_day.items(), key=lambda item: (-item[1], item[0])))
 
 
 def describe(expected: Expected, team: str, params: SourceParams) -> str:

@@ -139,10 +139,12 @@ def open_source(
         snippets=SQL,
     )
     if absent := store.absent():
+        elsewhere = [] if warehouse.is_embedded else _databases_of(connection, absent[0])
         raise _failure(
             f"there is no table {absent[0]} in the database {warehouse.database} of "
             f"{warehouse.url}, or this user may not read it: set {named('source.table')} or "
             f"{named('source.database')}, or grant the user SELECT on it"
+            + (f". It is in: {', '.join(elsewhere)}" if elsewhere else "")
         )
     raw = SourceReader(connection, store, store.render(), named_source.team_attribute)
     found = {row[0]: row[1] for row in raw.rows(SQL["source_columns"], since=_EPOCH, until=_EPOCH)}
@@ -372,6 +374,10 @@ def _distinct(steps: Iterator[Step]) -> Sequence[Step]:
     for step in steps:
         by_id.setdefault(step.step_id, step)
     return tuple(by_id.values())
+
+
+def _databases_of(connection: Connection, table: str) -> list[str]:
+    return [database for (database,) in connection.rows(SQL["databases_of"], {"table": table})]
 
 
 def _failure(description: str) -> dg.Failure:

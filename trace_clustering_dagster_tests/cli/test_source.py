@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from trace_clustering_dagster.base.times import midnight, yesterday
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster.sources.catalog import known_source, known_sources
 from trace_clustering_dagster.sources.queries import open_source
 from trace_clustering_dagster_tests.sources.conftest import stores  # noqa: F401 - a fixture
@@ -30,7 +31,12 @@ def test_it_lists_the_sources() -> None:
 def test_an_unknown_name_is_one_line() -> None:
     result = run("otle")
     assert result.exit_code == 1
-    assert result.output.startswith("Error: there is no source 'otle': use otel, ")
+    assert result.output.startswith("Error: there is no source 'otle': use langfuse, ")
+
+
+def test_a_wrong_setting_names_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_SOURCE", "OTEL")
+    assert f"use {', '.join(known_sources())}, or a path" in run().output
 
 
 @pytest.mark.parametrize("name", known_sources())
@@ -68,6 +74,9 @@ def test_it_prints_what_yesterday_had(
     assert (
         f"{yesterday()}: 2 teams, 2 traces, 3 steps, 4,500 input and 6 output tokens\n"
         "traces with content: 50%\n"
+        f"teams of the 7 days up to {yesterday()}, with their partitions:\n"
+        f"{yesterday()}|{team_key('other')} 'other': 1 traces\n"
+        f"{yesterday()}|{team_key('s')} 's': 1 traces\n"
     ) in result.output
     off = "to capture content: set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true"
     assert off in result.output

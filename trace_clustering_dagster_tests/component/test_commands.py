@@ -71,6 +71,15 @@ def test_commands_are_about_the_instance(project: Project, file: Path) -> None:
     assert f"to remove it: trace-clustering --defs {file} forget --team 1 --yes" in found
 
 
+def test_relative_places_of_a_source_start_at_the_project(project: Project) -> None:
+    attributes = {"name": "own", "source": {"name": "own.sql", "url": "chdb://raw"}}
+    shown = project.command(project.write("own", attributes), "settings", "--json")
+    values = {row["name"]: row["value"] for row in json.loads(shown.output)}
+    root = project.root.resolve()
+    assert values["source.name"] == f"{root}/own.sql"
+    assert values["source.url"] == f"chdb://{root}/raw"
+
+
 def test_the_variable_names_the_file_as_well(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACE_CLUSTERING_DEFS", str(file))
     assert "support_events" in CliRunner().invoke(main, ["schema"]).output
@@ -134,6 +143,9 @@ def test_a_file_that_cannot_be_loaded_is_refused_in_one_line(
     text = file.read_text()
     file.write_text(text.replace("name: support", "nme: support"))
     assert "attributes.nme at " in refusal()
+    assert "Extra inputs are not permitted" in refusal()
+    file.write_text(text.replace("name: support", "source: {nmae: otel}\n  name: support"))
+    assert ".nmae at " in refusal()
     assert "Extra inputs are not permitted" in refusal()
     file.write_text("type: dagster.DefsFolderComponent\n")
     assert f"{file} describes no TraceClusteringComponent" in refusal()

@@ -83,9 +83,7 @@ def test_commas_in_types_do_not_split() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("otle", "there is no source 'otle': use otel, "),
-        ("lang-fuse", "use langfuse"),
-        ("xxxxxx", "use a name that `trace-clustering source` lists"),
+        ("otle", "there is no source 'otle': use langfuse, langfuse-v3, otel, posthog, "),
         ("/nowhere/own.sql", "/nowhere/own.sql cannot be read: No such file"),
     ],
 )
@@ -128,8 +126,11 @@ def test_columns_are_checked() -> None:
         assert problem_of({**found, name: type_}) == (
             f"the column {name} is {type_}: it must be {COLUMNS[name]}"
         )
-    del found["team"]
-    assert problem_of(found) == "the column team is missing: it must be a text"
+    del found["team"], found["cost"]
+    assert problem_of(found) == (
+        "the column team is missing: it must be a text; "
+        "the column cost is missing: it must be a number"
+    )
 
 
 OWN = """-- Spans of our own
@@ -215,6 +216,18 @@ def test_a_table_that_is_not_there(stores: StoreMaker) -> None:
     message = failure_of(settings)
     assert "missing" in message
     assert "TRACE_CLUSTERING_SOURCE_TABLE" in message
+    assert "It is in" not in message
+
+
+def test_a_table_in_another_database_is_found(stores: StoreMaker) -> None:
+    if stores.is_embedded:
+        pytest.skip("an embedded warehouse has no databases")
+    made = stores.make("otel", {"otel_traces": []})
+    database, name = made.source.database, f"of_{made.source.database}"
+    stores.client.command(f"RENAME TABLE {database}.otel_traces TO {database}.{name}")
+    named = made.source.model_copy(update={"database": "default", "table": name})
+    message = failure_of(made.model_copy(update={"source": named}))
+    assert message.endswith(f". It is in: {database}")
 
 
 def test_a_needed_second_table_that_is_not_there(stores: StoreMaker) -> None:

@@ -100,6 +100,19 @@ def test_check_says_what_is_missing(deploy_source: Any) -> None:
     assert "nowhere" in said.text
 
 
+def test_check_names_a_wrong_team_and_a_wrong_attribute(deploy_source: Any) -> None:
+    source = deploy_source(spans_of_days(range(3), until=YESTERDAY_NOON))
+    listed = with_automation(source, teams=[TEAM]).settings
+    assert "teams" not in found(listed)
+    said = found(with_automation(source, teams=[TEAM, "Support-Bot"]).settings)["teams"]
+    assert said.status == "warning"
+    assert "no traces of 1 of the 2 teams of automation.teams" in said.text
+    tenant = source.settings.source.model_copy(update={"team_attribute": "tenant"})
+    said = found(source.settings.model_copy(update={"source": tenant}))["raw traces"]
+    assert said.status == "warning"
+    assert "check source.team_attribute (TRACE_CLUSTERING_TEAM_ATTRIBUTE)" in said.text
+
+
 def test_clusters_of_a_team_by_its_name(
     deploy_source: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,3 +125,6 @@ def test_clusters_of_a_team_by_its_name(
     assert f"Team {TEAM}, window 2026-01-25" in printed.output
     other = CliRunner().invoke(main, ["clusters", "--team", OTHER])
     assert other.exit_code == 1
+    assert "no such team" not in other.output
+    assert "`trace-clustering source` prints the teams that have traces" in other.output
+    assert f"--partition '{yesterday()}|{team_key(OTHER)}'" in other.output

@@ -116,7 +116,7 @@ def _loaded(model: str) -> "TextEmbedding":
             raise ModelFailureError(f"cannot load the model in {folder}: {what}") from None
         raise ModelFailureError(
             f"cannot fetch the model {model} from Hugging Face: allow https://huggingface.co once, "
-            "name a folder with the model's files, or use the hashed embedder",
+            "name a folder with the model's files in embedding_model, or set embedder to hashed",
             retry_helps=True,
         ) from None
 

@@ -102,8 +102,8 @@ def test_model_that_cannot_be_fetched_names_the_remedy() -> None:
         LocalEmbedder(local.DEFAULT_MODEL).embed(["refund"])
     assert str(failure.value) == (
         "cannot fetch the model BAAI/bge-small-en-v1.5 from Hugging Face: allow "
-        "https://huggingface.co once, name a folder with the model's files, or use the hashed "
-        "embedder"
+        "https://huggingface.co once, name a folder with the model's files in embedding_model, or "
+        "set embedder to hashed"
     )
     assert failure.value.retry_helps
 
