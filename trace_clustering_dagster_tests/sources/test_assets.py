@@ -2,12 +2,16 @@
 
 import datetime
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from trace_clustering_dagster.clickhouse.schema import EVENTS_COLUMNS
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster_tests.conftest import failure_messages, metadata
 from trace_clustering_dagster_tests.sources.deployment import (
     DAY,
@@ -123,6 +127,34 @@ def test_a_long_conversation_is_not_read_again_without_its_beginning(deploy_sour
     source.run()
     assert counts(source.run(DAY + ONE_DAY)) == (9, 9, 9, 64)
     assert source.summaries()["long"]["$ai_event_count"] == 2
+
+
+def test_summaries_of_other_programs_are_not_shown(deploy_source: Any) -> None:
+    source = deploy_source(spans_of_days(range(7)), labeler="offline", emit_examples=True)
+    before = source.run()
+    warehouse = Warehouse.of(source.settings)
+    rows = [
+        {
+            "uuid": uuid.uuid5(uuid.NAMESPACE_URL, trace_id),
+            "event": "$ai_trace_summary",
+            "properties": json.dumps({"$ai_trace_id": trace_id, "$ai_summary_title": "Zebras"}),
+            # PostHog dates them by when they were made
+            "timestamp": NOON + ONE_DAY,
+            "team_id": team_key(TEAM),
+            "distinct_id": "trace_summary_1",
+            "created_at": NOON,
+            "_timestamp": NOON,
+        }
+        for trace_id in source.summaries()
+    ]
+    warehouse.connect().insert(warehouse.events_table, EVENTS_COLUMNS, rows, "others")
+    after = source.run()
+    titles = [
+        [cluster.title for cluster in run.output_for_node("labels").clusters]
+        for run in (before, after)
+    ]
+    assert titles[0] == titles[1]
+    assert "Zebras" not in after.output_for_node("report")
 
 
 def test_traces_without_content_are_counted(deploy_source: Any) -> None:
