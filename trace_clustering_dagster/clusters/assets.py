@@ -280,7 +280,14 @@ def labels(
     def summaries_of(ids: Sequence[str]) -> dict[str, TraceSummary]:
         window = (trace_ids.window_start, trace_ids.window_end)
         connection = clickhouse.connect(log_comment(context))
-        return fetch_summaries(connection, trace_ids.team_id, window, ids, redact=params.redact)
+        return fetch_summaries(
+            connection,
+            trace_ids.team_id,
+            window,
+            ids,
+            redact=params.redact,
+            summarizer=trace_ids.summarizer,
+        )
 
     evidence = gather_evidence(
         fitted_model, distance_matrix.distances, representatives, summaries_of

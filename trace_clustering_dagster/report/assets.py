@@ -54,6 +54,7 @@ def report(
             trace_ids.team_id,
             (trace_ids.window_start, trace_ids.window_end),
             redact=params.redact,
+            summarizer=trace_ids.summarizer,
         )
         summaries = summaries_of(titled, titles_only=True) | summaries_of(described)
     page = build_report(

@@ -26,7 +26,7 @@ _STORES = Path(__file__).parent / "sql" / "stores"
 
 _TEXT, _TIME, _YES_NO, _NUMBER = "a text", "a DateTime64(6, 'UTC')", "a Bool", "a number"
 _TYPES = {
-    _TEXT: r"String|Enum(8|16)\(.*\)|UUID",
+    _TEXT: r"String|Enum(8|16)\(.*\)",
     _TIME: r"DateTime(64)?(\(.*\))?",
     _YES_NO: "Bool|UInt8",
     _NUMBER: r"U?Int\d+|Float(32|64)|Decimal\(.*\)|Nothing",

@@ -59,8 +59,8 @@ def beginnings(
         "seed": sample.parameters["seed"],
         "hash_cutoff": hash_cutoff,
     }
-    if summarizer := sample.parameters.get("summarizer"):
-        rows = clickhouse.rows(SQL["first_steps"], {**parameters, "summarizer": summarizer})
+    if sample.summarizer:
+        rows = clickhouse.rows(SQL["first_steps"], {**parameters, "summarizer": sample.summarizer})
         return {
             trace_id: Beginning(parse_time(started).date(), bool(stand_in))
             for trace_id, (started, stand_in) in rows

@@ -55,6 +55,11 @@ class TraceSample:
         """The team's name in the source of the traces; without a source, its number."""
         return str(self.parameters.get("team", self.team_id))
 
+    @property
+    def summarizer(self) -> str:
+        """What made the summaries that the vectors are of; "" without a source, for any."""
+        return str(self.parameters.get("summarizer", ""))
+
     @functools.cached_property
     def digest(self) -> str:
         """Hex digest of all fields."""

@@ -2,12 +2,19 @@
 
 import datetime
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from trace_clustering_dagster.clickhouse.schema import EVENTS_COLUMNS
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.fields import team_key
+from trace_clustering_dagster.sources.catalog import known_source
+from trace_clustering_dagster.sources.queries import SQL
+from trace_clustering_dagster.sources.rendering import to_copy
 from trace_clustering_dagster_tests.conftest import failure_messages, metadata
 from trace_clustering_dagster_tests.sources.deployment import (
     DAY,
@@ -125,6 +132,34 @@ def test_a_long_conversation_is_not_read_again_without_its_beginning(deploy_sour
     assert source.summaries()["long"]["$ai_event_count"] == 2
 
 
+def test_summaries_of_other_programs_are_not_shown(deploy_source: Any) -> None:
+    source = deploy_source(spans_of_days(range(7)), labeler="offline", emit_examples=True)
+    before = source.run()
+    warehouse = Warehouse.of(source.settings)
+    rows = [
+        {
+            "uuid": uuid.uuid5(uuid.NAMESPACE_URL, trace_id),
+            "event": "$ai_trace_summary",
+            "properties": json.dumps({"$ai_trace_id": trace_id, "$ai_summary_title": "Zebras"}),
+            # PostHog dates them by when they were made
+            "timestamp": NOON + ONE_DAY,
+            "team_id": team_key(TEAM),
+            "distinct_id": "trace_summary_1",
+            "created_at": NOON,
+            "_timestamp": NOON,
+        }
+        for trace_id in source.summaries()
+    ]
+    warehouse.connect().insert(warehouse.events_table, EVENTS_COLUMNS, rows, "others")
+    after = source.run()
+    titles = [
+        [cluster.title for cluster in run.output_for_node("labels").clusters]
+        for run in (before, after)
+    ]
+    assert titles[0] == titles[1]
+    assert "Zebras" not in after.output_for_node("report")
+
+
 def test_traces_without_content_are_counted(deploy_source: Any) -> None:
     silent = spans_of_days([0], a_day=20)
     for row in silent:
@@ -179,6 +214,32 @@ def test_secrets_are_redacted_before_they_are_stored(
     assert "my key" in everything
     assert secret not in everything
     assert "jane.doe" not in everything
+
+
+def with_own_sql(source: Source, tmp_path: Path, trace_id: str) -> Source:
+    """A deployment with a source of one's own: spans, but for the trace's id."""
+    text = to_copy(known_source("otel"), SQL)
+    assert "TraceId AS trace_id" in text
+    file = tmp_path / "own.sql"
+    file.write_text(text.replace("TraceId AS trace_id", f"{trace_id} AS trace_id"))
+    own = source.settings.source.model_copy(update={"name": str(file)})
+    source.settings = source.settings.model_copy(update={"source": own})
+    return source
+
+
+@pytest.mark.parametrize("empty", ["NULL", "''"])
+def test_steps_without_a_trace_are_left_out(deploy_source: Any, tmp_path: Path, empty: str) -> None:
+    trace_id = f"if(endsWith(TraceId, '-0'), {empty}, TraceId)"
+    source = with_own_sql(deploy_source(spans_of_days(range(3))), tmp_path, trace_id)
+    result = source.run()
+    assert counts(result) == (24, 24, 24, 24)
+    assert metadata(result, "raw_traces")["left_out_by_reason"] == {"trace id is empty": 1}
+
+
+def test_a_trace_id_of_another_type_is_one_line(deploy_source: Any, tmp_path: Path) -> None:
+    source = with_own_sql(deploy_source(spans_of_days([0])), tmp_path, "generateUUIDv4(TraceId)")
+    (message,) = failure_messages(source.run(raise_on_error=False))
+    assert "the column trace_id is UUID: it must be a text" in message
 
 
 def test_a_source_that_is_not_there_is_one_line(deploy_source: Any) -> None:

@@ -3,6 +3,7 @@
 -- cannot be a key of anything are left out, with the reason.
 SELECT
     multiIf(
+        ifNull(trace_id, '') = '', 'trace id is empty',
         NOT isValidUTF8(trace_id), 'trace id is not UTF-8',
         lengthUTF8(trace_id) > 1000, 'trace id has more than 1,000 characters',
         ''
