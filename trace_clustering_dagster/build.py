@@ -13,6 +13,7 @@ from trace_clustering_dagster.clusters import assets as clusters
 from trace_clustering_dagster.instances import joined
 from trace_clustering_dagster.llm.cache import SUMMARIES_FOLDER, KeptAnswers
 from trace_clustering_dagster.operations.alerts import build_failure_sensor
+from trace_clustering_dagster.operations.chains import build_chain_check
 from trace_clustering_dagster.operations.coordinator import build_coordinator
 from trace_clustering_dagster.operations.exploration import exploration_of
 from trace_clustering_dagster.operations.freshness import build_freshness_check, teams_of
@@ -126,12 +127,14 @@ def build_graph(
     graph = graph_of(settings, described_by=described_by)
     automation = settings.automation
     job = build_job(graph)
-    check = build_freshness_check(graph, automation)
-    freshness, retention = build_freshness_job(graph, check), build_retention_job(graph)
+    checks = [build_freshness_check(graph, automation)]
+    if settings.topics:
+        checks.append(build_chain_check(graph, automation, Storage.of(settings)))
+    freshness, retention = build_freshness_job(graph, *checks), build_retention_job(graph)
     resources = resources_of(settings, graph)
     return dg.Definitions(
         assets=[*(asset.build(graph) for asset in team_assets(settings)), teams_of(graph)],
-        asset_checks=[check],
+        asset_checks=checks,
         jobs=[job, retention, freshness],
         sensors=[
             build_coordinator(graph, job, automation),

@@ -89,11 +89,15 @@ def test_commands_are_those_of_the_code(document: Path) -> None:
 @pytest.mark.parametrize("document", ["README.md", "docs/setup.md"])
 def test_component_can_be_loaded(document: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLICKHOUSE_URL", "https://user@host:8443/default")
-    (attributes,) = COMPONENT.findall((REPOSITORY / document).read_text("utf-8"))
-    component = TraceClusteringComponent.resolve_from_yaml(attributes)
-    settings = component.settings()
-    assert settings.name == yaml.safe_load(attributes)["name"]
-    assert settings.clickhouse.url == "https://user@host:8443/default"
+    found = COMPONENT.findall((REPOSITORY / document).read_text("utf-8"))
+    assert found
+    for attributes in found:
+        settings = TraceClusteringComponent.resolve_from_yaml(attributes).settings()
+        given = yaml.safe_load(attributes)
+        assert settings.name == given["name"]
+        # one that takes from another has that one's warehouse
+        is_own = "from" not in given.get("source", {})
+        assert (settings.clickhouse.url == "https://user@host:8443/default") is is_own
 
 
 def test_tree_has_every_folder_and_no_other() -> None:

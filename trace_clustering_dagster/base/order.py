@@ -1,6 +1,7 @@
 """The order of a team's days, for assets that are made from the value of the day before."""
 
-import time
+import datetime
+from time import monotonic, sleep
 
 import dagster as dg
 
@@ -11,6 +12,8 @@ from trace_clustering_dagster.base.partitions import DAY_TAG, EXPLORES_TAG, TEAM
 # A run of a day takes seconds to minutes; waiting longer would keep its slot from other runs.
 WAIT_SECONDS = 600
 _POLL_SECONDS = 1.0
+# A run that was created longer ago and is not even queued was abandoned by a killed daemon.
+_LAUNCHING = datetime.timedelta(minutes=10)
 _QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 _STARTED = [
     dg.DagsterRunStatus.STARTING,
@@ -26,7 +29,7 @@ def wait_for_earlier_days(context: dg.AssetExecutionContext, graph: Graph) -> No
         dagster.Failure: An earlier day is queued, or does not end within ten minutes. Waiting for a
             queued run could keep all slots from it.
     """
-    end = time.monotonic() + WAIT_SECONDS
+    end = monotonic() + WAIT_SECONDS
     day, team_id = day_and_team(context.partition_key)
     remedy = (
         f"run {day} of team {team_id} again after it; with the tag_concurrency_limits on "
@@ -41,26 +44,30 @@ def wait_for_earlier_days(context: dg.AssetExecutionContext, graph: Graph) -> No
         started = _earlier_days(context, graph, _STARTED)
         if not started:
             return
-        if time.monotonic() > end:
+        if monotonic() > end:
             raise dg.Failure(
                 f"{started[0]} of team {team_id} is still running after {WAIT_SECONDS} seconds, "
                 f"and {day} is made from it: {remedy}",
                 allow_retries=False,
             )
-        time.sleep(_POLL_SECONDS)
+        sleep(_POLL_SECONDS)
 
 
 def _earlier_days(
     context: dg.AssetExecutionContext, graph: Graph, statuses: list[dg.DagsterRunStatus]
 ) -> list[str]:
     day, team_id = day_and_team(context.partition_key)
-    runs = context.instance.get_runs(
+    records = context.instance.get_run_records(
         dg.RunsFilter(tags={TEAM_TAG: str(team_id)}, statuses=statuses)
     )
+    abandoned = datetime.datetime.now(datetime.timezone.utc) - _LAUNCHING
     return sorted(
         run.tags[DAY_TAG]
-        for run in runs
-        if run.run_id != context.run.run_id
+        for record in records
+        if (run := record.dagster_run).run_id != context.run.run_id
+        and not (
+            run.status is dg.DagsterRunStatus.NOT_STARTED and record.create_timestamp < abandoned
+        )
         and run.tags.get(DAY_TAG, str(day)) < str(day)
         and not run.tags.get(EXPLORES_TAG)
         and is_own(context.instance, graph, run, if_unknown=False)

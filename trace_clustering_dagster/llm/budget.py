@@ -21,9 +21,13 @@ def estimated_tokens(messages: Messages) -> int:
     return math.ceil(sum(len(message["content"].encode()) for message in messages) / 3)
 
 
-def plausible_count(counted: object, expected: float) -> int:
-    """The server's count of tokens, or the estimate if the count is not plausible."""
-    if isinstance(counted, int) and 0 < counted <= ABSURD * (expected + 1):
+def plausible_count(counted: object, expected: float, granted: int = 0) -> int:
+    """The server's count of tokens, or the estimate if the count is not plausible.
+
+    Args:
+        granted: Tokens that the request allowed: a model may reason with them and say nothing.
+    """
+    if isinstance(counted, int) and 0 < counted <= max(granted, ABSURD * (expected + 1)):
         return counted
     return math.ceil(expected)
 

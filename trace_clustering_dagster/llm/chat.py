@@ -248,7 +248,8 @@ class ChatModel:
             parameters = {**form, limit_name: granted}
             try:
                 answer: tuple[str, bool] = within(
-                    seconds, lambda: self._complete(messages, parameters, seconds, statuses)
+                    seconds,
+                    lambda: self._complete(messages, parameters, granted, seconds, statuses),
                 )
             except (*TIMEOUTS, openai.APITimeoutError):
                 # the prompt is most likely paid for
@@ -268,6 +269,7 @@ class ChatModel:
         self,
         messages: Messages,
         parameters: Mapping[str, Any],
+        granted: int,
         seconds: float,
         statuses: list[int],
     ) -> tuple[str, bool]:
@@ -294,12 +296,15 @@ class ChatModel:
         choice = choices[0] if choices else None
         text = getattr(getattr(choice, "message", None), "content", "")
         text = text if isinstance(text, str) else ""
+        is_cut_off = getattr(choice, "finish_reason", "") == "length"
+        # reasoning is paid for but not shown
+        expected = granted if is_cut_off else len(text.encode()) / 3
         usage = getattr(completion, "usage", None)
         self.budget.spend(
             plausible_count(getattr(usage, "prompt_tokens", None), estimated_tokens(messages)),
-            plausible_count(getattr(usage, "completion_tokens", None), len(text.encode()) / 3),
+            plausible_count(getattr(usage, "completion_tokens", None), expected, granted),
         )
-        return text, getattr(choice, "finish_reason", "") == "length"
+        return text, is_cut_off
 
 
 def _read(text: str, answer_type: AnswerType[T]) -> Reply[T]:

@@ -9,31 +9,34 @@ import re
 _SECRETS = re.compile(
     r"""
     -----BEGIN[ A-Z]{0,30}PRIVATE[ ]KEY-----.*?(?:-----END[ A-Z]{0,30}-----|\Z)
-  | \b(?:sk|pk|rk|phc|phx|whsec)[-_][A-Za-z0-9_-]{12,}  # OpenAI, Anthropic, Stripe, PostHog
-  | \b(?:gh[pousr]|github_pat|glpat|hf|npm|pypi|dop_v1|shpat|xox[a-z]|xapp)[-_][A-Za-z0-9_-]{10,}
-  | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b  # AWS
-  | \b(?:AIza|ya29\.|SG\.)[A-Za-z0-9._-]{20,}  # Google, SendGrid
-  | \beyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?  # JSON web tokens
+  | (?:\b|(?<=\\[nrt])) (?:  # also after a line break of JSON that a text quotes
+        (?:sk|pk|rk|phc|phx|whsec)[-_][A-Za-z0-9_-]{12,}  # OpenAI, Anthropic, Stripe, PostHog
+      | (?:gh[pousr]|github_pat|glpat|hf|npm|pypi|dop_v1|shpat|xox[a-z]|xapp)[-_][A-Za-z0-9_-]{10,}
+      | (?:AKIA|ASIA)[A-Z0-9]{16}\b  # AWS
+      | (?:AIza|ya29\.|SG\.)[A-Za-z0-9._-]{20,}  # Google, SendGrid
+      | eyJ[A-Za-z0-9_-]{8,2000}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?  # JSON web tokens
+      | hooks\.slack\.com/(?:services|triggers|workflows)/[\w/-]+  # a webhook's URL is its key
+    )
   | (?<=://)[^\s/:@]*:[^\s/"'<>`]+(?=@)  # user:password@ of a URL
-  | \bhooks\.slack\.com/(?:services|triggers|workflows)/[\w/-]+  # a webhook's URL is its key
-  | (?i:(?<=\bbearer\ )|(?<=\bbasic\ ))[A-Za-z0-9._~+/=-]{12,}
+  | (?i:(?<=bearer\ )|(?<=basic\ ))[A-Za-z0-9._~+/=-]{12,}
     """,
     re.VERBOSE | re.DOTALL,
 )
 _NAMED_SECRETS = re.compile(
     r"""(?ix) ( (?<![a-z0-9]) [a-z0-9_-]{0,40}? (?: password | passwd | pwd | passphrase | secret
         | (?: api | access | private ) [ _-]? key | token (?! s? ["']? \s* [:=] \s* \d+ \b ) )
-        ["']?  (?: \s{0,3} [:=] \s{0,3}
+        # quotes are escaped in a text that quotes JSON
+        \\{0,8} ["']?  (?: \s{0,3} [:=] \s{0,3}
           # "password #124" names a ticket
           | [ ] (?! \#\d+ (?! [^\s.,;:!?)] ) ) (?= \S* [\d!#$%&*+/<>?@^_~] )
-          | [ ] is [ ] (?= \S* [\d!#$%&*+/<>?@^_~] ) ) ["']? )
+          | [ ] is [ ] (?= \S* [\d!#$%&*+/<>?@^_~] ) ) \\{0,8} ["']? )
         # in quotes, everything up to the closing quote, which may be cut off
         ( (?<=") [^\s"] [^"\n]{3,} | (?<=') [^\s'] [^'\n]{3,} | [^\s"',;]{4,} )"""
 )
 _EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
-_CARD = re.compile(r"(?<![\w.-])\d(?:[ .-]{0,2}\d){12,18}(?![\w-])")
+_CARD = re.compile(r"(?:(?<![\w.-])|(?<=\\[nrt]))\d(?:[ .-]{0,2}\d){12,18}(?![\w-])")
 _PHONE = re.compile(
-    r"""(?x) (?<![\w.,/:-]) (?!\d{4}-\d\d-\d\d) (?:
+    r"""(?x) (?: (?<![\w.,/:-]) | (?<=\\[nrt]) ) (?!\d{4}-\d\d-\d\d) (?:
         \+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){5,12}   # +44 20 7946 0958
       | 1[ .-]?\(\d{3}\)[ .-]?\d{3}[ .-]\d{4}                       # 1 (415) 555-2671
       | 1[ .-]\d{3}[ .-]\d{3}[ .-]\d{4}                             # 1-800-555-0199

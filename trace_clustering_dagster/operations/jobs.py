@@ -39,11 +39,11 @@ def build_retention_job(graph: Graph) -> dg.JobDefinition:
     return retention
 
 
-def build_freshness_job(graph: Graph, check: dg.AssetChecksDefinition) -> Any:
-    """Build the job that runs the check of the asset ``teams``."""
+def build_freshness_job(graph: Graph, *checks: dg.AssetChecksDefinition) -> Any:
+    """Build the job that runs the checks of the asset ``teams``."""
     return dg.define_asset_job(
         graph.called(FRESHNESS),
-        dg.AssetSelection.checks(check),
-        description="Runs the check of the asset teams.",
+        dg.AssetSelection.checks(*checks),
+        description=f"Runs the {'check' if len(checks) == 1 else 'checks'} of the asset teams.",
         executor_def=dg.in_process_executor,
     )

@@ -9,6 +9,8 @@ from trace_clustering_dagster.base.asset import team_asset
 from trace_clustering_dagster.base.partitions import day_and_team
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
 from trace_clustering_dagster.llm.cache import KeptAnswers
+from trace_clustering_dagster.llm.embedding.embedder import Embedded
+from trace_clustering_dagster.llm.usage import ModelUsage
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources.checks import (
     RAW_TRACES_CHECKS,
@@ -116,15 +118,10 @@ def trace_summaries(
         params,
         summary_answers.of_team(team_id),
         asset=context.asset_key.to_user_string(),
+        record=lambda used: _record(context, clickhouse, raw_traces, used),
         dollars_left=left,
     )
     context.log.info(f"{len(value.trace_ids)} summaries written")
-    if usage:
-        from trace_clustering_dagster.traces.usage import record_usage
-
-        end, run_id = raw_traces.window_end, context.run.run_id
-        if why := record_usage(clickhouse, log_comment(context), team_id, end, run_id, [usage]):
-            context.log.warning(why)
     return dg.MaterializeResult(
         value=value,
         metadata=summaries_metadata(value, usage, expected),
@@ -153,6 +150,8 @@ def trace_vectors(
     Vectors are compared only within one space: embedder, dimension and summarizer.
     """
     from trace_clustering_dagster.llm.embedding.choice import embedder_of
+    from trace_clustering_dagster.llm.embedding.openai_api import DEFAULT_MODEL
+    from trace_clustering_dagster.llm.prices import cost_of, list_prices
     from trace_clustering_dagster.sources.metadata import vectors_metadata
     from trace_clustering_dagster.sources.vectors import (
         embed_summaries,
@@ -161,6 +160,23 @@ def trace_vectors(
     )
 
     day, _ = day_and_team(context.partition_key)
+    model = params.embedding_model or DEFAULT_MODEL
+
+    def record(embedded: Embedded, seconds: float) -> None:
+        tokens, prices = embedded.prompt_tokens, list_prices(model)
+        used = ModelUsage(
+            asset=context.asset_key.to_user_string(),
+            model=model,
+            requests=embedded.requests,
+            cached=0,
+            prompt_tokens=tokens,
+            completion_tokens=0,
+            cost=cost_of(tokens, 0, prices) if prices else None,
+            seconds=seconds,
+            reasons=embedded.left_out,
+        )
+        _record(context, clickhouse, raw_traces, used)
+
     with failures_of_embedder():
         choice = embedder_of(
             params.embedder,
@@ -176,6 +192,7 @@ def trace_vectors(
             choice.embedder,
             params.chosen_facets,
             day,
+            record,
         )
     context.log.info(f"{embedded} summaries embedded, {len(value.hashes)} vectors in all")
     return dg.MaterializeResult(
@@ -183,3 +200,14 @@ def trace_vectors(
         metadata=vectors_metadata(value, embedded, choice.note),
         check_results=[check_vectors(value)],
     )
+
+
+def _record(
+    context: dg.AssetExecutionContext, clickhouse: Warehouse, raw: RawTraces, used: ModelUsage
+) -> None:
+    """Record what was used of a model; a problem is only logged."""
+    from trace_clustering_dagster.traces.usage import record_usage
+
+    end, run_id = raw.window_end, context.run.run_id
+    if why := record_usage(clickhouse, log_comment(context), raw.team_id, end, run_id, [used]):
+        context.log.warning(why)

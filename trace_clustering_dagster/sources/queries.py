@@ -295,7 +295,8 @@ def read_traces(
             seed=seed,
             hashes=sorted(row["hash"] for row in some),
             long_hashes=sorted(row["hash"] for row in some if row["steps"] > MAX_STEPS),
-            since=some[0]["started"],
+            # stores with nanoseconds may have rounded it up
+            since=some[0]["started"] - datetime.timedelta(microseconds=1),
             until=window_end + GRACE,
         )
         steps = itertools.chain.from_iterable(map(_steps_of, batches))

@@ -1,7 +1,8 @@
 """Read the raw traces of a team's window: the index, then the traces that need a summary."""
 
 import datetime
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from trace_clustering_dagster.base.progress import Progress
 from trace_clustering_dagster.clickhouse.connection import Connection
@@ -94,9 +95,17 @@ def _without(chosen: "pa.Table", states: dict[str, "SummaryState"]) -> "pa.Table
         for row in chosen.to_pylist()
         if not (state := states.get(row["trace_id"]))
         or state.stand_in
-        or (state.ended, state.steps) != (row["ended"], row["steps"])
+        or not _is_of_present_content(state, row)
     ]
     return chosen.from_pylist(rows, chosen.schema)
+
+
+def _is_of_present_content(state: SummaryState, row: Mapping[str, Any]) -> bool:
+    if state.ended != row["ended"]:
+        return False
+    # of a long conversation, a later window no longer reads the first steps
+    is_shorter = state.started < row["started"] and state.steps > row["steps"]
+    return bool(is_shorter or state.steps == row["steps"])
 
 
 def _texts(

@@ -3,7 +3,7 @@
 import datetime
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from trace_clustering_dagster.clickhouse.connection import Connection
@@ -25,6 +25,8 @@ from trace_clustering_dagster.sources.values import NewSummaries, RawTraces
 
 # A model reads no trace of the days before a team's first window: their extracts are enough.
 BEFORE = "the trace ended before the team's first window"
+# The raw traces are of a run by another summarizer.
+NO_TEXT = "raw_traces holds no text for a model: materialize the whole partition again"
 _NO_LIMIT = 2**62
 
 
@@ -36,6 +38,7 @@ def summarize(
     answers: AnswerCache,
     *,
     asset: str,
+    record: Callable[[ModelUsage], None],
     dollars_left: float = math.inf,
 ) -> tuple[NewSummaries, ModelUsage | None]:
     """Write a summary of each text: by the model, or the extract in its place.
@@ -43,6 +46,7 @@ def summarize(
     Args:
         day: Day of the partition.
         asset: Name of the asset, for the record of what was used.
+        record: Records what was used of the model, before anything else can fail.
         dollars_left: What all teams may still spend today.
 
     Returns:
@@ -50,15 +54,21 @@ def summarize(
     """
     by_model: ModelSummaries | None = None
     if params.summarizer == "openai":
-        wanted = {text.trace_id: text.text for text in raw.texts if text.ended >= raw.window_start}
+        wanted = {
+            text.trace_id: text.text
+            for text in raw.texts
+            if text.text and text.ended >= raw.window_start
+        }
         by_model = _ask(wanted, params, answers, asset, dollars_left)
+        record(by_model.usage)
     summaries, stand_ins = [], defaultdict(list)
     for text in raw.texts:
         new = NewSummary(text.extract, text.started, text.ended, text.steps)
         if by_model and (found := by_model.summaries.get(text.trace_id)):
             new = new._replace(summary=found.summary, facets=found.facets)
         elif by_model:
-            why = by_model.left_over.get(text.trace_id, BEFORE)
+            not_asked = BEFORE if text.ended < raw.window_start else NO_TEXT
+            why = by_model.left_over.get(text.trace_id, not_asked)
             new = new._replace(stand_in=why)
             stand_ins[why].append(text.trace_id)
         summaries.append(new)

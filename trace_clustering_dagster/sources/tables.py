@@ -30,6 +30,7 @@ _NAMESPACE = uuid.UUID("9b1d7d0e-6c1f-4a52-8a57-0f7c6f1a2d33")
 class SummaryState(NamedTuple):
     """What a stored summary was made from."""
 
+    started: datetime.datetime
     ended: datetime.datetime
     steps: int
     stand_in: str
@@ -74,8 +75,8 @@ def summary_states(
         },
     )
     return {
-        trace_id: SummaryState(parse_time(ended), int(steps), stand_in)
-        for trace_id, (ended, steps, stand_in) in rows
+        trace_id: SummaryState(parse_time(started), parse_time(ended), int(steps), stand_in)
+        for trace_id, (started, ended, steps, stand_in) in rows
     }
 
 

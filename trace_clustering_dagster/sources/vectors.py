@@ -1,8 +1,10 @@
 """Embed the summaries of the chosen traces that have no vector yet."""
 
 import datetime
+import logging
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -10,7 +12,7 @@ import dagster as dg
 
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.llm.budget import Budget
-from trace_clustering_dagster.llm.embedding.embedder import Embedder
+from trace_clustering_dagster.llm.embedding.embedder import Embedded, Embedder
 from trace_clustering_dagster.llm.failures import ModelFailureError, ParameterNames
 from trace_clustering_dagster.sources.content import content_of
 from trace_clustering_dagster.sources.facets import Facet
@@ -36,6 +38,7 @@ _PARAMETERS = ParameterNames(
     max_prompt_tokens="",
 )
 _NO_LIMIT = 2**62
+_log = logging.getLogger(__name__)
 # Texts that are embedded and written at once.
 _SLICE = 256
 
@@ -76,6 +79,7 @@ def embed_summaries(
     embedder: Embedder,
     facets: Sequence[Facet],
     day: datetime.date,
+    record: Callable[[Embedded, float], None],
 ) -> tuple[TraceVectors, int]:
     """Embed the summaries of the chosen traces, and of traces before the window, whose vector is
     missing in this space or made from another text.
@@ -83,6 +87,8 @@ def embed_summaries(
     Args:
         facets: Each has vectors of its own.
         day: Day of the partition.
+        record: Records what some texts have used of a server, before anything else can fail: takes
+            their vectors, and the seconds that these took.
 
     Returns:
         The chosen traces that have a vector, and how many texts were embedded.
@@ -105,7 +111,17 @@ def embed_summaries(
     # what is embedded is kept slice by slice: after a kill, the rest is embedded
     for start in range(0, len(new), _SLICE):
         some = new[start : start + _SLICE]
-        embedded = embedder.embed([text.content for text in some])
+        begun = time.monotonic()
+        try:
+            embedded = embedder.embed([text.content for text in some])
+        except ModelFailureError as error:
+            if not start:
+                raise
+            # as of texts that are embedded at once: what there is, is used
+            _log.warning("%d texts have no vector: %s", len(new) - start, error)
+            failed |= {text.key for text in new[start:]}
+            break
+        record(embedded, time.monotonic() - begun)
         vectors = [
             NewVector(text.trace_id, text.ended, text.rendering, text.content, vector)
             for text, vector in zip(

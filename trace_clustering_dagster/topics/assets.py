@@ -9,7 +9,7 @@ from trace_clustering_dagster.base.partitions import day_and_team
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
 from trace_clustering_dagster.topics.checks import TOPICS_CHECKS, check_topics
 from trace_clustering_dagster.topics.storage import TopicsIOManager
-from trace_clustering_dagster.topics.values import Topics
+from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS, Topics
 from trace_clustering_dagster.traces.params import TraceParams
 from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample
 
@@ -37,7 +37,7 @@ def topics(
     Made from the newest earlier topics of the team, at most 28 days old: days of a team run in
     order. A run that explores leaves them as they are.
     """
-    from trace_clustering_dagster.topics.daily import LOOK_BACK_DAYS, next_topics
+    from trace_clustering_dagster.topics.daily import next_topics
     from trace_clustering_dagster.topics.metadata import topics_metadata
     from trace_clustering_dagster.topics.reading import read_window
 

@@ -17,14 +17,12 @@ from trace_clustering_dagster.topics.registry.registry import Registry, Sample
 from trace_clustering_dagster.topics.registry.themes import themes
 from trace_clustering_dagster.topics.registry.update import update
 from trace_clustering_dagster.topics.registry.vectors import Indices
-from trace_clustering_dagster.topics.values import Link, RunFigures, Topics
+from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS, Link, RunFigures, Topics
 from trace_clustering_dagster.traces.queries import half_md5
 from trace_clustering_dagster.traces.values import TraceSample
 
 # Days before the window whose traces show what was there already.
 REFERENCE_DAYS = 21
-# Days that a value looks back: to the value before it, to the figures of the runs before it.
-LOOK_BACK_DAYS = 28
 # A run looks wrong if more of the sample than this is in no topic, unless it has few traces, ...
 _MOST_UNSORTED, _FEW_TRACES = 0.3, 40
 # ... if of many topics hardly any is left, ...

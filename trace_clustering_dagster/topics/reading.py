@@ -21,13 +21,18 @@ def read_window(
         return Window(sample, nothing, nothing, np.zeros(0, np.bool_))
     earlier, reference = fetch_reference(clickhouse, sample, REFERENCE_DAYS, params)
     of_window = set(embeddings.trace_ids)
-    is_kept = np.array([trace_id not in of_window for trace_id in reference.trace_ids], np.bool_)
-    if earlier.dimension != sample.dimension:
-        is_kept[:] = False
     known = beginnings(
         clickhouse, sample, REFERENCE_DAYS, max(sample.hash_cutoff, earlier.hash_cutoff)
     )
     unknown = Beginning(sample.window_start.date())
+    is_comparable = earlier.dimension == sample.dimension
+    is_kept = np.array(
+        [
+            is_comparable and i not in of_window and not known.get(i, unknown).is_stand_in
+            for i in reference.trace_ids
+        ],
+        np.bool_,
+    )
     ids = [trace_id for trace_id, kept in zip(reference.trace_ids, is_kept, strict=True) if kept]
 
     def sampled(ids: list[str], vectors: "np.ndarray") -> Sample:

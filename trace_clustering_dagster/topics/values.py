@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from trace_clustering_dagster.topics.registry.registry import Registry
 
 
+# Days that a value looks back: to the value before it, to the figures of the runs before it.
+LOOK_BACK_DAYS = 28
+
+
 @dataclass(frozen=True)
 class Link:
     """The earlier value that a value was made from: its day, and the digest of its bytes."""

@@ -84,9 +84,10 @@ class Source:
         *,
         team: str = TEAM,
         config: Mapping[str, Any] | None = None,
+        only: Sequence[str] | None = None,
         raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
-        """Materialize all assets of a team-day."""
+        """Materialize all assets of a team-day, or some of them."""
         defs = build_graph(self.settings)
         graph_assets = [a for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)]
         return dg.materialize(
@@ -94,6 +95,7 @@ class Source:
             partition_key=f"{day}|{team_key(team)}",
             instance=self.instance,
             resources=defs.resources,
+            selection=only,
             raise_on_error=raise_on_error,
             run_config={"resources": {"params": {"config": dict(config)}}} if config else {},
         )

@@ -51,6 +51,13 @@ def test_the_sample_decides_what_is_summarized(deploy_source: Any) -> None:
     assert set(value.chosen) == set(source.summaries())
 
 
+def test_the_first_trace_of_a_window_is_read_from_its_first_nanosecond(deploy_source: Any) -> None:
+    spans = spans_of_days(range(7))
+    first = min(spans, key=lambda row: row["Timestamp"])
+    first["Timestamp"] += "600"
+    assert counts(deploy_source(spans).run()) == (63, 63, 63, 63)
+
+
 def add_span(
     source: Source, stores: StoreMaker, later: dict[str, Any], ended: datetime.datetime
 ) -> None:
@@ -102,6 +109,20 @@ def test_a_trace_that_goes_on_in_silence_is_in_its_new_window(
     assert trace in result.output_for_node("trace_ids").trace_ids
     assert trace in result.output_for_node("embeddings").trace_ids
     assert counts(source.run(DAY + 7 * ONE_DAY))[:3] == (0, 0, 0)
+
+
+def test_a_long_conversation_is_not_read_again_without_its_beginning(deploy_source: Any) -> None:
+    began = NOON - 7 * ONE_DAY - datetime.timedelta(hours=10)
+    source = deploy_source(
+        [
+            *spans_of_days(range(-1, 7)),
+            span("long", began, "I want to fly to Oslo", step="first"),
+            span("long", NOON, "then by train, please", step="last"),
+        ]
+    )
+    source.run()
+    assert counts(source.run(DAY + ONE_DAY)) == (9, 9, 9, 64)
+    assert source.summaries()["long"]["$ai_event_count"] == 2
 
 
 def test_traces_without_content_are_counted(deploy_source: Any) -> None:

@@ -227,6 +227,27 @@ def test_equal_texts_are_asked_for_once(ask: Any, model_server: ModelServer) -> 
     assert estimate(texts, (), None).requests == 1
 
 
+@pytest.mark.parametrize("counts", [True, False])
+def test_reasoning_without_an_answer_is_paid_for(
+    ask: Any, model_server: ModelServer, counts: bool
+) -> None:
+    def answer(request: dict[str, Any]) -> tuple[int, Any]:
+        body = completion("")
+        body["choices"][0]["finish_reason"] = "length"
+        body["usage"] = {"prompt_tokens": 500}
+        if counts:
+            body["usage"]["completion_tokens"] = request["max_completion_tokens"]
+        return 200, body
+
+    model_server.answer = answer
+    found = ask((), {f"t-{number}": f"[1] user: ping {number}" for number in range(60)})
+    tokens = [request["max_completion_tokens"] for request in model_server.requests]
+    assert found.usage.completion_tokens == sum(tokens)
+    assert found.usage.cost == pytest.approx((500 * 0.15 * len(tokens) + sum(tokens) * 0.6) / 1e6)
+    assert sum(tokens) + 500 * len(tokens) <= 1_000_000
+    assert any("max_summary_tokens" in why for why in found.left_over.values())
+
+
 def test_estimate_is_an_upper_one(ask: Any, model_server: ModelServer) -> None:
     prices = list_prices("gpt-4o-mini")
     expected = estimate(TEXTS, FACETS, prices)

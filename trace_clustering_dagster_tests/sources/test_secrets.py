@@ -21,6 +21,16 @@ def shown(raw: RawTrace, *, redact: bool = True) -> str:
     return content + "\n" + transcript(raw, max_characters=100_000, redact=redact)
 
 
+def quoted(kind: str, depth: int) -> str:
+    """Prose that quotes JSON which holds the secret in a line of its own, as messages of errors do,
+    within so many texts in JSON."""
+    before, secret, after = SECRETS[kind]
+    text = json.dumps({"text": f"we do\n{before}{secret}{after}\nwe do", "password": secret})
+    for _ in range(depth):
+        text = json.dumps(text)
+    return f"It failed with {text}"
+
+
 def planted(kind: str) -> str:
     before, secret, after = SECRETS[kind]
     return f"we do {before}{secret}{after} we do"
@@ -46,6 +56,22 @@ def traces_with(dialect: str, kind: str) -> dict[str, RawTrace]:
         "name": trace(plain, step(1, "tool", name=text)),
         "feedback": trace(plain, step(1, "score", is_score=True, output=text)),
     }
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_no_secret_leaves_json_that_a_text_quotes(depth: int) -> None:
+    plain = step(0, "llm", input="hi")
+    leaks = {
+        (kind, place): parts
+        for kind in SECRETS
+        for place, raw in {
+            "user": trace(step(0, "llm", input=quoted(kind, depth))),
+            "error": trace(plain, step(1, "tool", is_error=True, error=quoted(kind, depth))),
+            "result": trace(plain, step(1, "tool", output=quoted(kind, depth))),
+        }.items()
+        if (parts := shown_parts(kind, shown(raw)))
+    }
+    assert not leaks
 
 
 @pytest.mark.parametrize("dialect", dialects("", ""))

@@ -1,14 +1,17 @@
 """Summaries by a language model and vectors of a server, through the assets."""
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trace_clustering_dagster_tests.conftest import metadata
 from trace_clustering_dagster_tests.sources.deployment import DAY, ONE_DAY, counts, spans_of_days
-from trace_clustering_dagster_tests.support.model_server import ModelServer, completion
+from trace_clustering_dagster_tests.sources.stores import StoreMaker
+from trace_clustering_dagster_tests.support.model_server import ModelServer, completion, embed_well
 
 BY_MODEL = {
     "summarizer": "openai",
@@ -43,6 +46,11 @@ def chats(server: ModelServer) -> int:
     return sum("messages" in request for request in server.requests)
 
 
+def embeddings(server: ModelServer) -> int:
+    """Requests for vectors until now."""
+    return sum("input" in request for request in server.requests)
+
+
 def test_a_model_is_asked_once_for_each_trace(
     deploy_source: Any, model_server: ModelServer
 ) -> None:
@@ -63,7 +71,8 @@ def test_a_model_is_asked_once_for_each_trace(
     modes = [s["$ai_summary_mode"] for s in summaries.values()]
     assert (modes.count("detailed"), modes.count("minimal")) == (63, 27)
     ((requests, cost),) = source.rows(
-        "SELECT sum(requests), sum(cost) FROM {output_database:Identifier}.model_usage"
+        "SELECT sum(requests), sum(cost) FROM {output_database:Identifier}.model_usage "
+        "WHERE asset = 'trace_summaries'"
     )
     assert (requests, cost) == (63, pytest.approx(bill["cost_usd"], abs=1e-5))
 
@@ -107,6 +116,85 @@ def test_the_budget_of_a_day_holds_for_all_teams(
     poor = source.run(team="another")
     assert chats(model_server) == spent
     assert sum(metadata(poor, "trace_summaries")["stand_ins_by_reason"].values()) == 18
+
+
+def test_a_model_is_not_asked_about_traces_that_were_read_for_extracts(
+    deploy_source: Any, model_server: ModelServer
+) -> None:
+    source = deploy_source(spans_of_days(range(7)), labeler="offline")
+    source.run()
+    source.settings = source.settings.model_copy(
+        update={"params": {**source.settings.params, **BY_MODEL}}
+    )
+    result = source.run(only=["trace_summaries"])
+    assert chats(model_server) == 0
+    ((why, count),) = metadata(result, "trace_summaries")["stand_ins_by_reason"].items()
+    assert count == 63
+    assert "materialize the whole partition again" in why
+    model_server.answer = summary_of()
+    again = source.run()
+    assert chats(model_server) == 63
+    assert metadata(again, "trace_summaries")["stand_ins_by_reason"] == {}
+
+
+def test_what_was_paid_is_recorded_where_summaries_cannot_be_written(
+    deploy_source: Any, model_server: ModelServer, tmp_path: Path, stores: StoreMaker
+) -> None:
+    source = deploy_source(spans_of_days(range(3)), **BY_MODEL)
+    events = tmp_path / "written" / "events"
+
+    def answer(request: dict[str, Any]) -> tuple[int, Any]:
+        if stores.is_embedded:  # while the model is asked, the table is lost
+            shutil.rmtree(events, ignore_errors=True)
+            events.write_text("")
+        else:
+            database = source.settings.clickhouse.database
+            stores.client.command(f"DROP TABLE IF EXISTS {database}.events")
+        return summary_of()(request)
+
+    model_server.answer = answer
+    assert not source.run(raise_on_error=False).success
+    if stores.is_embedded:
+        events.unlink()
+    ((requests, cost),) = source.rows(
+        "SELECT sum(requests), sum(cost) FROM {output_database:Identifier}.model_usage "
+        "WHERE asset = 'trace_summaries'"
+    )
+    assert requests == chats(model_server) == 27
+    assert cost == pytest.approx(27 * (100 * 0.15 + 20 * 0.6) / 1e6)
+
+
+def test_an_embedding_server_that_dies_in_the_middle_leaves_the_rest_to_the_next_run(
+    deploy_source: Any, model_server: ModelServer
+) -> None:
+    def embed(request: dict[str, Any]) -> tuple[int, Any]:
+        # after more than the texts that are written at once
+        return embed_well(request) if embeddings(model_server) <= 9 else (404, {})
+
+    params = {"embedder": "openai", "embedding_dimensions": 8, "labeler": "offline"}
+    source = deploy_source(spans_of_days(range(7), a_day=80), **params)
+    model_server.embed = embed
+    result = source.run()
+    assert metadata(result, "trace_vectors")["new_vectors"] == 9 * 32
+    assert result.output_for_node("trace_vectors").left_out == {"no vector": 7 * 80 - 9 * 32}
+    model_server.embed = embed_well
+    assert counts(source.run()) == (0, 0, 7 * 80 - 9 * 32, 7 * 80)
+
+
+def test_what_vectors_cost_is_recorded(deploy_source: Any, model_server: ModelServer) -> None:
+    params = {"embedder": "openai", "embedding_dimensions": 8, "labeler": "offline"}
+    source = deploy_source(spans_of_days(range(7)), **params)
+    source.run()
+    ((asset, model, requests, tokens, cost),) = source.rows(
+        "SELECT asset, model, requests, prompt_tokens, cost "
+        "FROM {output_database:Identifier}.model_usage"
+    )
+    assert (asset, model) == ("trace_vectors", "text-embedding-3-small")
+    assert (requests, tokens) == (2, 7 * 63)
+    assert cost == pytest.approx(7 * 63 * 0.02 / 1e6)
+    source.run()
+    ((rows,),) = source.rows("SELECT count() FROM {output_database:Identifier}.model_usage")
+    assert rows == 1, "nothing is new"
 
 
 def test_a_dead_server_leaves_extracts(deploy_source: Any, model_server: ModelServer) -> None:

@@ -24,7 +24,7 @@ def neighbors(rows: Vectors, count: int) -> Indices:
         nearest = np.argpartition(difference, count, axis=1)[:, : count + 1]
     else:
         nearest = np.tile(np.arange(len(rows)), (len(rows), 1))
-    nearest.sort(axis=1)  # of equally similar rows the first comes first
+    nearest.sort(axis=1)  # a stable order of copies
     order = np.argsort(np.take_along_axis(difference, nearest, axis=1), axis=1, kind="stable")
     return np.take_along_axis(nearest, order, axis=1)
 
@@ -108,7 +108,8 @@ def _mean_silhouette(
 
 
 def best_cut(rows: Vectors, max_k: int) -> Indices:
-    """Cut the Ward tree of the rows into 2 .. max_k clusters, where the silhouette peaks: (n,).
+    """Cut the Ward tree of the rows into 2 .. max_k clusters, where the silhouette peaks: (n,). If
+    all rows are equal, there is one.
 
     Silhouettes of all cuts come from one matrix of sums: each merger adds two of its rows.
     """
@@ -117,6 +118,8 @@ def best_cut(rows: Vectors, max_k: int) -> Indices:
     tree = ward_tree(distances)
     labels = cut(tree, max_k)
     max_k = labels.max() + 1
+    if max_k < 2:  # all rows are equal
+        return labels
     membership = np.eye(max_k, dtype=np.float32)[labels]
     sums = np.ascontiguousarray((distances.astype(np.float32) @ membership).T)
     sizes = np.bincount(labels, minlength=max_k).astype(np.float64)
