@@ -196,7 +196,7 @@ def test_missing_columns_and_tables_are_named(deploy_server: Any, check: Check) 
     assert with_status(found, "failed") == {TABLES[0], "table nowhere", "inserting events"}
     assert "inserted_at" in found[TABLES[0]][1]
     for text in (found[TABLES[0]][1], found["table nowhere"][1]):
-        assert "`trace-clustering schema`" in text
+        assert "`trace-clustering schema" in text
 
 
 @pytest.mark.parametrize(
