@@ -76,6 +76,8 @@ def forget(team_id: int, traces: tuple[str, ...], user: str, yes: bool) -> None:
         home = f" and {os.environ['DAGSTER_HOME']}" if instance else ""
         nothing = f"nothing of {scope} is stored in {stored.root}, {clickhouse.url}{home}"
         if not yes:
+            if settings.source.name:  # a mistyped name is the name of another team
+                nothing += "; `trace-clustering source` prints the teams that have traces"
             selected = "".join(f" --trace {shlex.quote(trace)}" for trace in traces)
             selected += f" --user {shlex.quote(user)}" if user else ""
             command = names.command(f"forget --team {team_id}{selected} --yes")

@@ -162,7 +162,9 @@ def test_a_team_is_forgotten_with_its_summaries_and_vectors(
     assert stored(source, OTHER) == stored(second) == (18, 18)
     left = files(source)
     assert left == {n: d for n, d in before.items() if f"/{KEY}." not in n or "second/" in n}
-    assert "nothing of team" in forget(source).output
+    nothing = forget(source).output
+    assert "nothing of team" in nothing
+    assert "`trace-clustering source` prints the teams that have traces" in nothing
     assert counts(source.run()) == (18, 18, 18, 18), "as if it had never run"
 
 
