@@ -1,0 +1,1 @@
+"""Topics that keep their identity from day to day."""
