@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "topics": CARRIERS | {"traces", "clusters"},
     "report": CARRIERS | {"traces", "clusters"},
     "params": {"sources", "clusters"},
-    "operations": CARRIERS | {"traces", "sources", "clusters", "params"},
+    "operations": CARRIERS | {"traces", "sources", "clusters", "topics", "params"},
     "build": CARRIERS | {"traces", "sources", "clusters", "report", "operations", "params"},
     "instances": {"base", "clickhouse"},
     "component": {"build", "instances"},

@@ -10,6 +10,7 @@ from trace_clustering_dagster.clickhouse.statements import Statements
 from trace_clustering_dagster.clusters import queries as clusters
 from trace_clustering_dagster.sources import queries as sources
 from trace_clustering_dagster.sources.catalog import known_sources
+from trace_clustering_dagster.topics import placing as topics
 from trace_clustering_dagster.traces import queries as traces
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 
@@ -37,7 +38,7 @@ def test_every_statement_is_complete_and_used() -> None:
     files = {file.stem: file for file in PACKAGE.rglob("*.sql")}
     assert len(files) == len(list(PACKAGE.rglob("*.sql"))), "no name stands for two"
     named = set(known_sources())
-    for sql in (statements.SQL, traces.SQL, sources.SQL, clusters.SQL):
+    for sql in (statements.SQL, traces.SQL, sources.SQL, clusters.SQL, topics.SQL):
         folder = sql.folders[0]
         for file in folder.rglob("*.sql"):
             named |= set(re.findall(r"{{(\w+)", file.read_text()))
