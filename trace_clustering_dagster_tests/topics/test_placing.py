@@ -34,6 +34,7 @@ from trace_clustering_dagster_tests.conftest import (
     as_user,
     embedding_row,
 )
+from trace_clustering_dagster_tests.operations.test_forgetting import forget, lines
 from trace_clustering_dagster_tests.support.server import Server
 from trace_clustering_dagster_tests.traces.test_queries import HOSTILE_IDS, MINIMAL
 
@@ -369,6 +370,107 @@ def test_team_or_some_traces_are_forgotten(make_deployment: Any) -> None:
     delete_placed(connection, 1)
     counts = [count_placed(connection, team_id) for team_id in (1, 11, 2)]
     assert counts == [0, len(IDS), len(IDS)]
+
+
+def test_forgetting_is_a_command(make_deployment: Any) -> None:
+    deployment = make_deployment([*rows_of(), *rows_of(team_id=11)])
+    for team_id in (1, 11):
+        place_day(deployment, registry_of(), team_id=team_id)
+    found = forget(deployment, "--trace", "plain-1", "--trace", "emoji 😀")
+    assert lines(found)["trace_topics_table"] == "2 rows in trace_topics"
+    done = forget(deployment, "--trace", "plain-1", "--trace", "emoji 😀", "--yes")
+    assert done.exit_code == 0, done.output
+    assert latest(deployment).keys() == set(IDS) - {"plain-1", "emoji 😀"}
+    assert forget(deployment, "--yes").exit_code == 0
+    assert latest(deployment) == {}
+    assert latest(deployment, team_id=11).keys() == set(IDS)
+
+
+# What people can ask between two runs: the topics of traces that have arrived since the last one.
+BETWEEN_RUNS = """
+WITH
+    {team_id:Int64} AS team,
+    (SELECT max(window_end) FROM trace_topics WHERE team_id = team) AS since
+SELECT
+    trace_id,
+    if(min(away) > argMin(radius, away), 0, argMin(topic, away)) AS topic_id,
+    round(min(away), 6) AS distance
+FROM (
+    SELECT
+        arrived.document_id AS trace_id,
+        topics.topic AS topic,
+        topics.radius AS radius,
+        cosineDistance(arrived.embedding, topics.centroid) AS away
+    FROM (
+        SELECT document_id, embedding
+        FROM posthog_document_embeddings
+        WHERE
+            team_id = team
+            AND timestamp >= since
+            AND rendering = 'llma_trace_detailed'
+        ORDER BY inserted_at DESC
+        LIMIT 1 BY document_id
+    ) AS arrived
+    CROSS JOIN (
+        -- as the last run left them: each topic's center and its farthest trace
+        SELECT
+            placed.topic_id AS topic,
+            avgForEach(arrayMap(x -> x / norm, embedding)) AS centroid,
+            1.15 * max(placed.distance) AS radius
+        FROM (
+            SELECT
+                document_id,
+                embedding,
+                L2Norm(embedding) AS norm
+            FROM posthog_document_embeddings
+            WHERE team_id = team AND rendering = 'llma_trace_detailed' AND norm > 0
+        ) AS vectors
+        INNER JOIN (
+            SELECT
+                trace_id,
+                topic_id,
+                distance
+            FROM trace_topics_latest
+            WHERE team_id = team AND window_end = since AND topic_id > 0
+        ) AS placed ON placed.trace_id = vectors.document_id
+        GROUP BY topic
+    ) AS topics
+)
+GROUP BY trace_id
+ORDER BY trace_id
+"""
+
+
+def test_traces_that_arrive_between_runs_are_placed_by_a_query(
+    deploy_server: Any, clickhouse_server: Server
+) -> None:
+    topics = 6
+    axes = np.eye(16, dtype=np.float32)[:topics]
+    rng = np.random.default_rng(0)
+    ids = [f"trace-{i:04}" for i in range(1200)]
+    vectors = 4 * axes[np.arange(1200) % topics] + 0.1 * rng.standard_normal((1200, 16))
+    later = END + datetime.timedelta(hours=1)
+    times = [NOON if i < 1170 else later for i in range(1200)]
+    rows = [
+        embedding_row(trace_id, vector, timestamp=time)
+        for trace_id, vector, time in zip(ids, vectors, times, strict=True)
+    ]
+    stranger = embedding_row("zzz", [-1.0] * 16, timestamp=later)
+    other_team = embedding_row("other", vectors[0], timestamp=later, team_id=2)
+    deployment = deploy_server([*rows, stranger, other_team])
+    registry = Registry(
+        tuple(Topic(i + 1, row, row, 0.2, born=1, seen=1) for i, row in enumerate(axes)),
+        next_id=topics + 1,
+        radius=0.2,
+        day=1,
+    )
+    assert place_day(deployment, registry).rows == 1170
+    client = clickhouse_server.client(database=deployment.clickhouse.database)
+    found = client.query(BETWEEN_RUNS, parameters={"team_id": 1}).result_rows
+    assert [row[:2] for row in found] == [
+        *((ids[i], i % topics + 1) for i in range(1170, 1200)),
+        ("zzz", 0),
+    ]
 
 
 def test_distributed_tables_give_the_same(

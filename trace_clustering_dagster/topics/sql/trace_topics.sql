@@ -36,7 +36,7 @@ FROM (
                 -rendering_rank,
                 inserted_at,
                 ended,
-                document_id,
+                job,
                 key,
                 if(key = nearest[1], nearest[2], nearest[1]),
                 earlier > 0,
@@ -70,7 +70,8 @@ FROM (
                 indexOf({renderings:Array(String)}, {{rendering_of_row}}) AS rendering_rank,
                 inserted_at,
                 timestamp AS ended,
-                document_id,
+                -- what follows the trace id in the document id: all that differs within a trace
+                substring(document_id, length({{trace_id_of_row}}) + 1) AS job,
                 isFinite(norm) AND norm > 0 AS is_valid,
                 CAST([{keys}] AS Array(Int64)) AS keys
             FROM {database:Identifier}.{embeddings_table:Identifier}
