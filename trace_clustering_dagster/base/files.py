@@ -1,9 +1,11 @@
 """Atomic files on a disk or in an object store behind an fsspec URL."""
 
+import contextlib
 import datetime
 import os
 import sys
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,14 +77,20 @@ def write_whole(path: "UPath", data: bytes) -> None:
         path.fs.pipe_file(path.path, data)
         return
     # also for a file:// path, which UPath cannot rename
-    file = Path(path.path)
+    with replacing(Path(path.path)) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Yield the path of a file to write, which then replaces ``file`` atomically, even if the power
+    fails. If the block raises, ``file`` stays as it is."""
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("wb") as writer:
-            writer.write(data)
-            writer.flush()
+        yield temporary
+        with temporary.open("rb+") as written:
             # before the rename, which could reach the disk before the data
-            os.fsync(writer.fileno())
+            os.fsync(written.fileno())
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,12 +1,39 @@
 """The connection to a warehouse that all rooms use, whatever its engine."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+
+
+class External(NamedTuple):
+    """A small table that goes along with a query, under the name that the query gives it.
+
+    Attributes:
+        columns: ClickHouse types by name.
+    """
+
+    name: str
+    columns: Mapping[str, str]
+    rows: "pa.Table"
+
+    @property
+    def structure(self) -> str:
+        """The columns as ClickHouse takes them."""
+        return ", ".join(f"{name} {type_}" for name, type_ in self.columns.items())
+
+    def as_arrow_stream(self) -> bytes:
+        """The rows in ClickHouse's format ``ArrowStream``."""
+        import pyarrow as pa
+
+        content = pa.BufferOutputStream()
+        with pa.ipc.new_stream(content, self.rows.schema) as writer:
+            writer.write_table(self.rows)
+        data: bytes = content.getvalue().to_pybytes()
+        return data
 
 
 class Connection(Protocol):
@@ -42,6 +69,24 @@ class Connection(Protocol):
             rows: Values of these columns, by name; all rows have the same.
             file: In an embedded warehouse, the name of the file of these rows. It replaces an
                 earlier file of that name.
+        """
+
+    def insert_query(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any],
+        external: External,
+        table: str,
+        columns: Mapping[str, str],
+        file: str,
+    ) -> None:
+        """Run a statement with bound parameters that inserts what a query returns into one of the
+        tables that are written: no row is fetched.
+
+        Args:
+            external: A table that the statement reads; its name in braces stands for it.
+            table, columns, file: As in ``insert``, of the table that the statement names. In an
+                embedded warehouse, the file is written whole or not at all.
         """
 
     def check_insert(self) -> None:

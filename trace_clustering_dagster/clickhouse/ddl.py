@@ -14,11 +14,12 @@ from trace_clustering_dagster.fields import IDENTIFIER
 
 
 class Table(NamedTuple):
-    """A table that a room reads or writes.
+    """A table that a room reads or writes, or a view of one.
 
     Attributes:
         rows: Description of the rows, such as "the summaries".
-        definition: What follows the name in ``CREATE TABLE``: columns, engine, order.
+        definition: What follows the name in ``CREATE TABLE``: columns, engine, order; the query of
+            a view.
         sharded_by: Sharding column: on a cluster, rows with the same value are on one shard.
         is_written: Whether the program inserts rows, and deletes them to forget a team.
     """
@@ -29,6 +30,7 @@ class Table(NamedTuple):
     definition: str
     sharded_by: str
     is_written: bool = False
+    is_view: bool = False
 
 
 def create_tables(tables: Sequence[Table], cluster: str | None = None) -> str:
@@ -41,7 +43,7 @@ def create_tables(tables: Sequence[Table], cluster: str | None = None) -> str:
     engine = "Replicated" if cluster else ""
     statements = [
         fill_in(
-            SQL[f"{prefix}create_table"],
+            SQL[f"{prefix}create_view"] if table.is_view else SQL[f"{prefix}create_table"],
             comment=f"{table.rows[0].upper()}{table.rows[1:]}.",
             database=table.database,
             table=table.name,
@@ -84,7 +86,7 @@ def grant_rights(
     rights = [
         grant("SELECT, INSERT" if table.is_written else "SELECT", table, suffix)
         for table in tables
-        for suffix in (["", "_local"] if cluster else [""])
+        for suffix in (["", "_local"] if cluster and not table.is_view else [""])
     ]
     if source_url and source:
         rights.append(f"-- On {source_url}, to the user of that URL:")
@@ -107,13 +109,13 @@ def apply_tables(connection: Connection, sql: str) -> Iterator[str]:
     """Run the statements of ``create_tables`` one by one.
 
     Yields:
-        One line after each statement: the table, and whether it was created.
+        One line after each statement: the table or view, and whether it was created.
 
     Raises:
         dagster.Failure: a statement failed; those before it have been run.
     """
     for statement in re.split(r";\s*\n", re.sub(r"--.*\n", "", sql)):
-        if created := re.match(r"\s*CREATE TABLE IF NOT EXISTS ((\w+)\.(\w+))", statement):
+        if created := re.match(r"\s*CREATE (?:TABLE|VIEW) IF NOT EXISTS ((\w+)\.(\w+))", statement):
             exists = table_engine(connection, created[2], created[3])
             connection.run(statement)
             unchanged = "already exists and is unchanged: see `trace-clustering check`"

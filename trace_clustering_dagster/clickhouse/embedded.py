@@ -4,6 +4,7 @@ Each process reads it with its own in-memory chDB engine, through one view per t
 written atomically as one file named by its uuid, so any number of processes can write.
 """
 
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -13,19 +14,22 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from trace_clustering_dagster.base.files import write_whole
+from trace_clustering_dagster.base.files import replacing, write_whole
 from trace_clustering_dagster.base.formats import column
+from trace_clustering_dagster.clickhouse.connection import External
 from trace_clustering_dagster.clickhouse.failures import first_line
 from trace_clustering_dagster.clickhouse.parquet import problems_of
+from trace_clustering_dagster.clickhouse.queries import latest_trace_topics
 from trace_clustering_dagster.clickhouse.schema import (
     EMBEDDINGS_COLUMNS,
     EVENTS_COLUMNS,
+    TRACE_TOPICS_COLUMNS,
     USAGE_COLUMNS,
 )
 from trace_clustering_dagster.clickhouse.session import Session, SessionConnection
@@ -90,11 +94,38 @@ class EmbeddedConnection(SessionConnection):
         arrays = {name: _column_of(columns[name], [row[name] for row in rows]) for name in names}
         content = pa.BufferOutputStream()
         pq.write_table(pa.table(arrays), content)
+        with self._writable(table) as folder:
+            # the views read *.parquet, so they do not see the temporary file
+            write_whole(UPath(folder / f"{file}.parquet"), content.getvalue().to_pybytes())
+
+    def insert_query(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any],
+        external: External,
+        table: str,
+        columns: Mapping[str, str],
+        file: str,
+    ) -> None:
+        with self._writable(table) as folder, tempfile.NamedTemporaryFile(dir=folder) as given:
+            given.write(external.as_arrow_stream())
+            given.flush()
+            source = _file(Path(given.name), "ArrowStream", external.columns)
+            with replacing(folder / f"{file}.parquet") as temporary:
+                target = f"INSERT INTO FUNCTION {_file(temporary, 'Parquet', columns)}"
+                # a function, because paths may hold backslashes
+                into_file = re.sub(r"INSERT INTO \S+", lambda _: target, statement, count=1)
+                self._session.run_with(
+                    into_file.replace(f"{{{external.name}}}", source), parameters, settings={}
+                )
+
+    @contextlib.contextmanager
+    def _writable(self, table: str) -> Iterator[Path]:
+        """The folder of a table, while files are written to it."""
         folder = self._folder / table
         try:
             folder.mkdir(exist_ok=True)
-            # the views read *.parquet, so they do not see the temporary file
-            write_whole(UPath(folder / f"{file}.parquet"), content.getvalue().to_pybytes())
+            yield folder
         except OSError as error:
             raise dg.Failure(
                 description=f"rows cannot be written to {folder} "
@@ -139,6 +170,14 @@ class EmbeddedConnection(SessionConnection):
                 description=f"rows in {folder} cannot be removed ({first_line(error)}): check "
                 "this user's write permission"
             ) from None
+
+
+def _file(path: Path, form: str, columns: Mapping[str, str]) -> str:
+    """ClickHouse's table of a file."""
+    from clickhouse_connect.driver.binding import format_str
+
+    structure = ", ".join(f"{name} {type_}" for name, type_ in columns.items())
+    return f"file({format_str(str(path))}, '{form}', {format_str(structure)})"
 
 
 def _remove_rows(file: Path, rows: Sequence[int]) -> None:
@@ -187,9 +226,11 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
         warehouse.events_table: EVENTS_COLUMNS,
         warehouse.output_events_table: EVENTS_COLUMNS,
         warehouse.output_usage_table: USAGE_COLUMNS,
+        warehouse.output_trace_topics_table: TRACE_TOPICS_COLUMNS,
     }
     with _chdb_lock:
         database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))
+        _chdb_latest_view(database, warehouse.output_trace_topics_table)
         return _chdb_client(), database, database
 
 
@@ -267,6 +308,12 @@ def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ..
             },
         )
     return database
+
+
+@functools.cache
+def _chdb_latest_view(database: str, table: str) -> None:
+    query = latest_trace_topics(database, table)
+    _chdb_client().command(f"CREATE OR REPLACE VIEW {database}.{table}_latest AS {query}")
 
 
 def _lacks_model_name(file: Path) -> bool:

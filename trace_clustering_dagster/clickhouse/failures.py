@@ -85,6 +85,18 @@ def one_line_failures(
         raise _failure(warehouse, error, None, where_to_look) from None
 
 
+def how_to_write(warehouse: Warehouse, table: str, failure: dg.Failure) -> str:
+    """Why a table of the output cannot be written, in one line. The remedy is for an installation
+    that does not have the table yet."""
+    problem, _, remedy = (failure.description or "").partition(" -> ")
+    if not warehouse.is_embedded:
+        remedy = (
+            "create it with `trace-clustering schema --apply`, and GRANT SELECT, INSERT ON "
+            f"{warehouse.output_database}.{table} to the user"
+        )
+    return f"{problem} -> {remedy}"
+
+
 def _failure(
     warehouse: Warehouse,
     error: Exception,

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from trace_clustering_dagster.clickhouse.connection import Connection
-from trace_clustering_dagster.clickhouse.statements import SQL
+from trace_clustering_dagster.clickhouse.statements import SQL, fill_in
 
 
 class LocalTable(NamedTuple):
@@ -34,3 +34,10 @@ def table_engine(clickhouse: Connection, database: str, table: str) -> TableEngi
     """A table's engine; None if there is no such table or the user may not see it."""
     rows = clickhouse.rows(SQL["table_engine"], {"table_database": database, "table": table})
     return TableEngine(*rows[0]) if rows else None
+
+
+def latest_trace_topics(database: str, table: str) -> str:
+    """The query of the view beside a table of the topics of traces: each trace's newest row."""
+    return fill_in(
+        SQL["trace_topics_latest"], output_database=database, output_trace_topics_table=table
+    ).strip()

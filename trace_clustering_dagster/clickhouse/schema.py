@@ -47,6 +47,19 @@ USAGE_COLUMNS = {
     "_timestamp": "DateTime64(3, 'UTC')",
 }
 
+TRACE_TOPICS_COLUMNS = {
+    "team_id": "Int64",
+    "trace_id": "String",
+    "timestamp": "DateTime64(3, 'UTC')",
+    "topic_id": "Int64",
+    "theme_id": "Int64",
+    "distance": "Nullable(Float32)",
+    "runner_up_id": "Int64",
+    "runner_up_distance": "Nullable(Float32)",
+    "window_end": "DateTime64(3, 'UTC')",
+    "_timestamp": "DateTime64(3, 'UTC')",
+}
+
 # Columns that a file of an embedded warehouse may lack: their default values do not change which
 # rows are read. ``model_name`` may be missing in all files or in none.
 OPTIONAL_COLUMNS = frozenset(

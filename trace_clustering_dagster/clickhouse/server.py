@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from trace_clustering_dagster.clickhouse.connection import External
 from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.session import Session, SessionConnection
 from trace_clustering_dagster.clickhouse.statements import SQL
@@ -51,6 +52,32 @@ class ServerConnection(SessionConnection):
                     # for a Distributed table: acknowledge only when the shard has stored the rows
                     settings={**self._session.settings, "distributed_foreground_insert": 1},
                 )
+
+    def insert_query(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any],
+        external: External,
+        table: str,
+        columns: Mapping[str, str],
+        file: str,
+    ) -> None:
+        from clickhouse_connect.driver.external import ExternalData
+
+        client = self._session.client
+        # else the statement is a part of the URL, and proxies refuse long ones
+        client.form_encode_query_params = True  # type: ignore[attr-defined]
+        self._session.run_with(
+            statement.replace(f"{{{external.name}}}", external.name),
+            parameters,
+            settings={"distributed_foreground_insert": 1},
+            external_data=ExternalData(
+                file_name=external.name,
+                data=external.as_arrow_stream(),
+                fmt="ArrowStream",
+                structure=external.structure,
+            ),
+        )
 
     def check_insert(self) -> None:
         self._session.run(SQL["check_insert"], {})

@@ -11,6 +11,7 @@ from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 if TYPE_CHECKING:
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
+    from clickhouse_connect.driver.external import ExternalData
 
 
 class Session:
@@ -41,6 +42,7 @@ class Session:
             "output_database": output_database,
             "output_events_table": warehouse.output_events_table,
             "output_usage_table": warehouse.output_usage_table,
+            "output_trace_topics_table": warehouse.output_trace_topics_table,
             "table_model": warehouse.table_model,
             "instance": warehouse.instance,
         }
@@ -72,6 +74,22 @@ class Session:
             ) as stream,
         ):
             yield from stream
+
+    def run_with(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        external_data: "ExternalData | None" = None,
+    ) -> None:
+        """Run a statement with data beside it."""
+        with self.failures():
+            self.client.raw_query(
+                self._text(statement),
+                parameters={**parameters, **self.names},
+                settings={**self.settings, **settings},
+                external_data=external_data,
+            )
 
     def run(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement. Without parameters, it is sent unchanged."""

@@ -99,6 +99,11 @@ class Warehouse(ClickHouseSettings):
         return f"{self.output_prefix}model_usage"
 
     @property
+    def output_trace_topics_table(self) -> str:
+        """The table in ``output_database`` of the topic of each trace."""
+        return f"{self.output_prefix}trace_topics"
+
+    @property
     def output(self) -> str:
         """That table's name, qualified if its database is not the one that is read."""
         table = self.output_events_table

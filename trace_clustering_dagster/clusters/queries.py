@@ -17,14 +17,12 @@ from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id
 from trace_clustering_dagster.settings import named
 from trace_clustering_dagster.traces import queries as shared
-from trace_clustering_dagster.traces.queries import half_md5
+from trace_clustering_dagster.traces.queries import half_md5s
 
 SQL = Statements(__file__, shared.SQL)
 CLUSTERS_EVENT = "$ai_trace_clusters"
 # The property with the name of the instance that wrote the event; missing if it has no name.
 INSTANCE_PROPERTY = "$ai_clustering_instance"
-# A value that is bound may have 128 KiB over HTTP, and a hash has up to 20 digits.
-_TRACES_A_QUERY = 5_000
 # In an embedded warehouse, an event is a file with this name.
 _UUID = "-".join("?" * digits for digits in (8, 4, 4, 4, 12))
 
@@ -150,10 +148,9 @@ def days_of_own_events(
     clickhouse: Connection, team_id: int, traces: Collection[str]
 ) -> set[datetime.date]:
     """The last UTC days of the windows of those events that name one of the traces."""
-    hashes = sorted(map(half_md5, traces))
     found: set[datetime.date] = set()
-    for start in range(0, len(hashes), _TRACES_A_QUERY):
-        some = {"trace_id_hashes": hashes[start : start + _TRACES_A_QUERY]}
+    for hashes in half_md5s(traces):
+        some = {"trace_id_hashes": hashes}
         rows = clickhouse.rows(SQL["own_events_with_traces"], _own_events(team_id, None) | some)
         found |= {day for (day,) in rows}
     return found

@@ -34,6 +34,7 @@ from trace_clustering_dagster.operations.stored_files import (
     size_of,
 )
 from trace_clustering_dagster.sources.own_rows import Kind, count_own_rows, delete_own_rows
+from trace_clustering_dagster.topics.placing import count_placed, delete_placed
 from trace_clustering_dagster.traces.usage import count_usage, delete_usage
 
 # A mutation rewrites every part of the table that holds rows of the team.
@@ -89,6 +90,7 @@ def places(
     everywhere: dict[str, Place] = {"events_table": _Events(clickhouse)}
     if clickhouse.is_filled_here:
         everywhere["vectors"] = _OwnRows(clickhouse, "vectors")
+    everywhere["trace_topics_table"] = _TraceTopics(clickhouse)
     everywhere["usage_table"] = _Usage(clickhouse)
     everywhere |= {name: place for name, place in files.items() if name not in LISTS}
     if instance:
@@ -150,6 +152,22 @@ class _OwnRows:
         clickhouse = self.clickhouse
         is_vectors = self.kind == "vectors"
         return clickhouse.embeddings_table if is_vectors else clickhouse.events_table
+
+
+@dataclass(frozen=True)
+class _TraceTopics:
+    """The rows of the traces alone: those of other traces say nothing of them."""
+
+    clickhouse: Warehouse
+
+    def describe(self, scope: Scope) -> str:
+        connection = self.clickhouse.connect("trace-clustering forget")
+        rows = count_placed(connection, scope.team_id, scope.traces)
+        return f"{rows} rows in {self.clickhouse.output_trace_topics_table}" if rows else ""
+
+    def remove(self, scope: Scope) -> None:
+        connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
+        delete_placed(connection, scope.team_id, scope.traces)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from trace_clustering_dagster.clickhouse.warehouse import SourceWarehouse, Wareh
 from trace_clustering_dagster.clusters import queries as clusters
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources.catalog import known_source
+from trace_clustering_dagster.topics import tables as topics
 from trace_clustering_dagster.traces import queries as traces
 from trace_clustering_dagster.traces import usage
 
@@ -16,6 +17,7 @@ def tables(warehouse: Warehouse) -> list[Table]:
         *traces.tables(warehouse),
         *clusters.tables(warehouse),
         *usage.tables(warehouse),
+        *topics.tables(warehouse),
     ):
         place = (table.database, table.name)
         if known := found.get(place):

@@ -18,13 +18,11 @@ from trace_clustering_dagster.sources.tables import (
     distinct_id,
     files_of,
 )
-from trace_clustering_dagster.traces.queries import half_md5
+from trace_clustering_dagster.traces.queries import half_md5s
 
 SQL = Statements(__file__)
 
 Kind = Literal["summaries", "vectors"]
-# A value that is bound may have 128 KiB over HTTP, and a hash has up to 20 digits.
-_TRACES_A_QUERY = 5_000
 
 
 def count_own_rows(
@@ -61,8 +59,7 @@ def team_names(clickhouse: Connection, team_id: int) -> list[str]:
 
 def _selected(team_id: int, traces: Collection[str] | None) -> Iterator[dict[str, Any]]:
     """The parameters of the filters, for as many queries as the traces need."""
-    hashes = sorted(map(half_md5, traces or ()))
-    for start in range(0, len(hashes) or 1, _TRACES_A_QUERY):
+    for hashes in half_md5s(traces or ()):
         yield {
             "team_id": team_id,
             "distinct_id": distinct_id(team_id),
@@ -70,5 +67,5 @@ def _selected(team_id: int, traces: Collection[str] | None) -> Iterator[dict[str
             "document_type": DOCUMENT_TYPE,
             "spaces": SPACES,
             "of_all": traces is None,
-            "trace_id_hashes": hashes[start : start + _TRACES_A_QUERY],
+            "trace_id_hashes": hashes,
         }

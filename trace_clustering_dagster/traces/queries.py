@@ -2,7 +2,7 @@
 
 import datetime
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trace_clustering_dagster.base.progress import Progress
@@ -30,6 +30,8 @@ _MAX_JSON = 2 * MAX_CHARACTERS
 # Traces per query. A summary has at most 176 kB and a title 8 kB; the engine, the driver and the
 # rows hold a copy each.
 _SUMMARIES_A_QUERY, _TITLES_A_QUERY = 250, 1_000
+# A value that is bound may have 128 KiB over HTTP, and a hash has up to 20 digits.
+_HASHES_A_QUERY = 5_000
 # ClickHouse takes a greater array length as negative
 _NO_LIMIT = 2**63 - 1
 
@@ -233,6 +235,13 @@ def half_md5(text: str) -> int:
     """ClickHouse's ``halfMD5``: the first eight bytes of the MD5, big-endian."""
     digest = hashlib.md5(text.encode("utf-8"), usedforsecurity=False).digest()
     return int.from_bytes(digest[:8], "big")
+
+
+def half_md5s(traces: Collection[str]) -> Iterator[list[int]]:
+    """The hashes of traces, in lists that are short enough to be bound; [] for no traces."""
+    hashes = sorted(map(half_md5, traces))
+    for start in range(0, len(hashes) or 1, _HASHES_A_QUERY):
+        yield hashes[start : start + _HASHES_A_QUERY]
 
 
 def count_team_traces(

@@ -8,6 +8,7 @@ import dagster as dg
 
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.ddl import Table
+from trace_clustering_dagster.clickhouse.failures import how_to_write
 from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.schema import USAGE_COLUMNS
 from trace_clustering_dagster.clickhouse.statements import Statements
@@ -75,14 +76,9 @@ def record_usage(
         connection = warehouse.connect(log_comment)
         connection.insert(warehouse.output_usage_table, USAGE_COLUMNS, rows, file)
     except dg.Failure as failure:
-        problem, _, remedy = (failure.description or "").partition(" -> ")
-        if not warehouse.is_embedded:
-            remedy = (
-                "create it with `trace-clustering schema --apply`, and GRANT SELECT, INSERT ON "
-                f"{warehouse.output_database}.{warehouse.output_usage_table} to the user"
-            )
         table = warehouse.output_usage_table
-        return f"what models cost is not recorded in {table}: {problem} -> {remedy}"
+        why = how_to_write(warehouse, table, failure)
+        return f"what models cost is not recorded in {table}: {why}"
     return ""
 
 

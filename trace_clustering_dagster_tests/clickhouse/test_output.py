@@ -117,6 +117,8 @@ def test_table_of_the_output_is_printed_and_created(
         "reading.events is created",
         "writing.own_events is created",
         "writing.own_model_usage is created",
+        "writing.own_trace_topics is created",
+        "writing.own_trace_topics_latest is created",
     ]
     printed = command(deployment, "schema").output
     assert "-- The summaries ($ai_trace_summary).\n" in printed
@@ -126,9 +128,9 @@ def test_table_of_the_output_is_printed_and_created(
     assert "SELECT, INSERT\nON writing.own_events TO `me`" in grants
     assert "-- ON writing.own_events_local TO `me`" in grants
     assert "SELECT, INSERT\nON writing.own_model_usage TO `me`" in grants
-    assert grants.count("INSERT") == 4, "there and nowhere else"
+    assert grants.count("INSERT") == 6, "there and nowhere else"
     statements = command(deployment, "schema", "--cluster", "one_shard").output.split(";\n")[:-1]
-    assert len(statements) == 8
+    assert len(statements) == 11
     for statement in statements:
         assert "CreateQuery" in str(client.command(f"EXPLAIN AST {statement}"))
 

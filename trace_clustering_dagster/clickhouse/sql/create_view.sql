@@ -1,0 +1,4 @@
+-- {comment}
+CREATE VIEW IF NOT EXISTS {database:Identifier}.{table:Identifier}
+AS
+{definition};
