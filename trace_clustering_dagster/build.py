@@ -1,5 +1,6 @@
 """Build the Dagster definitions that the settings describe."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -9,6 +10,7 @@ from trace_clustering_dagster.base.files import Storage
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters import assets as clusters
+from trace_clustering_dagster.instances import joined
 from trace_clustering_dagster.llm.cache import SUMMARIES_FOLDER, KeptAnswers
 from trace_clustering_dagster.operations.alerts import build_failure_sensor
 from trace_clustering_dagster.operations.coordinator import build_coordinator
@@ -25,14 +27,25 @@ from trace_clustering_dagster.params import params_of
 from trace_clustering_dagster.report import assets as report
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources import assets as sources
+from trace_clustering_dagster.topics import assets as topics
 
 
 def team_assets(settings: Settings) -> list[TeamAsset]:
     """The assets of all rooms that are on, in the order of their modules."""
-    rooms = (*([sources] if settings.source.name else []), clusters, report)
+    rooms = (
+        *([sources] if settings.source.name else []),
+        clusters,
+        *([topics] if settings.topics else []),
+        report,
+    )
     return [
         value for room in rooms for value in vars(room).values() if isinstance(value, TeamAsset)
     ]
+
+
+def _taken(settings: Settings) -> list[TeamAsset]:
+    """The assets of another instance that are inputs of this one's."""
+    return [sources.trace_vectors] if settings.upstream else []
 
 
 def graph_of(settings: Settings, *, described_by: str = "") -> Graph:
@@ -42,6 +55,8 @@ def graph_of(settings: Settings, *, described_by: str = "") -> Graph:
         start_date=settings.start_date,
         pools={**settings.pools},
         assets=frozenset(asset.name for asset in team_assets(settings)),
+        upstream=graph_of(settings.upstream) if settings.upstream else None,
+        taken=frozenset(asset.name for asset in _taken(settings)),
         described_by=described_by,
     )
 
@@ -65,6 +80,7 @@ def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
             asset.io_manager: asset.stored_as.definition(storage, graph, asset.days_kept(settings))
             for asset in team_assets(settings)
         },
+        **_of_upstream(settings, graph),
     }
     return {graph.called(name): resource for name, resource in resources.items()}
 
@@ -78,18 +94,35 @@ def _of_source(settings: Settings, storage: Storage) -> dict[str, Any]:
     }
 
 
-def build_graph(settings: Settings, *, described_by: str = "") -> dg.Definitions:
+def _of_upstream(settings: Settings, graph: Graph) -> dict[str, Any]:
+    if not (settings.upstream and graph.upstream):
+        return {}
+    storage = Storage.of(settings.upstream)
+    return {
+        asset.io_manager: asset.stored_as.reader(
+            storage, graph.upstream, asset.days_kept(settings.upstream)
+        )
+        for asset in _taken(settings)
+    }
+
+
+def build_graph(
+    settings: Settings, instances: Sequence[Settings] = (), *, described_by: str = ""
+) -> dg.Definitions:
     """Build the definitions of one graph: assets, checks, jobs, sensors, schedules, resources.
 
     Several graphs can be merged if their settings have different names.
 
     Args:
         settings: Settings of the graph.
+        instances: Settings of the other graphs, among them the one that ``source.from`` names.
         described_by: See ``Graph``.
 
     Raises:
-        ValueError: one line that names an invalid parameter.
+        ValueError: one line that names an invalid parameter, or says why the graph cannot take
+            summaries and vectors of another one.
     """
+    settings = joined(settings, instances)
     graph = graph_of(settings, described_by=described_by)
     automation = settings.automation
     job = build_job(graph)

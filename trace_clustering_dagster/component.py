@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from typing_extensions import Self
 
 from trace_clustering_dagster.build import build_graph
-from trace_clustering_dagster.instances import require_apart
+from trace_clustering_dagster.instances import joined, require_apart
 from trace_clustering_dagster.settings import (
     AutomationSettings,
     ClickHouseSettings,
@@ -34,7 +34,7 @@ def _attributes(settings: type[BaseModel]) -> Any:
     """Turn settings into attributes of a component. In Dagster's schema, a field with a default has
     a description only if a Resolver sets it."""
     fields: dict[str, Any] = {
-        name: (
+        field.alias or name: (
             Annotated[
                 _in_yaml(field.annotation), dg.Resolver.default(description=field.description)
             ],
@@ -95,6 +95,7 @@ class TraceClusteringComponent(dg.Component, _Attributes, dg.Resolvable):
     retention_days: Annotated[int | None, _described("retention_days")] = None
     text_retention_days: Annotated[int | None, _described("text_retention_days")] = None
     raw_retention_days: Annotated[int | None, _described("raw_retention_days")] = None
+    topics: Annotated[bool | None, _described("topics")] = None
     start_date: Annotated[str | None, _described("start_date")] = None
     params: Annotated[
         Mapping[str, Any] | None, dg.Resolver.default(description="Parameters of every run.")
@@ -134,18 +135,31 @@ class TraceClusteringComponent(dg.Component, _Attributes, dg.Resolvable):
             settings.automation.alert_url  # noqa: B018 - it raises if it is not a URL
             return settings
 
+    def settings_among(self, components: Sequence["TraceClusteringComponent"]) -> Settings:
+        """Like ``settings``, with what the instance takes from the one that ``source.from`` names.
+
+        Args:
+            components: Those of the project.
+        """
+        own = self.settings()
+        instances = [component.settings() for component in components if own.source.of_instance]
+        with self._errors_that_name_the_file():
+            return joined(own, instances)
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Build the graph, without an executor, so that the project's executor applies."""
-        settings, file = self.settings(), self._file or _file_of(context)
-        described_by, which = f"--defs {shlex.quote(file)}", f" --instance {settings.name}"
+        every: list[TraceClusteringComponent] = []
         # a test of one component has no project, only a working directory
         if not isinstance(context.component_tree, TestComponentTree):
-            for other in context.component_tree.get_all_components(TraceClusteringComponent):
-                if other is not self:
-                    files = f"in {self._file or 'Python'} and in {other._file or 'Python'}"
-                    require_apart(settings, other.settings(), files)
-                    if other._file in ("", file) and not described_by.endswith(which):
-                        described_by += which
+            every = context.component_tree.get_all_components(TraceClusteringComponent)
+        settings, file = self.settings_among(every), self._file or _file_of(context)
+        described_by, which = f"--defs {shlex.quote(file)}", f" --instance {settings.name}"
+        for other in every:
+            if other is not self:
+                files = f"in {self._file or 'Python'} and in {other._file or 'Python'}"
+                require_apart(settings, other.settings_among(every), files)
+                if other._file in ("", file) and not described_by.endswith(which):
+                    described_by += which
         with self._errors_that_name_the_file():
             return build_graph(settings, described_by=described_by)
 
@@ -170,14 +184,11 @@ def settings_in(file: Path) -> list[Settings]:
         ValueError: one line that says why the file cannot be loaded, or names an invalid setting.
     """
     place = file.resolve()
-    try:
+    with _loading(file):
         if place.suffix != ".py" and find_defs_or_component_yaml(place.parent) != place:
             raise ValueError("Dagster loads no file of this name: give the path of a defs.yaml")
-        loaded: Any = dg.ComponentTree.for_project(place).load_component(
-            place if place.suffix == ".py" else place.parent
-        )
-    except Exception as error:  # the project's code raises any type
-        raise ValueError(f"{file} cannot be loaded: {_cause_of(error)}") from None
+        tree = dg.ComponentTree.for_project(place)
+        loaded: Any = tree.load_component(place if place.suffix == ".py" else place.parent)
     found = getattr(loaded, "components", [loaded])
     components = [
         component
@@ -186,7 +197,19 @@ def settings_in(file: Path) -> list[Settings]:
     ]
     if not components:
         raise ValueError(f"{file} describes no {TraceClusteringComponent.__name__}")
-    return [component.settings() for component in components]
+    every = components
+    if any(component.settings().source.of_instance for component in components):
+        with _loading(file):
+            every = tree.get_all_components(TraceClusteringComponent)
+    return [component.settings_among(every) for component in components]
+
+
+@contextlib.contextmanager
+def _loading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the project's code raises any type
+        raise ValueError(f"{file} cannot be loaded: {_cause_of(error)}") from None
 
 
 def _cause_of(error: BaseException) -> str:
@@ -207,7 +230,8 @@ def _file_of(context: dg.ComponentLoadContext) -> str:
 def _in_project(settings: Settings, project: str) -> Settings:
     """Relative paths start at the project's folder, wherever a command runs."""
     url, local = settings.clickhouse.url, "chdb://"
-    if url.startswith(local):
+    # another instance's is in the project already
+    if url.startswith(local) and not settings.source.of_instance:
         url = local + os.path.join(project, url.removeprefix(local))
     storage = settings.storage
     if "://" not in storage:

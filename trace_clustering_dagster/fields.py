@@ -1,22 +1,28 @@
-"""Types of the settings: how each kind of value is parsed and checked."""
+"""Types of the settings: how each kind of value is declared, parsed and checked."""
 
 import contextlib
 import datetime
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     HttpUrl,
     PositiveInt,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
+
+PREFIX = "TRACE_CLUSTERING_"
 
 # names become part of asset keys, job names and folders
 _NAME = re.compile("[a-z][a-z0-9_]{0,30}")
@@ -26,6 +32,7 @@ _SERVER_URL = re.compile(
     r"https?://([A-Za-z0-9._~%-]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?"
     rf"(/({IDENTIFIER.pattern})?)?"
 )
+
 
 # Keys of names stay below 2^53, so that JSON readers in browsers keep them.
 _NAMED_KEYS = 2**53 - 1
@@ -165,6 +172,49 @@ def _day(day: Any) -> str:
         if datetime.date.fromisoformat(text).isoformat() == text:
             return text
     raise ValueError(f"{text[:100]} is not a day: use one such as 2025-01-01")
+
+
+def setting(default: Any, variable: str, description: str, **bounds: Any) -> Any:
+    """A field that is set by the environment variable ``TRACE_CLUSTERING_<variable>``."""
+    named: dict[str, Any] = {"variable": f"{PREFIX}{variable}" if variable else ""}
+    return Field(default=default, description=description, json_schema_extra=named, **bounds)
+
+
+class Section(BaseModel):
+    """Settings that belong together: frozen, and without unknown ones."""
+
+    # an invalid value may contain a password, so errors do not repeat it
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic would take true as 1, and 1_0 as 10
+        is_number = cls.model_fields[str(info.field_name)].annotation in (int, float)
+        if is_number and (isinstance(value, bool) or "_" in str(value)):
+            raise ValueError(f"{str(value)[:100]} is not a number")
+        return value
+
+
+class Setting(NamedTuple):
+    """A setting: its place in YAML, its environment variable or "", and its description."""
+
+    path: tuple[str, ...]
+    variable: str
+    description: str
+
+
+def settings_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """All settings of a model, including those of nested models."""
+    for name, field in model.model_fields.items():
+        inner, place = field.annotation, (*path, field.alias or name)
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from settings_of(inner, place)
+        else:
+            extra: Any = field.json_schema_extra
+            yield Setting(place, extra["variable"], field.description or "")
 
 
 Table = Annotated[str, AfterValidator(check_identifier)]

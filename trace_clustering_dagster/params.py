@@ -3,6 +3,7 @@
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources.params import SourceParams
+from trace_clustering_dagster.sources.tables import DETAILED, MINIMAL
 
 
 class SourceClusteringParams(ClusteringParams, SourceParams):
@@ -20,4 +21,15 @@ def params_of(settings: Settings) -> ClusteringParams:
     Raises:
         ValueError: The parameters are not usable. The message is one line.
     """
-    return params_class(settings).of(settings)
+    params = params_class(settings).of(settings)
+    if settings.upstream:
+        known = [DETAILED, MINIMAL]
+        upstream = params_of(settings.upstream)
+        if isinstance(upstream, SourceParams):
+            known += [facet.rendering for facet in upstream.chosen_facets]
+        if not set(params.renderings) & set(known):
+            raise ValueError(
+                f"params.renderings={params.renderings}: {settings.upstream.name} makes vectors of "
+                f"{', '.join(known)}: use one of these, or switch on the facet there"
+            )
+    return params

@@ -9,20 +9,18 @@ It is plain pydantic, because pydantic-settings cannot derive the variable names
 import difflib
 import os
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
 from trace_clustering_dagster.fields import (
+    PREFIX,
     Day,
     Days,
     GraphName,
@@ -32,6 +30,7 @@ from trace_clustering_dagster.fields import (
     OptionalWarehouseUrl,
     Params,
     Pools,
+    Section,
     StorageUrl,
     Table,
     Teams,
@@ -40,59 +39,40 @@ from trace_clustering_dagster.fields import (
     check_http_url,
     check_identifier,
     named_source,
+    setting,
+    settings_of,
     with_team_keys,
 )
 
-_PREFIX = "TRACE_CLUSTERING_"
 # Variables that are no settings: read by the command line and by llm/server.py.
 _OTHERS = ("TRACE_CLUSTERING_DEFS", "TRACE_CLUSTERING_EMBEDDING_API_KEY")
 
 
-def _setting(default: Any, variable: str, description: str, **bounds: Any) -> Any:
-    """A field that is set by the environment variable ``TRACE_CLUSTERING_<variable>``."""
-    named: dict[str, Any] = {"variable": f"{_PREFIX}{variable}" if variable else ""}
-    return Field(default=default, description=description, json_schema_extra=named, **bounds)
-
-
-class _Settings(BaseModel):
-    # an invalid value may contain a password, so errors do not repeat it
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
-        # pydantic would take true as 1, and 1_0 as 10
-        is_number = cls.model_fields[str(info.field_name)].annotation in (int, float)
-        if is_number and (isinstance(value, bool) or "_" in str(value)):
-            raise ValueError(f"{str(value)[:100]} is not a number")
-        return value
-
-
-class ClickHouseSettings(_Settings):
+class ClickHouseSettings(Section):
     """The ClickHouse server or embedded warehouse to read."""
 
-    url: WarehouseUrl = _setting(
+    url: WarehouseUrl = setting(
         "chdb://.dagster/warehouse",
         "CLICKHOUSE_URL",
         "https://user@host:8443/database, http://..., or chdb:///folder, an embedded warehouse of "
         "Parquet files.",
     )
-    password_variable: VariableName = _setting(
+    password_variable: VariableName = setting(
         "TRACE_CLUSTERING_CLICKHOUSE_PASSWORD",
         "",
         "Name of the environment variable that holds the password of the URL's user. It is read "
         "when a run connects.",
     )
-    database: OptionalName = _setting(
+    database: OptionalName = setting(
         "", "", "Database of the tables to read. Unset: the one in the URL, or default."
     )
-    embeddings_table: Table = _setting(
+    embeddings_table: Table = setting(
         "posthog_document_embeddings", "EMBEDDINGS_TABLE", "Table of the embedded summaries."
     )
-    events_table: Table = _setting(
+    events_table: Table = setting(
         "events", "EVENTS_TABLE", "Table of the summaries and the clusters."
     )
-    embeddings_model: str = _setting(
+    embeddings_model: str = setting(
         "",
         "EMBEDDINGS_MODEL",
         "Embedding model of a table without the column model_name. Unset: the part of the table's "
@@ -105,58 +85,66 @@ class ClickHouseSettings(_Settings):
         return os.environ.get(self.password_variable, "")
 
 
-class OutputSettings(_Settings):
+class OutputSettings(Section):
     """Names of all tables that this deployment writes."""
 
-    database: OptionalName = _setting(
+    database: OptionalName = setting(
         "",
         "OUTPUT_DATABASE",
         "Database of the tables to write. Unset: that of the tables to read.",
     )
-    prefix: OptionalName = _setting(
+    prefix: OptionalName = setting(
         "", "OUTPUT_PREFIX", "Prefix of the names of the written tables, such as support_."
     )
 
 
-class SourceSettings(_Settings):
+class SourceSettings(Section):
     """The raw traces to read. Without a source, another program writes the embedded summaries."""
 
-    name: str = _setting(
+    # no variable: an environment describes one instance
+    of_instance: GraphName = setting(
+        "",
+        "",
+        "In place of a source, another instance of the project, by its name: its summaries and "
+        "vectors are clustered. Warehouse, days, teams and sample are that instance's.",
+        alias="from",
+    )
+    name: str = setting(
         "",
         "SOURCE",
         "Kind of raw traces to read, such as otel; `trace-clustering source` lists them. Or a "
         "path that ends in .sql, a query of your own. Unset: none.",
     )
-    table: OptionalName = _setting(
+    table: OptionalName = setting(
         "", "SOURCE_TABLE", "Table of the raw traces. Unset: the source's usual name."
     )
-    database: OptionalName = _setting(
+    database: OptionalName = setting(
         "", "SOURCE_DATABASE", "Database of that table. Unset: that of the other tables."
     )
-    url: OptionalWarehouseUrl = _setting(
+    url: OptionalWarehouseUrl = setting(
         "",
         "SOURCE_URL",
         "ClickHouse server or embedded warehouse of the raw traces. Unset: that of the other "
         "tables.",
     )
-    password_variable: VariableName = _setting(
+    password_variable: VariableName = setting(
         "TRACE_CLUSTERING_SOURCE_PASSWORD",
         "",
         "Name of the environment variable that holds the password of that URL's user.",
     )
-    team_attribute: str = _setting(
+    team_attribute: str = setting(
         "",
         "TEAM_ATTRIBUTE",
         "Attribute of OpenTelemetry spans or their resource that holds the team. Unset: "
         "service.name.",
     )
-    embedding_url: str = _setting(
+    embedding_url: str = setting(
         "",
         "EMBEDDING_URL",
         "Base URL of the embedding server, of OpenAI's protocol. Unset: that of the chat model.",
         pattern=r"^(https?://[^@\s]+)?$",
     )
-    daily_budget: float = _setting(
+    daily_budget: float = setting(
         20.0,
         "DAILY_BUDGET",
         "US dollars that the runs of all teams may spend on models in a UTC day.",
@@ -165,47 +153,47 @@ class SourceSettings(_Settings):
     )
 
 
-class AutomationSettings(_Settings):
+class AutomationSettings(Section):
     """Which team-days run automatically, when, and how often."""
 
-    enabled: OnOrOff = _setting(
+    enabled: OnOrOff = setting(
         True,
         "AUTOMATION",
         "Whether coordinator, schedules, retention and freshness run: on or off.",
     )
-    teams: Teams = _setting(
+    teams: Teams = setting(
         frozenset(), "TEAMS", "Only these team ids, separated by commas. Empty: all."
     )
-    excluded_teams: Teams = _setting(frozenset(), "EXCLUDED_TEAMS", "Never these team ids.")
+    excluded_teams: Teams = setting(frozenset(), "EXCLUDED_TEAMS", "Never these team ids.")
     # a launch takes 0.2 s on SQLite: with more runs, a tick would delay the other sensors
-    runs_per_tick: int = _setting(
+    runs_per_tick: int = setting(
         20, "RUNS_PER_TICK", "Maximum number of runs that one tick requests.", ge=1, le=1000
     )
-    settle_minutes: Minutes = _setting(
+    settle_minutes: Minutes = setting(
         60.0, "SETTLE_MINUTES", "Minutes after midnight UTC until a day's data is complete."
     )
-    catch_up_days: int = _setting(
+    catch_up_days: int = setting(
         1, "CATCH_UP_DAYS", "Days to catch up on before the newest closed day.", ge=0, le=31
     )
     # Dagster cancels an evaluation after 60 s; the connection times out 10 s after the query
-    discovery_timeout_seconds: int = _setting(
+    discovery_timeout_seconds: int = setting(
         20,
         "DISCOVERY_TIMEOUT_SECONDS",
         "Timeout of the query that counts all teams' traces.",
         ge=1,
         le=40,
     )
-    max_attempts: int = _setting(3, "MAX_ATTEMPTS", "Maximum attempts per team-day.", ge=1, le=10)
-    retry_minutes: Minutes = _setting(
+    max_attempts: int = setting(3, "MAX_ATTEMPTS", "Maximum attempts per team-day.", ge=1, le=10)
+    retry_minutes: Minutes = setting(
         5.0, "RETRY_MINUTES", "Pause after the first failed attempt; it doubles with each attempt."
     )
-    alert_url_variable: VariableName = _setting(
+    alert_url_variable: VariableName = setting(
         "TRACE_CLUSTERING_ALERT_URL",
         "",
         "Name of the environment variable that holds the URL of a webhook for failures that need a "
         "person.",
     )
-    cron: str = _setting(
+    cron: str = setting(
         "0 1 * * *",
         "CRON",
         "Cron schedule, in UTC, of the daily schedule, the alternative to the coordinator.",
@@ -224,14 +212,14 @@ class AutomationSettings(_Settings):
             raise ValueError(f"{self.alert_url_variable}=(not shown): {error}") from None
 
 
-class Settings(_Settings):
+class Settings(Section):
     """All settings of a deployment, from which one graph is built.
 
     Raises:
         pydantic.ValidationError: a value has the wrong type, is out of bounds, or is invalid.
     """
 
-    name: GraphName = _setting(
+    name: GraphName = setting(
         "",
         "",
         "Name of this graph if a code location has several, the prefix of all its names.",
@@ -241,33 +229,48 @@ class Settings(_Settings):
     source: Annotated[SourceSettings, BeforeValidator(named_source)] = Field(
         default_factory=SourceSettings
     )
-    storage: StorageUrl = _setting(
+    storage: StorageUrl = setting(
         ".dagster/assets",
         "STORAGE",
         "Storage of the assets' values: a folder, or s3://bucket/prefix.",
     )
-    retention_days: Days = _setting(
+    retention_days: Days = setting(
         14,
         "RETENTION_DAYS",
         "Days to keep large files, which can be made again. 0 keeps them all.",
     )
-    text_retention_days: Days = _setting(
+    text_retention_days: Days = setting(
         180,
         "TEXT_RETENTION_DAYS",
         "Days to keep files with text of traces: reports, labels, answers of the language model. "
         "0 keeps them all.",
     )
-    raw_retention_days: Days = _setting(
+    raw_retention_days: Days = setting(
         3,
         "RAW_RETENTION_DAYS",
         "Days to keep files with the text of raw traces that need a summary. 0 keeps them all.",
     )
-    start_date: Day = _setting("2025-01-01", "START_DATE", "First day that has a partition.")
-    params: Params = _setting(
+    topics: OnOrOff = setting(
+        False, "TOPICS", "Whether runs keep topics that last from day to day: on or off."
+    )
+    start_date: Day = setting("2025-01-01", "START_DATE", "First day that has a partition.")
+    params: Params = setting(
         {}, "PARAMS", 'Parameters of every run; in the environment as JSON, such as {"max_k": 10}.'
     )
     automation: AutomationSettings = Field(default_factory=AutomationSettings)
-    pools: Pools = _setting({}, "", "Other names for the pools clickhouse, llm.")
+    pools: Pools = setting({}, "", "Other names for the pools clickhouse, llm.")
+    _upstream: "Settings | None" = PrivateAttr(None)
+
+    @property
+    def upstream(self) -> "Settings | None":
+        """The instance that ``source.from`` names, see ``instances.joined``."""
+        return self._upstream
+
+    def downstream_of(self, upstream: "Settings", **changed: Any) -> "Settings":
+        """A copy with these changes that takes the summaries and vectors of another instance."""
+        joined = self.model_copy(update=changed)
+        joined._upstream = upstream
+        return joined
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -287,9 +290,9 @@ class Settings(_Settings):
         line about each invalid value, by setting."""
         values: dict[str, Any] = {}
         problems: dict[str, str] = {}
-        for setting in settings_of(cls):
-            if text := os.environ.get(setting.variable) if setting.variable else "":
-                _section(values, setting.path)[setting.path[-1]] = text
+        for known in settings_of(cls):
+            if text := os.environ.get(known.variable) if known.variable else "":
+                _section(values, known.path)[known.path[-1]] = text
         while True:
             try:
                 settings = cls.model_validate(values)
@@ -316,7 +319,8 @@ class Settings(_Settings):
     def _check_output(self) -> "Settings":
         check_identifier(self.output.prefix + self.clickhouse.events_table)
         databases = self.output.database + self.clickhouse.database
-        if databases and self.clickhouse.url.startswith("chdb://"):
+        is_embedded = self.clickhouse.url.startswith("chdb://") and not self.source.of_instance
+        if databases and is_embedded:
             raise ValueError(
                 f"an embedded warehouse has no databases: unset {named('output.database')} and "
                 f"clickhouse.database, and use {named('output.prefix')} to write to other tables"
@@ -344,25 +348,6 @@ def in_one_line(error: ValidationError, by: Literal["variable", "attribute"] = "
     return f"{name}={value[:100]}: {wrong['msg']}"
 
 
-class Setting(NamedTuple):
-    """A setting: its place in YAML, its environment variable or "", and its description."""
-
-    path: tuple[str, ...]
-    variable: str
-    description: str
-
-
-def settings_of(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """All settings of a model, including those of nested models."""
-    for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, _Settings):
-            yield from settings_of(inner, (*path, name))
-        else:
-            extra: Any = field.json_schema_extra
-            yield Setting((*path, name), extra["variable"], field.description or "")
-
-
 def named(setting: str) -> str:
     """The name of a setting in messages, such as ``storage (TRACE_CLUSTERING_STORAGE)``."""
     variable = _paths()[tuple(setting.split("."))]
@@ -373,12 +358,12 @@ def unknown_variables(settings: Settings) -> Iterator[str]:
     """One line about each environment variable that looks like one of this package but is none."""
     passwords = (settings.clickhouse.password_variable, settings.source.password_variable)
     known = {*_paths().values(), *passwords, settings.automation.alert_url_variable, *_OTHERS}
-    for name in sorted(name for name in os.environ if name.startswith(_PREFIX)):
+    for name in sorted(name for name in os.environ if name.startswith(PREFIX)):
         if name not in known:
             # without the prefix, which alone would make two names similar
-            names = {other.removeprefix(_PREFIX) for other in known}
-            near = difflib.get_close_matches(name.removeprefix(_PREFIX), names, n=1)
-            yield f"{name} sets nothing: " + (f"use {_PREFIX}{near[0]}" if near else "unset it")
+            names = {other.removeprefix(PREFIX) for other in known}
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), names, n=1)
+            yield f"{name} sets nothing: " + (f"use {PREFIX}{near[0]}" if near else "unset it")
 
 
 def _paths() -> dict[tuple[str, ...], str]:

@@ -32,8 +32,9 @@ MAY_IMPORT = {
     "report": CARRIERS | {"traces", "clusters"},
     "params": {"sources", "clusters"},
     "operations": CARRIERS | {"traces", "sources", "clusters", "topics", "params"},
-    "build": CARRIERS | {"traces", "sources", "clusters", "report", "operations", "params"},
     "instances": {"base", "clickhouse"},
+    "build": CARRIERS
+    | {"traces", "sources", "clusters", "topics", "report", "operations", "params", "instances"},
     "component": {"build", "instances"},
     "definitions": {"build"},
     "cli": CARRIERS
@@ -50,6 +51,7 @@ DAGSTER = {
         "instance.py",
         "interrupts.py",
         "io_manager.py",
+        "order.py",
         "params.py",
         "partitions.py",
     },
@@ -57,6 +59,7 @@ DAGSTER = {
     "clusters": {"assets.py", "checks.py", "metadata.py", "params.py", "queries.py", "storage.py"},
     "report": {"assets.py", "storage.py"},
     "sources": {"assets.py", "checks.py", "queries.py", "vectors.py"},
+    "topics": {"assets.py", "checks.py", "metadata.py", "storage.py"},
     "traces": {"usage.py"},
 }
 

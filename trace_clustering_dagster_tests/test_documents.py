@@ -10,8 +10,8 @@ import yaml
 
 from trace_clustering_dagster import Settings, TraceClusteringComponent
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.fields import settings_of
 from trace_clustering_dagster.llm.server import EMBEDDING_KEY
-from trace_clustering_dagster.settings import settings_of
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 from trace_clustering_dagster_tests.support.reference import BLOCKS, written
 

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from trace_clustering_dagster.build import build_graph
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster.settings import Settings, settings_of, unknown_variables
+from trace_clustering_dagster.fields import settings_of
+from trace_clustering_dagster.settings import Settings, unknown_variables
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 
 # Those of version 0.1, with a value and the setting that it makes.
@@ -37,9 +38,9 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
 
 
 def value_of(settings: Settings, name: str) -> Any:
-    value: Any = settings
+    value: Any = settings.model_dump(by_alias=True)
     for part in name.split("."):
-        value = getattr(value, part)
+        value = value[part]
     return value
 
 

@@ -31,6 +31,11 @@ RETRIES = dg.RetryPolicy(
 )
 
 
+def io_manager_of(asset: str) -> str:
+    """The resource key of an asset's IO manager, in a graph without a name."""
+    return f"{asset}_io_manager"
+
+
 @dataclass(frozen=True)
 class TeamAsset:
     """An asset partitioned by day and team; see ``team_asset``."""
@@ -43,6 +48,7 @@ class TeamAsset:
     pool: str | None
     checks: Mapping[str, str]
     deps: tuple[str, ...]
+    skips_explorations: bool
 
     @property
     def name(self) -> str:
@@ -57,7 +63,7 @@ class TeamAsset:
     @property
     def io_manager(self) -> str:
         """The resource key of the asset's IO manager."""
-        return f"{self.name}_io_manager"
+        return io_manager_of(self.name)
 
     def days_kept(self, settings: Settings) -> int:
         """Days that the asset's files are kept; 0 keeps them forever."""
@@ -66,18 +72,24 @@ class TeamAsset:
 
     def build(self, graph: Graph) -> dg.AssetsDefinition:
         """Build the Dagster asset of a graph. Parameters named after the graph's assets become
-        inputs. A parameter with a default is an input only in graphs that have its asset."""
+        inputs. A parameter with a default is an input only in graphs that have its asset or take
+        it from another graph."""
+        assets = graph.assets | graph.taken
         parameters = {
             name: parameter
             for name, parameter in inspect.signature(self.function).parameters.items()
-            if name in graph.assets or parameter.default is inspect.Parameter.empty
+            if name in assets or parameter.default is inspect.Parameter.empty
         }
-        inputs = {name: p.annotation for name, p in parameters.items() if name in graph.assets}
+        inputs = {name: p.annotation for name, p in parameters.items() if name in assets}
         given = {"context", "graph"} & parameters.keys()
         resources = [name for name in parameters if name not in inputs and name not in given]
+        exploration = graph.called("exploration")
         run = end_when_interrupted()(self.function)
 
         def compute(context: dg.AssetExecutionContext, **values: Any) -> Iterator[Any]:
+            if self.skips_explorations and getattr(context.resources, exploration):
+                context.log.info(f"{self.name} is left as it is: this run explores")
+                return
             release_memory()
             start = time.perf_counter()
             _require_same_origin(context, graph, values)
@@ -106,21 +118,45 @@ class TeamAsset:
                 for name, annotation in {"context": inspect.Parameter.empty, **inputs}.items()
             ]
         )
-        return dg.asset(
-            key=graph.key(self.name),
-            ins={name: dg.AssetIn(key=graph.key(name)) for name in inputs},
-            deps=[graph.key(name) for name in self.deps],
-            partitions_def=graph.team_days,
-            group_name=graph.called(self.group),
-            owners=OWNERS,
-            kinds={"python", *self.kinds},
-            io_manager_key=graph.called(self.io_manager),
-            required_resource_keys={graph.called(name) for name in resources},
-            retry_policy=RETRIES,
-            pool=graph.pool(self.pool) if self.pool else None,
-            code_version=self.version,
-            check_specs=self._check_specs(graph),
+        key = graph.key(self.name)
+        common: dict[str, Any] = {
+            "ins": {
+                name: dg.AssetIn(
+                    key=graph.key(name),
+                    input_manager_key=graph.called(io_manager_of(name))
+                    if name in graph.taken
+                    else None,
+                )
+                for name in inputs
+            },
+            "deps": [graph.key(name) for name in self.deps],
+            "partitions_def": graph.team_days,
+            "group_name": graph.called(self.group),
+            "required_resource_keys": {
+                *map(graph.called, resources),
+                *([exploration] if self.skips_explorations else []),
+            },
+            "retry_policy": RETRIES,
+            "pool": graph.pool(self.pool) if self.pool else None,
+            "check_specs": self._check_specs(graph),
+        }
+        described: dict[str, Any] = {
+            "key": key,
+            "owners": OWNERS,
+            "kinds": {"python", *self.kinds},
+            "io_manager_key": graph.called(self.io_manager),
+            "code_version": self.version,
+        }
+        if not self.skips_explorations:
+            plain: dg.AssetsDefinition = dg.asset(**common, **described)(compute)
+            return plain
+        # the checks of a plain asset are not optional, even where its output is
+        name = key.to_python_identifier()
+        out = dg.AssetOut(is_required=False, **described)
+        built: dg.AssetsDefinition = dg.multi_asset(
+            outs={name: out}, name=name, can_subset=True, **common
         )(compute)
+        return built
 
     def _check_specs(self, graph: Graph) -> list[dg.AssetCheckSpec]:
         with warnings.catch_warnings():
@@ -146,6 +182,7 @@ def team_asset(
     pool: str | None = None,
     checks: Mapping[str, str] | None = None,
     deps: Collection[str] = (),
+    skips_explorations: bool = False,
 ) -> Callable[[Callable[..., Any]], TeamAsset]:
     """Declare an asset that is partitioned by day and team.
 
@@ -163,11 +200,21 @@ def team_asset(
         pool: Pool that limits how many of these assets run at once.
         checks: Descriptions of the asset's checks, by name.
         deps: Upstream assets whose values it does not load.
+        skips_explorations: Whether a run that explores leaves the value as it is. Assets downstream
+            of it are skipped, too.
     """
 
     def declare(function: Callable[..., Any]) -> TeamAsset:
         return TeamAsset(
-            function, frozenset(kinds), version, stored_as, expires, pool, checks or {}, tuple(deps)
+            function,
+            frozenset(kinds),
+            version,
+            stored_as,
+            expires,
+            pool,
+            checks or {},
+            tuple(deps),
+            skips_explorations,
         )
 
     return declare

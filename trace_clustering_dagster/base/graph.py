@@ -21,6 +21,8 @@ class Graph:
         start_date: First UTC day that has a partition.
         pools: Pools that are renamed, and their new names.
         assets: Names of the assets that are partitioned by day and team.
+        upstream: Another graph, whose days and teams it has; None without.
+        taken: Names of the assets of ``upstream`` that are inputs of its own.
         described_by: Options of the command line that select the graph if it is part of another
             project, such as ``--defs src/acme/defs/support/defs.yaml``; "" if it is not.
     """
@@ -29,6 +31,8 @@ class Graph:
     start_date: str = "2025-01-01"
     pools: Mapping[str, str] = field(default_factory=dict, hash=False)
     assets: frozenset[str] = frozenset()
+    upstream: "Graph | None" = None
+    taken: frozenset[str] = frozenset()
     described_by: str = ""
 
     def called(self, name: str) -> str:
@@ -36,13 +40,20 @@ class Graph:
         return f"{self.name}_{name}" if self.name else name
 
     def key(self, asset: str) -> dg.AssetKey:
-        """The key of an asset."""
+        """The key of an asset, or of one that is taken from ``upstream``."""
+        if self.upstream and asset in self.taken:
+            return self.upstream.key(asset)
         return dg.AssetKey([self.name, asset] if self.name else [asset])
 
     @property
     def job(self) -> str:
         """The name of the job that materializes all assets."""
         return self.called("trace_clustering")
+
+    @property
+    def registry(self) -> str:
+        """The name of the partitions definition of the teams."""
+        return self.upstream.registry if self.upstream else self.called("team")
 
     def pool(self, name: str) -> str:
         """The name of a pool. Graphs share the pools that are not renamed."""
@@ -69,7 +80,7 @@ class Graph:
     @functools.cached_property
     def teams(self) -> TeamPartitionsDefinition:
         """The teams. Dagster stores the registered ones under this definition's name."""
-        return TeamPartitionsDefinition(name=self.called("team"))
+        return TeamPartitionsDefinition(name=self.registry)
 
     @functools.cached_property
     def team_days(self) -> TeamDayPartitionsDefinition:

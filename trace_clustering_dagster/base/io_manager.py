@@ -74,6 +74,17 @@ class TeamDayIOManager(dg.UPathIOManager):
 
         return io_manager
 
+    @classmethod
+    def reader(cls, storage: Storage, graph: Graph, retention_days: int) -> dg.IOManagerDefinition:
+        """The resource with which another graph loads this graph's values, never those of an
+        exploration, whatever its own run explores."""
+
+        @dg.io_manager({}, description=f"Loads values of {graph.name}. {cls.__doc__}")
+        def io_manager(_: dg.InitResourceContext) -> TeamDayIOManager:
+            return cls(storage, graph, retention_days=retention_days)
+
+        return io_manager
+
     @abstractmethod
     def write(self, value: Any, file: BinaryIO) -> None:
         """Write the value to an open file."""

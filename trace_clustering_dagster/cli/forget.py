@@ -42,7 +42,7 @@ def forget(team_id: int, traces: tuple[str, ...], user: str, yes: bool) -> None:
 
     with failures_as_one_line(), ExitStack() as stack:
         settings = described()
-        if user and not settings.source.name:
+        if user and not (settings.upstream or settings).source.name:
             raise click.UsageError(
                 "--user needs a source, which says whose a trace is: use --trace"
             )
@@ -103,6 +103,8 @@ def _scope(
     user: str,
 ) -> "Scope":
     """What the options select."""
+    from trace_clustering_dagster.build import graph_of, stored_files_of
+    from trace_clustering_dagster.clickhouse.warehouse import Warehouse
     from trace_clustering_dagster.operations.forgetting import Scope
     from trace_clustering_dagster.operations.held_traces import days_with, traces_of_user
 
@@ -110,7 +112,9 @@ def _scope(
         return Scope(team_id)
     wanted = set(traces)
     if user:
-        wanted |= traces_of_user(user, team_id, settings, graph(), stored, clickhouse)
+        named = settings.upstream or settings
+        known = graph_of(named), stored_files_of(named), Warehouse.of(named)
+        wanted |= traces_of_user(user, team_id, named, *known)
     days = days_with(wanted, team_id, graph(), stored, clickhouse)
     return Scope(team_id, frozenset(wanted), frozenset(days))
 

@@ -20,7 +20,8 @@ class _Team(click.ParamType[int]):
         if re.fullmatch("[1-9][0-9]{0,18}", text) and int(text) < 2**63:
             return int(text)
         with failures_as_one_line():
-            if described().source.name and text:
+            source = described().source
+            if (source.name or source.of_instance) and text:
                 from trace_clustering_dagster.fields import team_key
 
                 return team_key(text)

@@ -1,7 +1,7 @@
 """``trace-clustering settings``: print all settings, and where each value comes from."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
@@ -73,14 +73,13 @@ class Shown(NamedTuple):
 
 def shown(settings: "Settings", written_in: Literal["environment", "YAML"]) -> Iterator[Shown]:
     """Every setting with its value and source. None is a secret."""
-    from trace_clustering_dagster.settings import settings_of
+    from trace_clustering_dagster.fields import settings_of
 
+    values, defaults = (one.model_dump(by_alias=True) for one in (settings, type(settings)()))
+    given = settings.model_dump(by_alias=True, exclude_unset=True)
     for field in settings_of(type(settings)):
-        value, default, is_set = settings, type(settings)(), True
-        for part in field.path:
-            is_set = is_set and part in value.model_fields_set
-            value, default = getattr(value, part), getattr(default, part)
-        source = written_in if is_set else "default"
+        value, default = (_at(field.path, tree) for tree in (values, defaults))
+        source = "default" if _at(field.path, given) is None else written_in
         yield Shown(
             ".".join(field.path),
             field.variable,
@@ -89,6 +88,13 @@ def shown(settings: "Settings", written_in: Literal["environment", "YAML"]) -> I
             source,
             field.description,
         )
+
+
+def _at(path: Sequence[str], tree: Any) -> Any:
+    """The value at a place; None without one."""
+    for part in path:
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def _plain(value: str) -> str:

@@ -28,6 +28,11 @@ def source(name: str | None) -> None:
             click.echo(to_copy(known_source(name), SQL))
             return
         settings = described()
+        if settings.upstream:
+            from trace_clustering_dagster.operations.source_readiness import describe_upstream
+
+            click.echo(one_line(describe_upstream(settings, settings.upstream)))
+            return
         if settings.source.name:
             _print_yesterday(settings)
             return

@@ -207,7 +207,7 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
     if isinstance(warehouse, SourceWarehouse):
         return _open_source(folder, warehouse)
     files = list((folder / warehouse.embeddings_table).glob("*.parquet"))
-    if not files and not warehouse.is_filled_here:
+    if not files and not warehouse.is_filled:
         raise dg.Failure(
             description=f"no warehouse at {folder}: there is no "
             f"{warehouse.embeddings_table}/*.parquet. Write the sample warehouse with "
@@ -219,7 +219,7 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
     columns = EMBEDDINGS_COLUMNS | {"embedding": "Array(Float32)"}
     if files and all(map(_lacks_model_name, files)):
         columns = {name: type_ for name, type_ in columns.items() if name != "model_name"}
-    if warehouse.is_filled_here:
+    if warehouse.is_filled:
         folder.mkdir(parents=True, exist_ok=True)
     tables = {
         warehouse.embeddings_table: columns,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -24,34 +24,44 @@ class Warehouse(ClickHouseSettings):
     Attributes:
         output_database: Database of the written tables; "" uses that of the tables to read.
         output_prefix: Prefix of the names of the written tables.
+        input_prefix: Prefix of the names of the tables to read, if this program writes them.
         instance: Name of the graph that writes; "" for none.
         is_filled_here: Whether this deployment writes the summaries and vectors that it reads,
             because it has a source.
+        filled_by: Name of the other instance that writes them; "" for none.
         url_setting: The setting that holds the URL.
     """
 
     output_database: str = ""
     output_prefix: str = ""
+    input_prefix: str = ""
     instance: str = ""
     is_filled_here: bool = False
+    filled_by: str = ""
     url_setting: str = "clickhouse.url"
 
     @classmethod
     def of(cls, settings: Settings) -> "Warehouse":
         """The warehouse that the settings describe."""
         named = settings.clickhouse.model_dump() | {"instance": settings.name}
-        output = settings.output
-        if not settings.source.name:
-            return cls(**named, output_database=output.database, output_prefix=output.prefix)
+        writer = settings.upstream or settings
+        written: dict[str, Any] = {
+            f"output_{name}": value for name, value in settings.output.model_dump().items()
+        }
+        if not writer.source.name:
+            return cls(**named, **written)
+        filled = writer.output
         return cls(
             **named
+            | written
             | {
-                "database": output.database or named["database"],
-                "embeddings_table": output.prefix + named["embeddings_table"],
-                "events_table": output.prefix + named["events_table"],
-            },
-            output_prefix=output.prefix,
-            is_filled_here=True,
+                "database": filled.database or named["database"],
+                "embeddings_table": filled.prefix + named["embeddings_table"],
+                "events_table": filled.prefix + named["events_table"],
+                "input_prefix": filled.prefix,
+                "is_filled_here": writer is settings,
+                "filled_by": "" if writer is settings else writer.name,
+            }
         )
 
     @model_validator(mode="after")
@@ -76,7 +86,12 @@ class Warehouse(ClickHouseSettings):
     @property
     def output_events_table(self) -> str:
         """The table in ``output_database`` that holds the emitted events."""
-        return self.events_table if self.is_filled_here else self.output_prefix + self.events_table
+        return self.output_prefix + self.events_table.removeprefix(self.input_prefix)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether this program writes the tables to read, here or as another instance."""
+        return self.is_filled_here or bool(self.filled_by)
 
     @property
     def output_usage_table(self) -> str:

@@ -91,7 +91,7 @@ def trace_ids(
     else:
         sample = sample_traces(clickhouse.connect(log_comment(context)), team_id, day, params)
     if not exploration:
-        context.instance.add_dynamic_partitions(graph.called("team"), [str(team_id)])
+        context.instance.add_dynamic_partitions(graph.registry, [str(team_id)])
     context.log.info(f"{len(sample.trace_ids)} of {sample.total} traces sampled")
     return dg.MaterializeResult(
         value=sample,

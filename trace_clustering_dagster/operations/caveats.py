@@ -30,6 +30,11 @@ def caveats(
     """What `forget` does not cover and what to do about it, one line each."""
     if scope.traces is None:
         yield from _comes_back(settings, graph, clickhouse, scope.team_id)
+    elif settings.upstream:
+        yield (
+            f"a trace that {settings.upstream.name} keeps is clustered again when a day runs that "
+            "it is in: forget it there, too"
+        )
     elif settings.source.name:
         yield (
             "a trace that is still in the source is summarized again when a day runs that it is "

@@ -18,7 +18,9 @@ from trace_clustering_dagster.base.times import parse_time
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.operations.decisions import (
     NEEDS_ATTENTION,
+    Decision,
     Outcome,
+    PastRun,
     TeamDay,
     closed_days,
     decide,
@@ -34,6 +36,7 @@ from trace_clustering_dagster.operations.runs import (
     recent_ticks,
     undecided,
     was_canceled,
+    with_input,
     with_outcome,
 )
 from trace_clustering_dagster.operations.ticks import SWITCHED_OFF, one_line_errors
@@ -48,6 +51,7 @@ QUIET = datetime.timedelta(minutes=15)
 def build_coordinator(graph: Graph, job: Any, settings: AutomationSettings) -> dg.SensorDefinition:
     """Build the sensor that requests a graph's runs."""
     params, clickhouse = graph.called("params"), graph.called("clickhouse")
+    waits_for = ", ".join(graph.key(asset).to_user_string() for asset in graph.taken)
     source = {graph.called("settings")} if "raw_traces" in graph.assets else set[str]()
 
     @dg.sensor(
@@ -59,7 +63,8 @@ def build_coordinator(graph: Graph, job: Any, settings: AutomationSettings) -> d
         minimum_interval_seconds=45,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Requests a run for every team with enough traces in the newest closed day's "
-        "window, and retries failed runs after a pause.",
+        "window, and retries failed runs after a pause."
+        + (f" Waits for {waits_for}." if waits_for else ""),
     )
     def coordinator(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         return _evaluate(
@@ -102,8 +107,11 @@ def _evaluate(
         open_days = closed_days(now, settings, first)
         if not open_days:
             return dg.SkipReason(f"no day since {first} has ended and settled yet")
+        # those of another graph, which are looked up in the instance, not in ClickHouse
+        ready = with_input(context.instance, graph, open_days) if graph.taken else None
         about = _digest(
             open_days,
+            ready and sorted(ready),
             settings.model_dump_json(),
             params.model_dump_json(),
             clickhouse.model_dump_json(),
@@ -122,6 +130,8 @@ def _evaluate(
                 log_comment=comment,
                 timeout_seconds=timeout,
             )
+        elif ready == set():
+            counts = {}
         else:
             connection = clickhouse.connect(comment, timeout)
             counts = count_team_traces(connection, open_days, params, at_most=params.min_traces)
@@ -129,13 +139,19 @@ def _evaluate(
             TeamDay(day, team_id): count
             for day, teams_of_day in counts.items()
             for team_id, count in teams_of_day.items()
+            if ready is None or TeamDay(day, team_id) in ready
         }
     # This order prevents duplicate requests: a run that is launched after `past_runs` is in the
     # ticks, and a run that ends after `being_launched` has its outcome.
     runs = past_runs(context.instance, graph, open_days, params)
     runs += being_launched(ticks, {run.run_id for run in runs})
     done = with_outcome(context.instance, graph, traces)
-    decisions = decide(now, settings, traces, params.min_traces, runs, done)
+    is_chained = "topics" in graph.assets
+
+    def decide_now(runs: Sequence[PastRun]) -> Mapping[TeamDay, Decision]:
+        return decide(now, settings, traces, params.min_traces, runs, done, in_order=is_chained)
+
+    decisions = decide_now(runs)
     retried = {td for td, decision in decisions.items() if decision.attempt > 1}
     canceled = {
         run.run_id
@@ -146,7 +162,7 @@ def _evaluate(
     }
     if canceled:
         runs = [replace(r, status="canceled") if r.run_id in canceled else r for r in runs]
-        decisions = decide(now, settings, traces, params.min_traces, runs, done)
+        decisions = decide_now(runs)
 
     seen = [
         {
@@ -170,7 +186,7 @@ def _evaluate(
         for team_day, decision in decisions.items()
         if decision.outcome is Outcome.REQUESTED
     }
-    known = context.instance.get_dynamic_partitions(graph.called("team"))
+    known = context.instance.get_dynamic_partitions(graph.registry)
     new = sorted({str(team_day.team_id) for team_day in requested} - set(known), key=int)
     return dg.SensorResult(
         run_requests=[

@@ -95,6 +95,8 @@ def decide(
     min_traces: int,
     runs: Iterable[PastRun],
     materialized: Iterable[TeamDay],
+    *,
+    in_order: bool = False,
 ) -> dict[TeamDay, Decision]:
     """Decide about every team-day of ``traces``, oldest day first.
 
@@ -103,6 +105,7 @@ def decide(
         min_traces: Teams with fewer traces are not run.
         runs: All runs of these days in the instance, in the order of creation.
         materialized: Team-days whose event was emitted or skipped.
+        in_order: Whether a day of a team is made from the day before.
     """
     runs_of: dict[TeamDay, list[PastRun]] = {}
     for run in runs:
@@ -115,6 +118,8 @@ def decide(
         or next_decision(now, settings, runs_of.get(team_day, []))
         for team_day, count in sorted(traces.items())
     }
+    if in_order:
+        decisions = _oldest_first(decisions)
     # first attempts come before retries
     requested = sorted(
         (team_day.day, decision.attempt, team_day)
@@ -124,6 +129,21 @@ def decide(
     for _, _, team_day in requested[settings.runs_per_tick :]:
         decisions[team_day] = Decision(Outcome.NEXT_TICK)
     return decisions
+
+
+def _oldest_first(decisions: Mapping[TeamDay, Decision]) -> dict[TeamDay, Decision]:
+    """Hold a day back while an earlier day of its team is open. A day that nobody will run any more
+    (done, given up, canceled, too few traces, not listed) holds none back."""
+    result: dict[TeamDay, Decision] = {}
+    open_days: dict[int, datetime.date] = {}
+    for team_day, decision in sorted(decisions.items()):
+        earlier = open_days.get(team_day.team_id)
+        if earlier and decision.outcome is Outcome.REQUESTED:
+            decision = Decision(Outcome.NEXT_TICK, f"after {earlier}")
+        if decision.outcome is Outcome.REQUESTED or decision.outcome in WAITING:
+            open_days.setdefault(team_day.team_id, team_day.day)
+        result[team_day] = decision
+    return result
 
 
 def _ineligible(

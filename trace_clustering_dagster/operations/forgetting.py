@@ -98,8 +98,8 @@ def places(
     everywhere |= files
     if clickhouse.is_filled_here:
         everywhere["summaries"] = _OwnRows(clickhouse, "summaries")
-    if instance:
-        everywhere["partition"] = _Partition(instance, graph.called("team"))
+    if instance and not graph.upstream:
+        everywhere["partition"] = _Partition(instance, graph.registry)
     return everywhere
 
 

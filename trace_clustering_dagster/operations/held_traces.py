@@ -22,6 +22,8 @@ from trace_clustering_dagster.sources.storage import (
     TraceVectorsIOManager,
 )
 from trace_clustering_dagster.sources.values import RawTraces, TraceVectors
+from trace_clustering_dagster.topics.storage import TopicsIOManager
+from trace_clustering_dagster.topics.values import Topics
 from trace_clustering_dagster.traces.storage import TraceIdsIOManager
 
 _log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ LISTS: Mapping[str, type[TeamDayIOManager]] = {
     "trace_vectors": TraceVectorsIOManager,
     "trace_ids": TraceIdsIOManager,
     "fitted_model": FittedModelIOManager,
+    "topics": TopicsIOManager,
 }
 MAX_TRACES_OF_USER = 100_000
 # A trace begins before it ends.
@@ -122,4 +125,7 @@ def _traces_of(value: Any) -> set[str]:
         return {*value.index.column("trace_id").to_pylist(), *earlier}
     if isinstance(value, TraceVectors):
         return set(value.hashes)
+    if isinstance(value, Topics):
+        candidates = (i for candidate in value.registry.candidates for i in candidate.traces)
+        return {*value.trace_ids, *candidates}
     return set(value.trace_ids)

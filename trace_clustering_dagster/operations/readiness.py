@@ -18,7 +18,7 @@ from trace_clustering_dagster.base.times import yesterday
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.operations.schedules import check_cron
-from trace_clustering_dagster.operations.source_readiness import source_findings
+from trace_clustering_dagster.operations.source_readiness import describe_upstream, source_findings
 from trace_clustering_dagster.operations.warehouse_readiness import Finding, warehouse_findings
 from trace_clustering_dagster.params import params_class, params_of
 from trace_clustering_dagster.settings import Settings, named
@@ -74,6 +74,8 @@ def findings(
     if settings.source.name:
         of_source = params if isinstance(params, SourceParams) else None
         yield from source_findings(settings, of_source, ask=ask)
+    if settings.upstream:
+        yield Finding("ok", "source", describe_upstream(settings, settings.upstream))
     yield from failed("storage") if "storage" in wrong else [_storage(settings)]
     if params:
         yield _label_model(params, ask)

@@ -82,18 +82,37 @@ def with_outcome(
 ) -> set[TeamDay]:
     """The team-days that have an outcome (an event, or a skip with its reason) from a run that does
     not explore."""
+    return _materialized(instance, graph.key("emitted_event"), team_days)
+
+
+def with_input(
+    instance: dg.DagsterInstance, graph: Graph, days: Iterable[datetime.date]
+) -> set[TeamDay]:
+    """The team-days of which another graph has made all that this one takes from it, by runs that
+    do not explore."""
+    teams, _ = registered_teams(instance, graph)
+    team_days = {TeamDay(day, team_id) for day in days for team_id in teams}
+    for asset in graph.taken:
+        team_days = _materialized(instance, graph.key(asset), team_days)
+    return team_days
+
+
+def _materialized(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, team_days: Iterable[TeamDay]
+) -> set[TeamDay]:
+    """The team-days of which a run that does not explore has materialized the asset."""
     by_key = {team_day.partition_key: team_day for team_day in team_days}
     if not by_key:
         return set()
     # only of these partitions, because the asset's whole history keeps growing
     found = instance.get_latest_storage_id_by_partition(
-        graph.key("emitted_event"), dg.DagsterEventType.ASSET_MATERIALIZATION, set(by_key)
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, set(by_key)
     )
     explorers = _explorers(instance, {by_key[key] for key in found})
     return {
         by_key[key]
         for key in found
-        if by_key[key] not in explorers or _has_other(instance, graph, key, explorers[by_key[key]])
+        if by_key[key] not in explorers or _has_other(instance, asset, key, explorers[by_key[key]])
     }
 
 
@@ -116,13 +135,11 @@ def _explorers(
 
 
 def _has_other(
-    instance: dg.DagsterInstance, graph: Graph, partition_key: str, run_ids: set[str]
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partition_key: str, run_ids: set[str]
 ) -> bool:
-    """Whether a run that is not among ``run_ids`` made an outcome."""
+    """Whether a run that is not among ``run_ids`` materialized the asset."""
     found = instance.fetch_materializations(
-        dg.AssetRecordsFilter(
-            asset_key=graph.key("emitted_event"), asset_partitions=[partition_key]
-        ),
+        dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[partition_key]),
         # each run makes at most one
         limit=len(run_ids) + 1,
     )
@@ -131,7 +148,7 @@ def _has_other(
 
 def registered_teams(instance: dg.DagsterInstance, graph: Graph) -> tuple[set[int], list[str]]:
     """The registered teams, and registered keys that are not team ids: the UI accepts any text."""
-    keys = instance.get_dynamic_partitions(graph.called("team"))
+    keys = instance.get_dynamic_partitions(graph.registry)
     invalid = sorted(key for key in keys if not is_team(key))
     return {int(key) for key in keys if key not in invalid}, invalid
 

@@ -17,6 +17,7 @@ from trace_clustering_dagster.operations.runs import (
     recent_ticks,
     registered_teams,
     undecided,
+    with_input,
     with_outcome,
 )
 from trace_clustering_dagster.operations.ticks import SWITCHED_OFF
@@ -101,6 +102,8 @@ def _evaluate(
         return dg.SkipReason(f"{day} is before the start date {first}")
     registered, _ = registered_teams(context.instance, graph)
     wanted = {TeamDay(day, team_id) for team_id in registered if is_listed(team_id, settings)}
+    if graph.taken:
+        wanted &= with_input(context.instance, graph, [day])
     runs = past_runs(context.instance, graph, [day], params)
     runs += being_launched(ticks, {run.run_id for run in runs})
     active = {run.team_day for run in runs if run.status == "active"}

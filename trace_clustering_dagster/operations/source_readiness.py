@@ -46,6 +46,17 @@ def source_findings(
         yield _embedder(settings, params, ask)
 
 
+def describe_upstream(settings: Settings, upstream: Settings) -> str:
+    """Where an instance reads the summaries and vectors that another one writes."""
+    warehouse = Warehouse.of(settings)
+    tables = f"{warehouse.embeddings_table} and {warehouse.events_table}"
+    at = "" if warehouse.is_embedded else f" of the database {warehouse.database}"
+    return (
+        f"the summaries and vectors of the instance {upstream.name}, of its source "
+        f"{upstream.source.name}: {tables}{at} at {warehouse.url}"
+    )
+
+
 def _traces(source: SourceReader, params: SourceParams | None) -> Iterator[Finding]:
     day = yesterday()
     found = overview(source, day)

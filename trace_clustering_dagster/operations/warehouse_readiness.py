@@ -211,9 +211,12 @@ def _traces(
     )
     if eligible:
         return Finding("ok", "traces", text)
+    write = "write embeddings"
+    if by := connection.warehouse.filled_by:
+        write = f"run {by}, which writes embeddings"
     kinds = embeddings_overview(connection, _KINDS + 1)
     if not kinds:
-        return Finding("warning", "traces", f"{text} -> write embeddings: the table is empty")
+        return Finding("warning", "traces", f"{text} -> {write}: the table is empty")
     wanted = (
         f"product={params.product}, document_type={' or '.join(params.document_types)}, "
         f"rendering={' or '.join(params.renderings)}"
@@ -221,8 +224,8 @@ def _traces(
     return Finding(
         "warning",
         "traces",
-        f"{text}; the table's newest row is of {kinds[0].newest_day}: {_describe(kinds)} -> write "
-        "embeddings of these days, run an earlier day, or select existing rows in "
+        f"{text}; the table's newest row is of {kinds[0].newest_day}: {_describe(kinds)} -> "
+        f"{write} of these days, run an earlier day, or select existing rows in "
         f"{named('params')}, now {wanted}",
     )
 
@@ -243,7 +246,7 @@ def _team(
         f"{described} of {len(sample.trace_ids)} sampled traces have a summary"
         f"{describe_left_out(sample.left_out)}{describe_left_out(invalid)}"
     )
-    if not described and not connection.warehouse.is_filled_here:
+    if not described and not connection.warehouse.is_filled:
         problem = "without summaries, clusters have numbers instead of titles"
         table = connection.warehouse.events_table
         remedy = f"write $ai_trace_summary events to {table}, as docs/setup.md shows them"

@@ -10,7 +10,7 @@ from trace_clustering_dagster.clickhouse.statements import Statements
 from trace_clustering_dagster.clusters import queries as clusters
 from trace_clustering_dagster.sources import queries as sources
 from trace_clustering_dagster.sources.catalog import known_sources
-from trace_clustering_dagster.topics import placing as topics
+from trace_clustering_dagster.topics import queries as topics
 from trace_clustering_dagster.traces import queries as traces
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 

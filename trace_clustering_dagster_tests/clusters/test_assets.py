@@ -3,6 +3,7 @@
 import datetime
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import silhouette_score
 
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.kmeans import k_sweep
 from trace_clustering_dagster_tests.conftest import (
     ASSETS,
     DAY,
     NOON,
+    Deployment,
     embedding_row,
     failure_messages,
     markdown_of,
@@ -354,6 +357,20 @@ def test_late_traces_do_not_enter_a_stored_sample(deploy: Any) -> None:
     assert vectors.left_out == {"embedding no longer there": 10}
 
 
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a warehouse and the values of a run on it."""
+    folder = tmp_path_factory.mktemp("ran")
+    rows = [
+        embedding_row(f"t{i:02}", vector, timestamp=NOON - (i % 10) * 24 * HOUR)
+        for i, vector in enumerate(separated_vectors())
+    ]
+    write_warehouse(folder / "warehouse", rows)
+    url = f"chdb://{folder / 'warehouse'}"
+    Deployment(Warehouse(url=url), folder / "assets").run()
+    return folder
+
+
 @pytest.mark.parametrize(
     ("again", "params", "then", "stale"),
     [
@@ -376,14 +393,11 @@ def test_late_traces_do_not_enter_a_stored_sample(deploy: Any) -> None:
     ],
 )
 def test_stored_values_of_different_runs_are_not_mixed(
-    deploy: Any, again: list[str], params: dict[str, Any], then: str, stale: str
+    ran: Path, tmp_path: Path, again: list[str], params: dict[str, Any], then: str, stale: str
 ) -> None:
-    rows = [
-        embedding_row(f"t{i:02}", vector, timestamp=NOON - (i % 10) * 24 * HOUR)
-        for i, vector in enumerate(separated_vectors())
-    ]
-    deployment = deploy(rows)
-    deployment.run()
+    shutil.copytree(ran, tmp_path / "copy")
+    url = f"chdb://{tmp_path / 'copy' / 'warehouse'}"
+    deployment = Deployment(Warehouse(url=url), tmp_path / "copy" / "assets")
     for asset in again:
         deployment.run(select=asset, **params)
     result = deployment.run(select=then, raise_on_error=False)

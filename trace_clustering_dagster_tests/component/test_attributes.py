@@ -7,7 +7,8 @@ import dagster as dg
 import pytest
 
 from trace_clustering_dagster.component import TraceClusteringComponent
-from trace_clustering_dagster.settings import Settings, settings_of
+from trace_clustering_dagster.fields import settings_of
+from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster_tests.component.conftest import Project
 
 HOST = {"clickhouse": {"url": "https://user@host:8443/llm"}}
@@ -47,6 +48,7 @@ def test_attributes_are_the_settings() -> None:
             "output": {"database": "mine", "prefix": "support_"},
             "source": {
                 "name": "otel",
+                "from": "sales",
                 "table": "spans",
                 "database": "otel",
                 "url": "https://me@host/otel",
@@ -59,6 +61,7 @@ def test_attributes_are_the_settings() -> None:
             "retention_days": 1,
             "text_retention_days": 2,
             "raw_retention_days": 4,
+            "topics": True,
             "start_date": "2026-01-31",
             "params": {"max_k": 9, "renderings": ["detailed"]},
             "automation": {
@@ -80,9 +83,9 @@ def test_attributes_are_the_settings() -> None:
     settings = component.settings()
     assert settings.automation.teams == {1, 2}
     for setting in settings_of(Settings):
-        value, default = settings, Settings()
+        value, default = (s.model_dump(by_alias=True) for s in (settings, Settings()))
         for part in setting.path:
-            value, default = getattr(value, part), getattr(default, part)
+            value, default = value[part], default[part]
         assert value != default, setting.path
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from trace_clustering_dagster.llm import chat as chat_module
 from trace_clustering_dagster.llm.budget import Budget
 from trace_clustering_dagster.llm.cache import AnswerCache
 from trace_clustering_dagster.llm.chat import AnswerType, ChatModel
@@ -253,6 +254,7 @@ def test_dead_server_is_not_asked_again(
     assert FAILURES_IN_A_ROW <= reasons[why] <= FAILURES_IN_A_ROW + 2 * AT_ONCE
     assert ask.chat.budget.prompt_tokens == 1_000, "only what is answered is paid"
 
+    monkeypatch.setattr(chat_module, "MAX_RETRIES", 0)  # each waits twice as long
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     answers = ask(["a", "b", "c", "d", "e", "f", "g"])
     assert Counter(answers.left_over.values()).total() == 7
@@ -303,6 +305,7 @@ def test_model_without_a_price_has_token_limits_only(ask: Any) -> None:
 SCRIPT = """
 import sys
 from trace_clustering_dagster_tests.llm import test_many as here
+from trace_clustering_dagster.llm import chat as chat_module
 from trace_clustering_dagster.llm.budget import Budget
 from trace_clustering_dagster.llm.cache import AnswerCache
 from trace_clustering_dagster.llm.chat import ChatModel

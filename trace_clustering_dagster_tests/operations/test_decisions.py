@@ -92,6 +92,36 @@ def test_oldest_day_first_and_new_teams_before_failed_ones() -> None:
     assert [t for t, d in first.items() if d.outcome is Outcome.REQUESTED] == [TeamDay(older, 2)]
 
 
+def test_days_that_are_made_from_each_other_run_one_after_the_other() -> None:
+    days = [DAY - datetime.timedelta(days=back) for back in (3, 2, 1, 0)]
+    team_days = [TeamDay(day, team) for day in days for team in (1, 2)]
+    traces = dict.fromkeys(team_days, 20) | {TeamDay(days[1], 2): 19}
+    runs: list[PastRun] = []
+    done: set[TeamDay] = set()
+    started: dict[int, list[datetime.date]] = {1: [], 2: []}
+    now = NOW
+    while len(done) < 6:
+        decisions = decide(now, SETTINGS, traces, 20, runs, done, in_order=True)
+        for team in (1, 2):
+            requested = [
+                team_day
+                for team_day, decision in decisions.items()
+                if decision.outcome is Outcome.REQUESTED and team_day.team_id == team
+            ]
+            assert len(requested) <= 1
+            for team_day in requested:
+                started[team].append(team_day.day)
+                # the second day of team 1 fails for good
+                status = "failed" if team_day == TeamDay(days[1], 1) else "succeeded"
+                attempt = decisions[team_day].attempt
+                runs.append(PastRun(f"run {len(runs)}", team_day, status, attempt, now))
+                if status == "succeeded":
+                    done.add(team_day)
+        now += 5 * MINUTE
+    assert started[1] == [days[0], *[days[1]] * 3, days[2], days[3]]
+    assert started[2] == [days[0], days[2], days[3]]
+
+
 @pytest.mark.parametrize(
     ("now", "newest"),
     [

@@ -12,7 +12,8 @@ from trace_clustering_dagster.build import build_graph, team_assets
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.clusters.event import Cluster, ClusterTrace, TraceClusters
 from trace_clustering_dagster.clusters.params import ClusteringParams
-from trace_clustering_dagster.settings import Settings, SourceSettings, settings_of
+from trace_clustering_dagster.fields import settings_of
+from trace_clustering_dagster.settings import Settings, SourceSettings
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 from trace_clustering_dagster_tests.test_architecture import MAY_IMPORT
 

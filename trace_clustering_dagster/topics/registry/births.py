@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trace_clustering_dagster.topics.registry.draft import Draft
 from trace_clustering_dagster.topics.registry.events import Born
@@ -38,17 +37,32 @@ _UNSORTED_RUNS = 3
 
 
 @dataclass(frozen=True)
+class _Traces:
+    """The rows of the window (the first n), then those of the reference (m): vectors (n + m, d),
+    ages (n + m,), and the nearest topic of each row of the reference (m,), as a position."""
+
+    vectors: Vectors
+    ages: Indices
+    reference_topics: Indices
+
+
+@dataclass(frozen=True)
 class _Found:
-    """A sighting with its parent, at position `parent` among the topics."""
+    """A sighting with its parent, at position `parent` among the topics.
+
+    is_inside: whether the parent holds at least half of the recent rows. others: the parent's rows
+    of the window that are not in the sighting. won: recent rows of the window that are nearer to
+    the centroid than to any other.
+    """
 
     sighting: Sighting
     parent: int
-    is_inside: bool  # the parent holds at least half of its recent rows
-    others: Indices  # the parent's rows in the window that are not in the sighting
+    is_inside: bool
+    others: Indices
     p_value: float
     centroid: Vectors
     separation: float
-    won: Indices  # recent rows of the window that are nearer to its centroid than to any other
+    won: Indices
 
 
 def births_by_age(
@@ -57,93 +71,99 @@ def births_by_age(
     """Add the topics that are born, and return the candidates to look for on the next run."""
     if len(draft.vectors) < _FEWEST_ROWS:
         return _remembered(candidates, draft.today)
-    rows = np.vstack([draft.vectors, reference.vectors])
-    ages = np.concatenate([draft.ages, draft.today - reference.days])
-    reference_topics = (reference.vectors @ draft.centroids().T).argmax(axis=1)
-    window, before = compressed(draft.vectors, reference.vectors)
-    sightings = scan(
-        window,
-        before,
-        draft.ages,
-        np.where(draft.outside, -1, draft.nearest),
-        reference_topics,
+    traces = _Traces(
+        vectors=np.vstack([draft.vectors, reference.vectors]),
+        ages=np.concatenate([draft.ages, draft.today - reference.days]),
+        reference_topics=(reference.vectors @ draft.centroids().T).argmax(axis=1),
     )
+    topics = np.where(draft.outside, -1, draft.nearest)
+    narrow = compressed(draft.vectors, reference.vectors)
     pending = []
-    for sighting in sightings:
-        found = _examine(draft, sighting, rows, ages, reference_topics)
+    for sighting in scan(*narrow, draft.ages, topics, traces.reference_topics):
+        found = _examine(draft, sighting, traces)
         if found is None:
             continue
-        traces = tuple(draft.window.ids[row] for row in sighting.recent)
-        hits = 1 + _hits(traces, found.centroid, candidates, draft.today)
+        ids = tuple(draft.window.ids[row] for row in sighting.recent)
+        hits = 1 + _hits(ids, found.centroid, candidates, draft.today)
         if _is_confirmed(found, hits, len(draft.vectors)):
             _bear(draft, found)
         else:
-            pending.append(Candidate(traces, found.centroid, hits, draft.today))
+            pending.append(Candidate(ids, found.centroid, hits, draft.today))
     draft.place()
     return (*_remembered(candidates, draft.today), *pending)
 
 
-def _examine(
-    draft: Draft, sighting: Sighting, rows: Vectors, ages: Indices, reference_topics: Indices
-) -> _Found | None:
-    """Compare a sighting with the topics around it. rows, ages: of window and reference."""
-    recent, n = sighting.recent, len(draft.vectors)
-    sorted_ = recent[~draft.outside[recent]]
-    shares = np.bincount(draft.nearest[sorted_], minlength=len(draft.topics))
-    is_inside = bool(shares.max() >= 0.5 * len(recent))
-    position = int((shares if is_inside else np.bincount(draft.nearest[recent])).argmax())
+def _examine(draft: Draft, sighting: Sighting, traces: _Traces) -> _Found | None:
+    """Compare a sighting with the topics around it. None if it is none of its own."""
+    recent, rows = sighting.recent, draft.vectors[sighting.recent]
+    position, is_inside = _parent(draft, recent)
     parent, members = draft.topics[position], draft.members(position)
     is_young = parent.origin == "born" and draft.today - parent.born <= _YOUNG_DAYS
     if is_young and is_inside and np.isin(members, recent).mean() >= _YOUNG_SHARE:
         return None
     others = np.setdiff1d(members, sighting.members)
-    is_recent = ages < sighting.days
-    share, probability = float(is_recent.mean()), sighting.p_value
-    if is_inside:
-        older = max(int((reference_topics == position).sum()) - sighting.older, 0)
-        own_share = (is_recent[others].sum() + _PRIOR_ROWS * share) / (
-            len(others) + older + _PRIOR_ROWS
-        )
-        all_rows = len(sighting.members) + sighting.older
-        probability = float(p_value(len(recent), all_rows, max(share, own_share)))
-    if probability > SIGHT / n:
-        return None
-    centroid = unit(draft.vectors[recent].mean(axis=0))
-    centroids = draft.centroids()
-    centroids[position] = (
-        unit(draft.vectors[others].mean(axis=0))
-        if len(others) >= _FEWEST_OTHERS
-        else parent.founder
+    probability = (
+        _p_value_inside(sighting, others, traces, position) if is_inside else sighting.p_value
     )
-    separation = _separation(draft.vectors[recent], centroid, centroids)
-    cell = _cell(rows, centroid, centroids, _CELL_RADIUS * draft.radius)
-    in_cell = (cell & is_recent).sum()
-    rate_before = (cell.sum() - in_cell) / max(in_cell, 1) * share / (1 - share)
-    if separation < 0 or rate_before > _CELL_RATE:
+    if probability > SIGHT / len(draft.vectors):
         return None
-    won = np.flatnonzero(cell[:n] & (draft.ages <= sighting.days))
+    centroid, centroids = unit(rows.mean(axis=0)), draft.centroids()
+    has_mean = len(others) >= _FEWEST_OTHERS
+    centroids[position] = unit(draft.vectors[others].mean(axis=0)) if has_mean else parent.founder
+    own = (1 - rows @ centroid) * len(rows) / (len(rows) - 1)  # each row left out of the centroid
+    separation = float(simplified_silhouette(own, (1 - rows @ centroids.T).min(axis=1)).mean())
+    if separation < 0:
+        return None
+    cell = _cell(traces.vectors, centroid, centroids, _CELL_RADIUS * draft.radius)
+    if _rate_before(traces.ages, cell, sighting.days) > _CELL_RATE:
+        return None
+    in_window = cell[cell < len(draft.vectors)]
+    won = in_window[draft.ages[in_window] <= sighting.days]
     return _Found(sighting, position, is_inside, others, probability, centroid, separation, won)
 
 
-def _separation(members: Vectors, centroid: Vectors, centroids: Vectors) -> float:
-    """Mean simplified silhouette of the members (m, d), m > 1. Each is left out of the centroid
-    when its own distance is taken."""
-    own = (1 - members @ centroid) * len(members) / (len(members) - 1)
-    return float(simplified_silhouette(own, (1 - members @ centroids.T).min(axis=1)).mean())
+def _parent(draft: Draft, recent: Indices) -> tuple[int, bool]:
+    """The position of the topic that holds most of the rows, and whether it holds half of them;
+    else of the topic that is nearest to most."""
+    held = np.bincount(draft.nearest[recent[~draft.outside[recent]]], minlength=len(draft.topics))
+    if 2 * held.max() >= len(recent):
+        return int(held.argmax()), True
+    return int(np.bincount(draft.nearest[recent]).argmax()), False
 
 
-def _cell(rows: Vectors, centroid: Vectors, centroids: Vectors, radius: float) -> NDArray[np.bool_]:
-    """Which rows a topic of this centroid would win."""
+def _p_value_inside(sighting: Sighting, others: Indices, traces: _Traces, position: int) -> float:
+    """The p-value against the parent's own share of recent rows, so that a topic that grows, or is
+    young itself, does not bear others."""
+    is_recent = traces.ages < sighting.days
+    share = float(is_recent.mean())
+    older = max(int((traces.reference_topics == position).sum()) - sighting.older, 0)
+    own_share = (is_recent[others].sum() + _PRIOR_ROWS * share) / (
+        len(others) + older + _PRIOR_ROWS
+    )
+    all_rows = len(sighting.members) + sighting.older
+    return float(p_value(len(sighting.recent), all_rows, max(share, own_share)))
+
+
+def _cell(rows: Vectors, centroid: Vectors, centroids: Vectors, radius: float) -> Indices:
+    """The rows that a topic of this centroid would win."""
     similarity = rows @ centroid
-    won: NDArray[np.bool_] = similarity > (rows @ centroids.T).max(axis=1)
-    return won & (1 - similarity <= radius)
+    near = np.flatnonzero(1 - similarity <= radius)
+    won: Indices = near[similarity[near] > (rows[near] @ centroids.T).max(axis=1)]
+    return won
+
+
+def _rate_before(ages: Indices, cell: Indices, days: int) -> float:
+    """How many rows a day the cell had before, relative to the recent rate."""
+    share = (ages < days).mean()
+    recent = (ages[cell] < days).sum()
+    return float((len(cell) - recent) / max(recent, 1) * share / (1 - share))
 
 
 def _hits(
-    traces: tuple[str, ...], centroid: Vectors, candidates: tuple[Candidate, ...], today: int
+    ids: tuple[str, ...], centroid: Vectors, candidates: tuple[Candidate, ...], today: int
 ) -> int:
     """On how many earlier runs this candidate was seen."""
-    own = set(traces)
+    own = set(ids)
     return max(
         (
             candidate.hits

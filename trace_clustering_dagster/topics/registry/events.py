@@ -48,8 +48,8 @@ class Gone:
 
 @dataclass(frozen=True)
 class Back:
-    """A topic that had no members on the last run and has some again; `seen` is the last day
-    with any."""
+    """A topic that had no members on the last run and has some again, after a week or more; `seen`
+    is the last day with any."""
 
     topic: int
     seen: int

@@ -22,6 +22,7 @@ _RUNS = 2
 _SPLIT_ROWS, _SMALLER_HALF = 16, 0.15
 _FEWEST_TOPICS = 4  # to merge two of them
 _POWER_STEPS, _LLOYD_STEPS = 8, 15
+_FARTHEST = 2.0  # where cosine distances end: if there is no other topic
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _better_halves(
         return None
     distances = 1 - rows @ centroids.T
     whole = distances[:, position].copy()
-    distances[:, position] = np.inf
+    distances[:, position] = _FARTHEST
     others = distances.min(axis=1)
     to_halves = 1 - rows @ halves.centroids.T
     each = np.arange(len(members))
@@ -145,7 +146,7 @@ def _are_better_joined(draft: Draft, first: int, second: int, centroids: Vectors
     each = np.arange(len(rows))
     own = np.repeat([second, first], [len(of_second), len(of_first)])
     apart, sibling = distances[each, own], distances[each, first + second - own]
-    distances[:, [first, second]] = np.inf
+    distances[:, [first, second]] = _FARTHEST
     others = distances.min(axis=1)
     joined = simplified_silhouette(1 - rows @ unit(rows.sum(axis=0)), others)
     before = simplified_silhouette(apart, np.minimum(others, sibling))

@@ -9,7 +9,7 @@ from trace_clustering_dagster.topics.registry.births import births_by_age, birth
 from trace_clustering_dagster.topics.registry.draft import Draft
 from trace_clustering_dagster.topics.registry.events import Back, Event, Gone
 from trace_clustering_dagster.topics.registry.placement import Placement, place
-from trace_clustering_dagster.topics.registry.registry import Registry, Sample
+from trace_clustering_dagster.topics.registry.registry import Registry, Sample, Topic
 from trace_clustering_dagster.topics.registry.split_merge import merge, split
 from trace_clustering_dagster.topics.registry.vectors import Indices, unit
 
@@ -17,6 +17,7 @@ from trace_clustering_dagster.topics.registry.vectors import Indices, unit
 _MOMENTUM, _PASSES = 0.8, 2
 _SILENT_DAYS = 28  # after which a topic is gone
 _FEWEST_SEEN = 2  # members that make a topic seen
+_BACK_DAYS = 7  # a shorter silence says nothing: small topics are in every second window
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def update(
             f"the topics are of day {registry.day}, after day {today}: update older ones"
         )
     counted = np.arange(len(window)) if evidence is None else np.flatnonzero(evidence)
-    after, events, moved = registry, list[Event](), previous.copy()
+    after, moved = registry, previous.copy()
+    events: list[Event] = []
     if registry.topics and len(counted):
         draft = Draft(registry, _rows(window, counted), previous[counted], today)
         candidates = births_by_age(draft, reference, registry.candidates)
@@ -75,8 +77,12 @@ def update(
             mergers=mergers,
         )
         events = draft.events
-    after = _with_seen(after, window, moved, registry.day, today, events)
-    return Update(after, _placed(after, window, moved), tuple(events))
+    placement = _placed(after, window, moved)
+    topics, silences = _seen(after.topics, placement.assignments, registry.day, today)
+    if len(topics) < len(after.topics):
+        placement = _placed(replace(after, topics=topics), window, moved)
+    after = replace(after, topics=topics, day=today)
+    return Update(after, placement, (*events, *silences))
 
 
 def _rows(sample: Sample, rows: Indices) -> Sample:
@@ -101,25 +107,19 @@ def _move_centroids(draft: Draft) -> None:
         draft.place()
 
 
-def _with_seen(
-    registry: Registry,
-    window: Sample,
-    previous: Indices,
-    last_day: int,
-    today: int,
-    events: list[Event],
-) -> Registry:
-    """Note which topics have members, and forget those that had none for 28 days. On a day without
-    any trace nothing is forgotten: the team is silent, not the topic."""
-    assignments = _placed(registry, window, previous).assignments
-    topics = []
-    for topic in registry.topics:
+def _seen(
+    topics: tuple[Topic, ...], assignments: Indices, last_day: int, today: int
+) -> tuple[tuple[Topic, ...], list[Event]]:
+    """Note which topics have members, and drop those that had none for 28 days. Without any trace
+    nothing is dropped: then the team is silent, not the topic."""
+    kept, events = [], list[Event]()
+    for topic in topics:
         if (assignments == topic.id).sum() >= _FEWEST_SEEN:
-            if topic.seen < last_day:
+            if topic.seen < last_day and today - topic.seen >= _BACK_DAYS:
                 events.append(Back(topic.id, topic.seen))
-            topics.append(replace(topic, seen=today))
-        elif len(window) and today - topic.seen > _SILENT_DAYS and not topic.pinned:
+            kept.append(replace(topic, seen=today))
+        elif len(assignments) and today - topic.seen > _SILENT_DAYS and not topic.pinned:
             events.append(Gone(topic.id, topic.seen))
         else:
-            topics.append(topic)
-    return replace(registry, topics=tuple(topics), day=today)
+            kept.append(topic)
+    return tuple(kept), events

@@ -18,9 +18,15 @@ def neighbors(rows: Vectors, count: int) -> Indices:
 
     There are n columns at most.
     """
-    similarity = rows @ rows.T
-    np.fill_diagonal(similarity, 9)  # a row comes before its copies
-    return np.argsort(-similarity, axis=1, kind="stable")[:, : count + 1]
+    difference = -(rows @ rows.T)
+    np.fill_diagonal(difference, -9)  # a row comes before its copies
+    if count + 1 < len(rows):
+        nearest = np.argpartition(difference, count, axis=1)[:, : count + 1]
+    else:
+        nearest = np.tile(np.arange(len(rows)), (len(rows), 1))
+    nearest.sort(axis=1)  # a stable order of copies
+    order = np.argsort(np.take_along_axis(difference, nearest, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(nearest, order, axis=1)
 
 
 def scaled_count(count: int, n: int, *, least: int) -> int:
@@ -49,7 +55,11 @@ def smooth(rows: Vectors, nearest: Indices, count: int, steps: int) -> Vectors:
 def chord_distances(rows: Vectors) -> NDArray[np.float64]:
     """Euclidean distances between rows of length 1: (n, n)."""
     wide = rows.astype(np.float64)
-    distances = np.sqrt(np.maximum(2 - 2 * wide @ wide.T, 0))
+    distances: NDArray[np.float64] = wide @ wide.T
+    distances *= -2
+    distances += 2
+    np.maximum(distances, 0, out=distances)
+    np.sqrt(distances, out=distances)
     np.fill_diagonal(distances, 0)
     return distances
 
@@ -78,48 +88,55 @@ def cosine_silhouette(rows: Vectors, labels: Indices) -> float:
         return -1.0
     membership = np.eye(k, dtype=np.float32)[labels]
     sizes = membership.sum(axis=0)
-    return _mean_silhouette(sizes - rows @ (rows.T @ membership), sizes, labels)
+    sums = sizes - rows @ (rows.T @ membership)
+    return _mean_silhouette(sums.T, sums.T / sizes[:, None], sizes, labels)
 
 
-def _mean_silhouette(sums: NDArray[Any], sizes: NDArray[Any], labels: Indices) -> float:
-    """sums: (n, k), the distances of each row to all rows of each cluster. A cluster may be empty,
-    and a row that is alone has silhouette 0."""
+def _mean_silhouette(
+    sums: NDArray[Any], means: NDArray[Any], sizes: NDArray[Any], labels: Indices
+) -> float:
+    """sums, means: (k, n), of the distances of each row to all rows of each cluster; the means of
+    an empty cluster are infinite. A row that is alone has silhouette 0."""
     each = np.arange(len(labels))
-    own_size = sizes[labels]
-    within = sums[each, labels] / np.maximum(own_size - 1, 1)
-    others = sums / np.maximum(sizes, 1)
-    others[:, sizes == 0] = np.inf
-    others[each, labels] = np.inf
-    nearest = others.min(axis=1)
+    own_size, own_mean = sizes[labels], means[labels, each]
+    within = sums[labels, each] / np.maximum(own_size - 1, 1)
+    means[labels, each] = np.inf
+    nearest = means.min(axis=0)
+    means[labels, each] = own_mean
     larger = np.maximum(np.maximum(within, nearest), 1e-12)
     return float(np.where(own_size > 1, (nearest - within) / larger, 0).mean())
 
 
 def best_cut(rows: Vectors, max_k: int) -> Indices:
-    """Cut the Ward tree of the rows into 2 .. max_k clusters, where the silhouette peaks: (n,).
+    """Cut the Ward tree of the rows into 2 .. max_k clusters, where the silhouette peaks: (n,). If
+    all rows are equal, there is one.
 
-    Silhouettes of all cuts come from one matrix of sums: each merger adds two of its columns.
+    Silhouettes of all cuts come from one matrix of sums: each merger adds two of its rows.
     """
     n = len(rows)
     distances = chord_distances(rows)
     tree = ward_tree(distances)
     labels = cut(tree, max_k)
     max_k = labels.max() + 1
-    sums = distances.astype(np.float32) @ np.eye(max_k, dtype=np.float32)[labels]
+    if max_k < 2:  # all rows are equal
+        return labels
+    membership = np.eye(max_k, dtype=np.float32)[labels]
+    sums = np.ascontiguousarray((distances.astype(np.float32) @ membership).T)
     sizes = np.bincount(labels, minlength=max_k).astype(np.float64)
+    means = sums / sizes[:, None]
     children = tree[:, :2].astype(np.int64)
-    column = dict(enumerate(labels))  # of each node of the tree
+    label = dict(enumerate(labels))  # of each node of the tree
     for merger in range(n - max_k):
-        column[n + merger] = column[children[merger, 0]]
-    scores, cuts = {max_k: _mean_silhouette(sums, sizes, labels)}, {max_k: labels.copy()}
+        label[n + merger] = label[children[merger, 0]]
+    scores, cuts = {max_k: _mean_silhouette(sums, means, sizes, labels)}, {max_k: labels.copy()}
     for k, merger in zip(range(max_k - 1, 1, -1), range(n - max_k, n), strict=False):
-        kept, lost = (column[child] for child in children[merger])
-        column[n + merger] = kept
-        sums[:, kept] += sums[:, lost]
+        kept, lost = (label[child] for child in children[merger])
+        label[n + merger] = kept
+        sums[kept] += sums[lost]
         sizes[kept] += sizes[lost]
-        sizes[lost] = 0
+        means[kept], means[lost] = sums[kept] / sizes[kept], np.inf
         labels[labels == lost] = kept
-        scores[k], cuts[k] = _mean_silhouette(sums, sizes, labels), labels.copy()
+        scores[k], cuts[k] = _mean_silhouette(sums, means, sizes, labels), labels.copy()
     return cuts[_smoothed_peak(scores)]
 
 

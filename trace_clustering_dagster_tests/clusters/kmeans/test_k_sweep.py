@@ -84,7 +84,7 @@ def assert_same_bits(one: KSweep, other: KSweep) -> None:
         np.testing.assert_array_equal(score.silhouette_samples, same.silhouette_samples)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(matrices(FEW_VALUES), st.integers(2, 5), st.integers(0, 6))
 def test_few_distinct_values_give_a_valid_clamped_sweep(
     embeddings: NDArray[np.float32], min_k: int, more: int
@@ -102,7 +102,7 @@ def test_any_values_give_a_valid_sweep(embeddings: NDArray[np.float32], max_k: i
     assert_valid(embeddings, sweep_k(embeddings, 2, max_k))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.integers(0, 2**32),
     st.sampled_from([511, 513, 700, 2000, 4096, 4097, 6000]),

@@ -1,0 +1,55 @@
+"""The assets of the topics."""
+
+import dagster as dg
+
+from trace_clustering_dagster.base.asset import team_asset
+from trace_clustering_dagster.base.graph import Graph
+from trace_clustering_dagster.base.order import wait_for_earlier_days
+from trace_clustering_dagster.base.partitions import day_and_team
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
+from trace_clustering_dagster.topics.checks import TOPICS_CHECKS, check_topics
+from trace_clustering_dagster.topics.storage import TopicsIOManager
+from trace_clustering_dagster.topics.values import Topics
+from trace_clustering_dagster.traces.params import TraceParams
+from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample
+
+
+@team_asset(
+    "clickhouse",
+    "numpy",
+    version="1",
+    stored_as=TopicsIOManager,
+    pool="clickhouse",
+    checks=TOPICS_CHECKS,
+    skips_explorations=True,
+)
+def topics(
+    context: dg.AssetExecutionContext,
+    graph: Graph,
+    trace_ids: TraceSample,
+    embeddings: TraceEmbeddings,
+    params: TraceParams,
+    clickhouse: Warehouse,
+    topics_io_manager: TopicsIOManager,
+) -> dg.MaterializeResult[Topics]:
+    """The team's topics, which keep their identity from day to day, and the sampled traces in them.
+
+    Made from the newest earlier topics of the team, at most 28 days old: days of a team run in
+    order. A run that explores leaves them as they are.
+    """
+    from trace_clustering_dagster.topics.daily import LOOK_BACK_DAYS, next_topics
+    from trace_clustering_dagster.topics.metadata import topics_metadata
+    from trace_clustering_dagster.topics.reading import read_window
+
+    day, team_id = day_and_team(context.partition_key)
+    wait_for_earlier_days(context, graph)
+    before, link = topics_io_manager.newest_before(day, team_id, LOOK_BACK_DAYS) or (None, None)
+    connection = clickhouse.connect(log_comment(context))
+    window = read_window(connection, trace_ids, embeddings, params)
+    value = next_topics(before, link, window, day)
+    context.log.info(
+        f"{len(value.registry.topics)} topics, made from {link.day if link else 'nothing'}"
+    )
+    return dg.MaterializeResult(
+        value=value, metadata=topics_metadata(value), check_results=check_topics(value)
+    )

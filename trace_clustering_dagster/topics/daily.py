@@ -1,0 +1,268 @@
+"""One day of a team's topics: from the value of the run before to the next one."""
+
+import datetime
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trace_clustering_dagster.topics.registry.events import Event
+from trace_clustering_dagster.topics.registry.explained import Explained, explained
+from trace_clustering_dagster.topics.registry.founding import found, reseat
+from trace_clustering_dagster.topics.registry.placement import Placement, place
+from trace_clustering_dagster.topics.registry.registry import Registry, Sample
+from trace_clustering_dagster.topics.registry.themes import themes
+from trace_clustering_dagster.topics.registry.update import update
+from trace_clustering_dagster.topics.registry.vectors import Indices
+from trace_clustering_dagster.topics.values import Link, RunFigures, Topics
+from trace_clustering_dagster.traces.queries import half_md5
+from trace_clustering_dagster.traces.values import TraceSample
+
+# Days before the window whose traces show what was there already.
+REFERENCE_DAYS = 21
+# Days that a value looks back: to the value before it, to the figures of the runs before it.
+LOOK_BACK_DAYS = 28
+# A run looks wrong if more of the sample than this is in no topic, unless it has few traces, ...
+_MOST_UNSORTED, _FEW_TRACES = 0.3, 40
+# ... if of many topics hardly any is left, ...
+_MANY_TOPICS, _LEFT_OF_THEM = 6, 3
+# ... or if its window has less than this share of the usual traces.
+_LEAST_TRAFFIC = 0.4
+# Traces with vectors of both embedding models that carry the topics from one to the other.
+_IN_BOTH_MODELS = 100
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a run knows of its traces.
+
+    Attributes:
+        sample: The sampled ids and their window.
+        traces: The sampled traces that have a vector.
+        reference: Traces of the 21 days before, of the same embedding model.
+        evidence: Which of ``traces`` may make topics and move them.
+    """
+
+    sample: TraceSample
+    traces: Sample
+    reference: Sample
+    evidence: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Topics and the placement of the window's traces; None if nothing can be placed."""
+
+    registry: Registry
+    placement: Placement | None
+    events: tuple[Event, ...] = ()
+    held_back: str = ""
+
+
+def next_topics(
+    before: Topics | None, link: Link | None, window: Window, day: datetime.date, first_id: int = 1
+) -> Topics:
+    """The topics as of a day.
+
+    Args:
+        before: The topics of the run before; None makes first topics.
+        link: Where ``before`` is stored.
+        first_id: Id of the first topic if there is no run before.
+    """
+    is_first = before is None or not before.registry.topics
+    if before is None or is_first:
+        outcome = _first(window, day, before.registry.next_id if before else first_id)
+    else:
+        outcome = _carried(before, window, day)
+    worth = None if before is None or is_first else _worth(before, window)
+    placement = outcome.placement
+    theme_of, next_theme_id = _themes(before, outcome, window)
+    history = before.history if before else ()
+    since = day - datetime.timedelta(days=LOOK_BACK_DAYS)
+    figures = RunFigures(
+        day=day,
+        traces=window.sample.total,
+        unsorted=_unsorted(placement),
+        new_traces=worth[0] if worth else 0,
+        explained=_known(worth[1].overall) if worth else None,
+    )
+    other_model = placement is None and before is not None
+    return Topics(
+        team_id=window.sample.team_id,
+        window_start=window.sample.window_start,
+        window_end=window.sample.window_end,
+        model_name=before.model_name if before and other_model else window.sample.model_name,
+        dimension=before.dimension if before and other_model else window.sample.dimension,
+        lineage=before.lineage if before and not is_first else day,
+        registry=outcome.registry,
+        theme_of=theme_of,
+        next_theme_id=next_theme_id,
+        trace_ids=tuple(window.traces.ids) if placement else (),
+        placement=placement or _NOTHING,
+        remembered=_remembered(before, outcome, window),
+        events=outcome.events,
+        history=(*(past for past in history if since < past.day < day), figures),
+        held_back=outcome.held_back,
+        explained_by_topic=_by_topic(before, worth),
+        made_from_earlier=link,
+        sample_digest=window.sample.digest,
+    )
+
+
+def _first(window: Window, day: datetime.date, next_id: int) -> _Outcome:
+    everything = _joined(_rows(window.traces, window.evidence), window.reference)
+    registry = found(everything, day.toordinal(), next_id)
+    nowhere = np.zeros(len(window.traces), np.int64)
+    done = update(
+        registry, window.traces, nowhere, window.reference, day.toordinal(), window.evidence
+    )
+    return _Outcome(done.registry, done.placement, done.events)
+
+
+def _carried(before: Topics, window: Window, day: datetime.date) -> _Outcome:
+    registry = before.registry
+    if not len(window.traces):
+        return _Outcome(registry, None, held_back="no trace of the window has a vector")
+    is_other_model = before.model_name, before.dimension
+    if is_other_model != (window.sample.model_name, window.sample.dimension):
+        everything = _joined(window.traces, window.reference)
+        last = _last_topics(everything, before.remembered)
+        why = (
+            f"the traces have vectors of {window.sample.model_name or 'no model'}, the topics of "
+            f"{before.model_name}, and fewer than {_IN_BOTH_MODELS} traces have both"
+        )
+        if np.count_nonzero(last) < _IN_BOTH_MODELS:
+            return _Outcome(registry, None, held_back=why)
+        registry = reseat(registry, everything.vectors, last)
+    previous = _last_topics(window.traces, before.remembered)
+    why = _too_little_traffic(before, window.sample.total)
+    if not why:
+        done = update(
+            registry, window.traces, previous, window.reference, day.toordinal(), window.evidence
+        )
+        why = _looks_wrong(registry, done.registry, done.placement)
+        if not why:
+            return _Outcome(done.registry, done.placement, done.events)
+    if registry is not before.registry:
+        # the topics of the run before are of the other model
+        return _Outcome(before.registry, None, held_back=why)
+    return _Outcome(registry, _placed(registry, window.traces, previous), held_back=why)
+
+
+def _too_little_traffic(before: Topics, traces: int) -> str:
+    usual = statistics.median(past.traces for past in before.history)
+    if traces >= _LEAST_TRAFFIC * usual:
+        return ""
+    return f"the window has {traces} traces, in the last four weeks it had {usual:.0f} (median)"
+
+
+def _looks_wrong(before: Registry, after: Registry, placement: Placement) -> str:
+    unsorted = _unsorted(placement)
+    if unsorted and unsorted > _MOST_UNSORTED and len(placement.assignments) >= _FEW_TRACES:
+        return f"{unsorted:.0%} of the traces would be in no topic"
+    if len(before.topics) >= _MANY_TOPICS and len(after.topics) < _LEFT_OF_THEM:
+        return f"{len(after.topics)} of {len(before.topics)} topics would be left"
+    return ""
+
+
+def _worth(before: Topics, window: Window) -> tuple[int, Explained] | None:
+    """How much of the spread of new traces yesterday's topics explain, and how many traces are
+    new: those that began after the run before."""
+    if (before.model_name, before.dimension) != (
+        window.sample.model_name,
+        window.sample.dimension,
+    ):
+        return None
+    is_new = window.traces.days > before.figures.day.toordinal()
+    new = window.traces.vectors[is_new]
+    if not len(new):
+        return None
+    mean = window.traces.vectors.mean(axis=0)
+    return len(new), explained(new, before.registry.centroids, mean)
+
+
+def _by_topic(before: Topics | None, worth: tuple[int, Explained] | None) -> dict[int, float]:
+    if before is None or worth is None:
+        return {}
+    shares = zip(before.registry.ids.tolist(), worth[1].by_topic.tolist(), strict=True)
+    return {topic: share for topic, share in shares if not math.isnan(share)}
+
+
+def _themes(
+    before: Topics | None, outcome: _Outcome, window: Window
+) -> tuple[Mapping[int, int], int]:
+    known, next_id = (before.theme_of, before.next_theme_id) if before else ({}, 1)
+    registry, placement = outcome.registry, outcome.placement
+    if outcome.held_back or placement is None or not registry.topics:
+        return known, next_id
+    ids = registry.ids
+    previous = np.array([known.get(topic, 0) for topic in ids.tolist()], np.int64)
+    grouped = themes(
+        ids,
+        registry.centroids,
+        window.traces.vectors,
+        placement.assignments,
+        previous,
+        next_id,
+    )
+    of_topic = zip(ids.tolist(), grouped.themes.tolist(), strict=True)
+    return {topic: theme for topic, theme in of_topic if theme}, grouped.next_id
+
+
+def _remembered(before: Topics | None, outcome: _Outcome, window: Window) -> Mapping[int, int]:
+    known = before.remembered if before else {}
+    if outcome.placement is None:
+        return known
+    reference = _placed(
+        outcome.registry, window.reference, _last_topics(window.reference, known)
+    ).assignments
+    of_window = outcome.placement.assignments
+    return {
+        **dict(zip(map(half_md5, window.reference.ids), reference.tolist(), strict=True)),
+        **dict(zip(map(half_md5, window.traces.ids), of_window.tolist(), strict=True)),
+    }
+
+
+def _placed(registry: Registry, traces: Sample, previous: Indices) -> Placement:
+    if not registry.topics:
+        return _nowhere(len(traces))
+    return place(traces.vectors, previous, registry.centroids, registry.radii, registry.ids)
+
+
+def _last_topics(traces: Sample, remembered: Mapping[int, int]) -> Indices:
+    return np.array([remembered.get(half_md5(trace_id), 0) for trace_id in traces.ids], np.int64)
+
+
+def _unsorted(placement: Placement | None) -> float | None:
+    if placement is None or not len(placement.assignments):
+        return None
+    return float((placement.assignments == 0).mean())
+
+
+def _known(share: float) -> float | None:
+    return None if math.isnan(share) else share
+
+
+def _rows(sample: Sample, mask: NDArray[np.bool_]) -> Sample:
+    rows = np.flatnonzero(mask)
+    return Sample([sample.ids[int(row)] for row in rows], sample.vectors[rows], sample.days[rows])
+
+
+def _joined(one: Sample, other: Sample) -> Sample:
+    return Sample(
+        [*one.ids, *other.ids],
+        np.concatenate([one.vectors, other.vectors]),
+        np.concatenate([one.days, other.days]),
+    )
+
+
+def _nowhere(traces: int) -> Placement:
+    none = np.zeros(traces, np.int64)
+    unknown = np.full(traces, np.nan, np.float32)
+    return Placement(none, none, unknown, none, unknown)
+
+
+_NOTHING = _nowhere(0)

@@ -1,0 +1,102 @@
+"""The topics of a team as of a day, the value that one run hands to the next."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trace_clustering_dagster.base.values import require
+
+if TYPE_CHECKING:
+    from trace_clustering_dagster.topics.registry.events import Event
+    from trace_clustering_dagster.topics.registry.placement import Placement
+    from trace_clustering_dagster.topics.registry.registry import Registry
+
+
+@dataclass(frozen=True)
+class Link:
+    """The earlier value that a value was made from: its day, and the digest of its bytes."""
+
+    day: datetime.date
+    digest: str
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """What one run has measured.
+
+    Attributes:
+        day: Day of the partition.
+        traces: Distinct eligible traces of the window, before sampling.
+        unsorted: Share of the sample that is in no topic; None if nothing was placed.
+        new_traces: Sampled traces that are new since the run before.
+        explained: Share of the spread of these that the topics of the run before explain; None if
+            it is unknown.
+    """
+
+    day: datetime.date
+    traces: int
+    unsorted: float | None = None
+    new_traces: int = 0
+    explained: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Topics:
+    """A team's topics at the end of a window (the value of ``topics``).
+
+    Attributes:
+        team_id: The team.
+        window_start, window_end: UTC, half-open ``[start, end)``.
+        model_name, dimension: The embedding model of the topics' centroids.
+        lineage: Day on which the first topics were made.
+        registry: The topics, and what the next run needs of them.
+        theme_of: The theme of each topic; empty if there are fewer than six topics.
+        next_theme_id: Id of the next theme.
+        trace_ids: Sorted; the sampled traces with a vector, or none if nothing was placed.
+        placement: Their topics.
+        remembered: The last topic of each of these and of the traces of the 21 days before the
+            window, by ``half_md5`` of the id; 0 is none.
+        events: What happened to topics.
+        history: Figures of the runs of the last 28 days, oldest first; the last is this run's.
+        held_back: Why these are the topics of the run before, unchanged; "" if they are not.
+        explained_by_topic: Share of the spread of each topic's new traces that it explained.
+        made_from_earlier: The value of the run before; None for first topics.
+        sample_digest: Digest of the sample.
+    """
+
+    team_id: int
+    window_start: datetime.datetime
+    window_end: datetime.datetime
+    model_name: str
+    dimension: int
+    lineage: datetime.date
+    registry: "Registry"
+    theme_of: Mapping[int, int]
+    next_theme_id: int
+    trace_ids: tuple[str, ...]
+    placement: "Placement"
+    remembered: Mapping[int, int]
+    events: "tuple[Event, ...]"
+    history: tuple[RunFigures, ...]
+    held_back: str
+    explained_by_topic: Mapping[int, float]
+    made_from_earlier: Link | None
+    sample_digest: str
+
+    def __post_init__(self) -> None:
+        require(self.window_start < self.window_end, "the window is empty")
+        require(
+            len(self.trace_ids) == len(self.placement.assignments),
+            "each placed trace has an assignment",
+        )
+
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """Digests of the values that it was made from, by asset."""
+        return {"trace_ids": self.sample_digest}
+
+    @property
+    def figures(self) -> RunFigures:
+        """What this run has measured."""
+        return self.history[-1]
