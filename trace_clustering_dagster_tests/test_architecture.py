@@ -59,7 +59,7 @@ DAGSTER = {
     "clusters": {"assets.py", "checks.py", "metadata.py", "params.py", "queries.py", "storage.py"},
     "report": {"assets.py", "storage.py"},
     "sources": {"assets.py", "checks.py", "queries.py", "vectors.py"},
-    "topics": {"assets.py", "checks.py", "metadata.py", "storage.py"},
+    "topics": {"assets.py", "checks.py", "metadata.py", "placing.py", "storage.py"},
     "traces": {"usage.py"},
 }
 

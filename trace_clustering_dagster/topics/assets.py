@@ -7,9 +7,14 @@ from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.order import wait_for_earlier_days
 from trace_clustering_dagster.base.partitions import day_and_team
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
-from trace_clustering_dagster.topics.checks import TOPICS_CHECKS, check_topics
-from trace_clustering_dagster.topics.storage import TopicsIOManager
-from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS, Topics
+from trace_clustering_dagster.topics.checks import (
+    TOPICS_CHECKS,
+    TRACE_TOPICS_CHECKS,
+    check_topics,
+    check_trace_topics,
+)
+from trace_clustering_dagster.topics.storage import TopicsIOManager, TraceTopicsIOManager
+from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS, Topics, TraceTopics
 from trace_clustering_dagster.traces.params import TraceParams
 from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample
 
@@ -52,4 +57,39 @@ def topics(
     )
     return dg.MaterializeResult(
         value=value, metadata=topics_metadata(value), check_results=check_topics(value)
+    )
+
+
+@team_asset(
+    "clickhouse",
+    "json",
+    version="1",
+    stored_as=TraceTopicsIOManager,
+    pool="clickhouse",
+    checks=TRACE_TOPICS_CHECKS,
+)
+def trace_topics(
+    context: dg.AssetExecutionContext,
+    trace_ids: TraceSample,
+    topics: Topics,
+    clickhouse: Warehouse,
+) -> dg.MaterializeResult[TraceTopics]:
+    """The topic of every trace of the window that has a vector, not only of the sample, in the
+    table `trace_topics`: one row for each trace and window.
+
+    ClickHouse places the traces itself, by the rule of the sample. Without the table, or without
+    the right to write it, this warns and succeeds.
+    """
+    from trace_clustering_dagster.topics.metadata import trace_topics_metadata
+    from trace_clustering_dagster.topics.placing import place_window
+
+    day, _ = day_and_team(context.partition_key)
+    connection = clickhouse.connect(log_comment(context))
+    value = place_window(connection, trace_ids, topics, day)
+    if value.not_written:
+        context.log.warning(value.not_written)
+    return dg.MaterializeResult(
+        value=value,
+        metadata=trace_topics_metadata(value, clickhouse.output_trace_topics_table),
+        check_results=[check_trace_topics(value)],
     )

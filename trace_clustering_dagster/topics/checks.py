@@ -2,12 +2,15 @@
 
 import dagster as dg
 
-from trace_clustering_dagster.topics.values import Topics
+from trace_clustering_dagster.topics.values import Topics, TraceTopics
 
 TOPICS_CHECKS = {
     "topics_updated": "The topics are those of this window. If the window looks wrong, those of "
     "the run before stay.",
     "topics_describe_traces": "The topics explain enough of the spread of traces that are new.",
+}
+TRACE_TOPICS_CHECKS = {
+    "trace_topics_written": "The topic of each trace is in the table trace_topics.",
 }
 # Over labeled traces topics explain .24 to .57 of the spread of new traces, over noise less than
 # .1: below this, over three runs, they do not describe the team.
@@ -17,6 +20,16 @@ _POOR, _RUNS, _ENOUGH_TRACES = 0.2, 3, 30
 def check_topics(topics: Topics) -> list[dg.AssetCheckResult]:
     """The results of ``TOPICS_CHECKS``."""
     return [_updated(topics), _describes(topics)]
+
+
+def check_trace_topics(value: TraceTopics) -> dg.AssetCheckResult:
+    """The result of ``TRACE_TOPICS_CHECKS``."""
+    return dg.AssetCheckResult(
+        check_name="trace_topics_written",
+        passed=not value.not_written,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=value.not_written or f"{value.rows} traces, {value.unsorted} in no topic",
+    )
 
 
 def _updated(topics: Topics) -> dg.AssetCheckResult:

@@ -6,7 +6,7 @@ import dagster as dg
 import numpy as np
 
 from trace_clustering_dagster.base.times import utc
-from trace_clustering_dagster.topics.values import RunFigures, Topics
+from trace_clustering_dagster.topics.values import RunFigures, Topics, TraceTopics
 
 
 def topics_metadata(topics: Topics) -> dict[str, Any]:
@@ -36,6 +36,24 @@ def topics_metadata(topics: Topics) -> dict[str, Any]:
     if registry.topics:
         metadata["table"] = dg.MetadataValue.table(_rows(topics))
     return metadata
+
+
+def trace_topics_metadata(value: TraceTopics, table: str) -> dict[str, Any]:
+    """The table, and the number of traces in each topic."""
+    return {
+        "table": table,
+        "rows": value.rows,
+        "unsorted": value.unsorted,
+        **({"not_written": value.not_written} if value.not_written else {}),
+        "by_topic": dg.MetadataValue.table(
+            [
+                dg.TableRecord({"topic_id": topic, "traces": traces})
+                for topic, traces in sorted(value.topics.items())
+            ]
+        )
+        if value.topics
+        else "none",
+    }
 
 
 def _mean_explained(history: tuple[RunFigures, ...]) -> float:

@@ -8,15 +8,19 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trace_clustering_dagster.base.times import UTC
+import dagster as dg
+
+from trace_clustering_dagster.base.times import UTC, end_of
 from trace_clustering_dagster.base.values import require
 from trace_clustering_dagster.clickhouse.connection import Connection, External
+from trace_clustering_dagster.clickhouse.failures import how_to_write
 from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.schema import TRACE_TOPICS_COLUMNS
 from trace_clustering_dagster.clickhouse.statements import fill_in
 from trace_clustering_dagster.topics.queries import SQL
 from trace_clustering_dagster.topics.registry.placement import SLACK, STAY
 from trace_clustering_dagster.topics.registry.registry import UNSORTED, Registry
+from trace_clustering_dagster.topics.values import Topics, TraceTopics
 from trace_clustering_dagster.traces import queries as traces
 from trace_clustering_dagster.traces.params import listed
 from trace_clustering_dagster.traces.values import TraceSample
@@ -127,6 +131,39 @@ def place_all(
         unsorted=counts.pop(UNSORTED, 0),
         topics=counts,
     )
+
+
+def place_window(
+    connection: Connection, sample: TraceSample, topics: Topics, day: datetime.date
+) -> TraceTopics:
+    """Write the topic of each trace of the window, as ``place_all`` does.
+
+    A table that is missing or cannot be written is no error: it says so in the value. Topics of
+    another embedding model place no trace.
+
+    Raises:
+        dagster.Failure: ClickHouse does not answer.
+    """
+    made_from = {"topics_digest": topics.digest, "sample_digest": sample.digest}
+    if (topics.model_name, topics.dimension) != (sample.model_name, sample.dimension):
+        return TraceTopics(0, 0, {}, f"no trace is placed: {topics.held_back}", **made_from)
+    link = topics.made_from_earlier
+    try:
+        placed = place_all(
+            connection,
+            sample,
+            topics.registry,
+            topics.theme_of,
+            day,
+            end_of(link.day) if link else None,
+        )
+    except dg.Failure as failure:
+        if failure.allow_retries:
+            raise
+        warehouse = connection.warehouse
+        why = how_to_write(warehouse, warehouse.output_trace_topics_table, failure)
+        return TraceTopics(0, 0, {}, f"topics of traces are not written: {why}", **made_from)
+    return TraceTopics(placed.rows, placed.unsorted, placed.topics, "", **made_from)
 
 
 def _topics_table(registry: Registry, theme_of: Mapping[int, int]) -> "pa.Table":

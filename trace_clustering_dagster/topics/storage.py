@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import dagster as dg
 
+from trace_clustering_dagster.base.formats import write_json
 from trace_clustering_dagster.base.io_manager import TeamDayIOManager
 from trace_clustering_dagster.base.times import end_of, parse_time, utc
 from trace_clustering_dagster.base.values import as_dict
-from trace_clustering_dagster.topics.values import Link, RunFigures, Topics
+from trace_clustering_dagster.topics.values import Link, RunFigures, Topics, TraceTopics
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -108,6 +109,19 @@ class TopicsIOManager(TeamDayIOManager):
 
     def read(self, path: "UPath") -> Topics:
         return _parsed(path.read_bytes())
+
+
+class TraceTopicsIOManager(TeamDayIOManager):
+    """JSON: counts. The traces are rows of the table ``trace_topics``."""
+
+    extension = ".json"
+
+    def write(self, value: TraceTopics, file: BinaryIO) -> None:
+        write_json(as_dict(value) | {"topics": sorted(value.topics.items())}, file)
+
+    def read(self, path: "UPath") -> TraceTopics:
+        rest = json.loads(path.read_bytes())
+        return TraceTopics(**rest | {"topics": dict(rest["topics"])})
 
 
 def _parsed(content: bytes) -> Topics:

@@ -1,11 +1,12 @@
 """The topics of a team as of a day, the value that one run hands to the next."""
 
 import datetime
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trace_clustering_dagster.base.values import require
+from trace_clustering_dagster.base.values import digest_of, require
 
 if TYPE_CHECKING:
     from trace_clustering_dagster.topics.registry.events import Event
@@ -95,6 +96,18 @@ class Topics:
             "each placed trace has an assignment",
         )
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hex digest of the sample, the earlier value, the topics and the assignments."""
+        link, topics = self.made_from_earlier, self.registry.topics
+        return digest_of(
+            self.sample_digest.encode(),
+            f"{link.day} {link.digest}".encode() if link else b"",
+            self.held_back.encode(),
+            *(topic.centroid.tobytes() for topic in topics),
+            self.placement.assignments.tobytes(),
+        )
+
     @property
     def made_from(self) -> Mapping[str, str]:
         """Digests of the values that it was made from, by asset."""
@@ -104,3 +117,30 @@ class Topics:
     def figures(self) -> RunFigures:
         """What this run has measured."""
         return self.history[-1]
+
+
+@dataclass(frozen=True)
+class TraceTopics:
+    """How many traces of a window are in which topic (the value of ``trace_topics``). The traces
+    are rows of the table ``trace_topics``.
+
+    Attributes:
+        rows: All that have a valid vector.
+        unsorted: Those in no topic.
+        topics: Traces by topic id, without empty topics.
+        not_written: Why there are no rows of this run; "" if they are written.
+        topics_digest: Digest of the topics.
+        sample_digest: Digest of the sample.
+    """
+
+    rows: int
+    unsorted: int
+    topics: Mapping[int, int]
+    not_written: str
+    topics_digest: str
+    sample_digest: str
+
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """Digests of the values that it was made from, by asset."""
+        return {"topics": self.topics_digest, "trace_ids": self.sample_digest}

@@ -71,18 +71,16 @@ class Team:
         self,
         day: int,
         team_id: int = 1,
-        select: str = "+topics",
+        asset: str = "topics",
         config: Mapping[str, Any] | None = None,
         raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
-        """Materialize a day's topics and what they are made from."""
+        """Materialize a day's topics, or another asset, and what it is made from."""
         defs = build_graph(self.settings)
         assets = [a for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)]
         return dg.materialize(
             assets,
-            selection=dg.AssetSelection.assets("topics").upstream()
-            if select == "+topics"
-            else select,
+            selection=dg.AssetSelection.assets(asset).upstream(),
             partition_key=f"{day_of(day)}|{team_id}",
             instance=self.instance,
             resources=defs.resources,
