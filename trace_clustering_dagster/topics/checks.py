@@ -33,10 +33,7 @@ def check_trace_topics(value: TraceTopics) -> dg.AssetCheckResult:
 
 
 def _updated(topics: Topics) -> dg.AssetCheckResult:
-    remedy = (
-        f"If that is how it should be, `trace-clustering topics rebuild --team {topics.team_id}` "
-        "makes new ones"
-    )
+    remedy = f"If the traces are right, make new topics: {_rebuild(topics)}"
     return dg.AssetCheckResult(
         check_name="topics_updated",
         passed=not topics.held_back,
@@ -60,10 +57,7 @@ def _describes(topics: Topics) -> dg.AssetCheckResult:
             description="too few new traces to tell",
         )
     share = weighted / traces
-    remedy = (
-        f": they no longer describe this team. `trace-clustering topics rebuild --team "
-        f"{topics.team_id}` makes new ones"
-    )
+    remedy = f": they no longer describe this team. Make new ones: {_rebuild(topics)}"
     return dg.AssetCheckResult(
         check_name="topics_describe_traces",
         passed=share >= _POOR,
@@ -71,4 +65,11 @@ def _describes(topics: Topics) -> dg.AssetCheckResult:
         description=f"the topics explain {share:.0%} of the spread of {traces} new traces of "
         f"{len(recent)} runs{'' if share >= _POOR else remedy}",
         metadata={"explained": share, "new_traces": traces},
+    )
+
+
+def _rebuild(topics: Topics) -> str:
+    return (
+        f"remove the files topics/*/{topics.team_id}.npz from the storage and run the newest day "
+        "again"
     )

@@ -1,6 +1,7 @@
 """Placing every trace of a window inside ClickHouse, on both engines."""
 
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from trace_clustering_dagster.traces.values import TraceSample
 from trace_clustering_dagster_tests.clickhouse.test_ddl import two_shards
 from trace_clustering_dagster_tests.conftest import (
     NOON,
+    REPOSITORY,
     UTC,
     Deployment,
     as_user,
@@ -387,58 +389,9 @@ def test_forgetting_is_a_command(make_deployment: Any) -> None:
 
 
 # What people can ask between two runs: the topics of traces that have arrived since the last one.
-BETWEEN_RUNS = """
-WITH
-    {team_id:Int64} AS team,
-    (SELECT max(window_end) FROM trace_topics WHERE team_id = team) AS since
-SELECT
-    trace_id,
-    if(min(away) > argMin(radius, away), 0, argMin(topic, away)) AS topic_id,
-    round(min(away), 6) AS distance
-FROM (
-    SELECT
-        arrived.document_id AS trace_id,
-        topics.topic AS topic,
-        topics.radius AS radius,
-        cosineDistance(arrived.embedding, topics.centroid) AS away
-    FROM (
-        SELECT document_id, embedding
-        FROM posthog_document_embeddings
-        WHERE
-            team_id = team
-            AND timestamp >= since
-            AND rendering = 'llma_trace_detailed'
-        ORDER BY inserted_at DESC
-        LIMIT 1 BY document_id
-    ) AS arrived
-    CROSS JOIN (
-        -- as the last run left them: each topic's center and its farthest trace
-        SELECT
-            placed.topic_id AS topic,
-            avgForEach(arrayMap(x -> x / norm, embedding)) AS centroid,
-            1.15 * max(placed.distance) AS radius
-        FROM (
-            SELECT
-                document_id,
-                embedding,
-                L2Norm(embedding) AS norm
-            FROM posthog_document_embeddings
-            WHERE team_id = team AND rendering = 'llma_trace_detailed' AND norm > 0
-        ) AS vectors
-        INNER JOIN (
-            SELECT
-                trace_id,
-                topic_id,
-                distance
-            FROM trace_topics_latest
-            WHERE team_id = team AND window_end = since AND topic_id > 0
-        ) AS placed ON placed.trace_id = vectors.document_id
-        GROUP BY topic
-    ) AS topics
+(BETWEEN_RUNS,) = re.findall(
+    r"```sql\n(.*?)```", (REPOSITORY / "docs" / "topics.md").read_text("utf-8"), re.DOTALL
 )
-GROUP BY trace_id
-ORDER BY trace_id
-"""
 
 
 def test_traces_that_arrive_between_runs_are_placed_by_a_query(

@@ -26,7 +26,7 @@ LATEST = (
 
 def placed(team: Team) -> dict[str, tuple[int, int, float]]:
     rows = Warehouse.of(team.settings).connect().rows(LATEST, {})
-    return {trace_id: tuple(rest) for trace_id, *rest in rows}  # type: ignore[misc]
+    return {trace_id: tuple(rest) for trace_id, *rest in rows}
 
 
 def test_every_trace_of_the_window_is_placed_as_the_sample_is(team_of: MakeTeam) -> None:
