@@ -49,8 +49,9 @@ demo: $(INSTALLED) $(INSTANCE)
 ui: $(INSTALLED) $(INSTANCE) $(SAMPLE)
 	cd $(HOME_FOLDER) && TRACE_CLUSTERING_START_DATE=$(FIRST_DAY) '$(CURDIR)/$(BIN)/dagster' dev -m trace_clustering_dagster
 
+# one thread of BLAS for each process: more would wait for each other
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 # the numeric code with the kernels of other processors, as far as this processor can run them
 test-kernels: $(INSTALLED)

@@ -151,6 +151,8 @@ def apply_tables(chain: Chain, *names: str) -> None:
             assert [line.rpartition(".")[2] for line in made if "is created" in line] == [
                 f"{name}_events is created",
                 f"{name}_model_usage is created",
+                f"{name}_trace_topics is created",
+                f"{name}_trace_topics_latest is created",
             ]
 
 

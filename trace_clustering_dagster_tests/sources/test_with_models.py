@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,13 +144,18 @@ def test_what_was_paid_is_recorded_where_summaries_cannot_be_written(
     source = deploy_source(spans_of_days(range(3)), **BY_MODEL)
     events = tmp_path / "written" / "events"
 
+    lock, lost = threading.Lock(), list[bool]()
+
     def answer(request: dict[str, Any]) -> tuple[int, Any]:
-        if stores.is_embedded:  # while the model is asked, the table is lost
-            shutil.rmtree(events, ignore_errors=True)
-            events.write_text("")
-        else:
-            database = source.settings.clickhouse.database
-            stores.client.command(f"DROP TABLE IF EXISTS {database}.events")
+        with lock:  # several are asked at once
+            if not lost:  # while the model is asked, the table is lost
+                lost.append(True)
+                if stores.is_embedded:
+                    shutil.rmtree(events, ignore_errors=True)
+                    events.write_text("")
+                else:
+                    database = source.settings.clickhouse.database
+                    stores.client.command(f"DROP TABLE IF EXISTS {database}.events")
         return summary_of()(request)
 
     model_server.answer = answer

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.topics.values import TraceTopics
 from trace_clustering_dagster_tests.conftest import metadata
+from trace_clustering_dagster_tests.support.server import Server
 from trace_clustering_dagster_tests.topics.months import (
     Team,
     day_of,
@@ -55,17 +57,22 @@ def test_every_trace_of_the_window_is_placed_as_the_sample_is(team_of: MakeTeam)
     assert checks["trace_topics_written"]
 
 
-def test_table_that_cannot_be_written_is_a_warning(team_of: MakeTeam) -> None:
-    team = team_of(STEADY)
-    folder = Path(Warehouse.of(team.settings).folder) / "trace_topics"
-    folder.write_text("a file in the place of the folder")
+def test_a_table_that_is_missing_is_a_warning(
+    deploy_server: Any, clickhouse_server: Server, tmp_path: Path
+) -> None:
+    clickhouse = deploy_server(STEADY).clickhouse
+    clickhouse_server.client().command(f"DROP TABLE {clickhouse.database}.trace_topics SYNC")
+    team = Team({"url": clickhouse.url}, tmp_path / "assets")
     result = team.run(27, asset="trace_topics")
     assert result.success
     (check,) = (
         c for c in result.get_asset_check_evaluations() if c.check_name == "trace_topics_written"
     )
     assert not check.passed
-    assert "topics of traces are not written" in (check.description or "")
+    assert "create it with `trace-clustering schema --apply`" in (check.description or "")
+    assert f"GRANT SELECT, INSERT ON {clickhouse.database}.trace_topics" in (
+        check.description or ""
+    )
 
 
 def test_topics_of_another_model_place_nothing(team_of: MakeTeam) -> None:
