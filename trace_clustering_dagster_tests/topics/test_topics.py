@@ -77,9 +77,7 @@ def test_missed_days_do_not_matter(team_of: MakeTeam) -> None:
     assert {i: found[i] for i in range(7)} == topic_of_intents(first)
 
 
-def test_after_a_pause_of_forty_days_topics_are_new_and_so_are_their_ids(
-    team_of: MakeTeam,
-) -> None:
+def test_after_a_pause_of_forty_days_topics_are_made_anew(team_of: MakeTeam) -> None:
     rows = [row for i in range(7) for row in traces_of(i, [*range(20, 28), *range(68, 76)])]
     team = team_of(rows)
     _, last = team.play([27, 75])
