@@ -4,7 +4,7 @@ Nothing repairs them by itself: a person may have run an old day again on purpos
 """
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import dagster as dg
@@ -78,24 +78,30 @@ def build_chain_check(
 
 
 def broken_links(
-    stored: TopicsIOManager, teams: Iterable[int], days: Iterable[datetime.date]
+    stored: TopicsIOManager, teams: Iterable[int], days: Sequence[datetime.date]
 ) -> Iterator[BrokenLink]:
     """The first broken link of each team.
+
+    Args:
+        days: The days to look at, oldest first.
 
     Raises:
         dagster.Failure: A file is damaged.
     """
     for team_id in teams:
+        before = stored.newest_before(days[0], team_id, LOOK_BACK_DAYS)
+        newest = before[1] if before else None
         for day in days:
             found = stored.stored(day, team_id)
             if not found:
                 continue
             made_from = found[0].made_from_earlier
-            before = stored.newest_before(day, team_id, LOOK_BACK_DAYS)
-            now = before[1] if before else None
+            is_near = newest and (day - newest.day).days <= LOOK_BACK_DAYS
+            now = newest if is_near else None
             if made_from != now:
                 yield BrokenLink(team_id, day, _text(made_from), _text(now))
                 break
+            newest = found[1]
 
 
 def _text(link: Link | None) -> str:

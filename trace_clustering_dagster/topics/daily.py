@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from trace_clustering_dagster.topics.registry.events import Event
 from trace_clustering_dagster.topics.registry.explained import Explained, explained
 from trace_clustering_dagster.topics.registry.founding import found, reseat
-from trace_clustering_dagster.topics.registry.placement import Placement, place
+from trace_clustering_dagster.topics.registry.placement import Placement, nowhere
 from trace_clustering_dagster.topics.registry.registry import Registry, Sample
 from trace_clustering_dagster.topics.registry.themes import themes
-from trace_clustering_dagster.topics.registry.update import update
+from trace_clustering_dagster.topics.registry.update import place_sample, update
 from trace_clustering_dagster.topics.registry.vectors import Indices
 from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS, Link, RunFigures, Topics
 from trace_clustering_dagster.traces.queries import half_md5
@@ -61,18 +61,17 @@ class _Outcome:
 
 
 def next_topics(
-    before: Topics | None, link: Link | None, window: Window, day: datetime.date, first_id: int = 1
+    before: Topics | None, link: Link | None, window: Window, day: datetime.date
 ) -> Topics:
     """The topics as of a day.
 
     Args:
         before: The topics of the run before; None makes first topics.
         link: Where ``before`` is stored.
-        first_id: Id of the first topic if there is no run before.
     """
     is_first = before is None or not before.registry.topics
     if before is None or is_first:
-        outcome = _first(window, day, before.registry.next_id if before else first_id)
+        outcome = _first(window, day, before.registry.next_id if before else 1)
     else:
         outcome = _carried(before, window, day)
     worth = None if before is None or is_first else _worth(before, window)
@@ -99,7 +98,7 @@ def next_topics(
         theme_of=theme_of,
         next_theme_id=next_theme_id,
         trace_ids=tuple(window.traces.ids) if placement else (),
-        placement=placement or _NOTHING,
+        placement=placement or nowhere(0),
         remembered=_remembered(before, outcome, window),
         events=outcome.events,
         history=(*(past for past in history if since < past.day < day), figures),
@@ -111,7 +110,7 @@ def next_topics(
 
 
 def _first(window: Window, day: datetime.date, next_id: int) -> _Outcome:
-    everything = _joined(_rows(window.traces, window.evidence), window.reference)
+    everything = _joined(window.traces.take(np.flatnonzero(window.evidence)), window.reference)
     registry = found(everything, day.toordinal(), next_id)
     nowhere = np.zeros(len(window.traces), np.int64)
     done = update(
@@ -147,7 +146,7 @@ def _carried(before: Topics, window: Window, day: datetime.date) -> _Outcome:
     if registry is not before.registry:
         # the topics of the run before are of the other model
         return _Outcome(before.registry, None, held_back=why)
-    return _Outcome(registry, _placed(registry, window.traces, previous), held_back=why)
+    return _Outcome(registry, place_sample(registry, window.traces, previous), held_back=why)
 
 
 def _too_little_traffic(before: Topics, traces: int) -> str:
@@ -214,7 +213,7 @@ def _remembered(before: Topics | None, outcome: _Outcome, window: Window) -> Map
     known = before.remembered if before else {}
     if outcome.placement is None:
         return known
-    reference = _placed(
+    reference = place_sample(
         outcome.registry, window.reference, _last_topics(window.reference, known)
     ).assignments
     of_window = outcome.placement.assignments
@@ -222,12 +221,6 @@ def _remembered(before: Topics | None, outcome: _Outcome, window: Window) -> Map
         **dict(zip(map(half_md5, window.reference.ids), reference.tolist(), strict=True)),
         **dict(zip(map(half_md5, window.traces.ids), of_window.tolist(), strict=True)),
     }
-
-
-def _placed(registry: Registry, traces: Sample, previous: Indices) -> Placement:
-    if not registry.topics:
-        return _nowhere(len(traces))
-    return place(traces.vectors, previous, registry.centroids, registry.radii, registry.ids)
 
 
 def _last_topics(traces: Sample, remembered: Mapping[int, int]) -> Indices:
@@ -244,23 +237,9 @@ def _known(share: float) -> float | None:
     return None if math.isnan(share) else share
 
 
-def _rows(sample: Sample, mask: NDArray[np.bool_]) -> Sample:
-    rows = np.flatnonzero(mask)
-    return Sample([sample.ids[int(row)] for row in rows], sample.vectors[rows], sample.days[rows])
-
-
 def _joined(one: Sample, other: Sample) -> Sample:
     return Sample(
         [*one.ids, *other.ids],
         np.concatenate([one.vectors, other.vectors]),
         np.concatenate([one.days, other.days]),
     )
-
-
-def _nowhere(traces: int) -> Placement:
-    none = np.zeros(traces, np.int64)
-    unknown = np.full(traces, np.nan, np.float32)
-    return Placement(none, none, unknown, none, unknown)
-
-
-_NOTHING = _nowhere(0)

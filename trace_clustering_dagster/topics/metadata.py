@@ -1,5 +1,6 @@
 """Metadata: the numbers and tables that people see of topics in the Dagster UI."""
 
+import datetime
 from typing import Any
 
 import dagster as dg
@@ -91,6 +92,4 @@ def _rows(topics: Topics) -> list[dg.TableRecord]:
 
 
 def _day(ordinal: int) -> str:
-    import datetime
-
     return str(datetime.date.fromordinal(ordinal))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import dagster as dg
 
+from trace_clustering_dagster.base.files import storage_errors, storage_failure
 from trace_clustering_dagster.base.formats import write_json
 from trace_clustering_dagster.base.io_manager import TeamDayIOManager
 from trace_clustering_dagster.base.times import end_of, parse_time, utc
@@ -52,13 +53,15 @@ class TopicsIOManager(TeamDayIOManager):
         """The topics of a day, and the link to them; None if there are none.
 
         Raises:
-            dagster.Failure: The file is damaged, or is not of that team and day.
+            dagster.Failure: The file cannot be read, is damaged, or is not of that team and day.
         """
         path = self._base_path / "topics" / str(day) / f"{team_id}{self.extension}"
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
+        except storage_errors() as error:
+            raise storage_failure(f"{path} cannot be read", path, error) from None
         try:
             value = _parsed(content)
             why = self.contradiction(value, day, team_id)

@@ -66,7 +66,7 @@ class Topics:
         history: Figures of the runs of the last 28 days, oldest first; the last is this run's.
         held_back: Why these are the topics of the run before, unchanged; "" if they are not.
         explained_by_topic: Share of the spread of each topic's new traces that it explained.
-        made_from_earlier: The value of the run before; None for first topics.
+        made_from_earlier: The value of the run before; None if there is none.
         sample_digest: Digest of the sample.
     """
 

@@ -1,7 +1,7 @@
 """A team's months: traces of known intents, day by day, and runs over them."""
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,20 @@ class Team:
         """Where they are stored."""
         root = stored_files_of(self.settings).root
         return root / "topics" / str(day_of(day)) / f"{team_id}.npz"
+
+
+MakeTeam = Callable[..., Team]
+STEADY = [row for intent in range(7) for row in traces_of(intent, range(36))]
+
+
+def after_change_of_model(day: int) -> list[dict[str, Any]]:
+    """The steady rows, from a day on in another embedding model's space."""
+    return [
+        row
+        if row["timestamp"].date() < day_of(day)
+        else row | {"model_name": "other", "embedding": row["embedding"][::-1]}
+        for row in STEADY
+    ]
 
 
 def topic_of_intents(topics: Topics) -> dict[int, int]:

@@ -1,6 +1,5 @@
 """The days of a team follow from each other, and what breaks that is said."""
 
-from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -10,9 +9,8 @@ from trace_clustering_dagster.base import order
 from trace_clustering_dagster.build import build_graph
 from trace_clustering_dagster.operations import chains
 from trace_clustering_dagster_tests.conftest import failure_messages
-from trace_clustering_dagster_tests.topics.months import Team, day_of, traces_of
+from trace_clustering_dagster_tests.topics.months import MakeTeam, Team, day_of, traces_of
 
-MakeTeam = Callable[..., Team]
 ROWS = [row for intent in range(3) for row in traces_of(intent, range(36))]
 
 

@@ -1,6 +1,5 @@
 """Topics through Dagster: made once, carried from day to day, held back where a window is wrong."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import dagster as dg
@@ -12,14 +11,13 @@ from trace_clustering_dagster.topics.values import Topics
 from trace_clustering_dagster_tests.conftest import failure_messages
 from trace_clustering_dagster_tests.topics.months import (
     DIMENSION,
-    Team,
+    STEADY,
+    MakeTeam,
+    after_change_of_model,
     day_of,
     topic_of_intents,
     traces_of,
 )
-
-MakeTeam = Callable[..., Team]
-STEADY = [row for intent in range(7) for row in traces_of(intent, range(36))]
 
 
 def check_of(result: dg.ExecuteInProcessResult, name: str) -> dg.AssetCheckEvaluation:
@@ -104,6 +102,20 @@ def test_damaged_state_fails_with_the_file_and_the_remedy(team_of: MakeTeam) -> 
     assert str(team.path(27)) in message
     assert "materialize" in message
     assert team.stored(28) is None
+
+
+def test_state_that_cannot_be_read_is_told_in_one_line(team_of: MakeTeam) -> None:
+    team = team_of(STEADY)
+    team.path(27).mkdir(parents=True)
+    result = team.run(28, raise_on_error=False)
+    steps = [
+        event.step_retry_data.error
+        for event in result.all_node_events
+        if event.is_step_up_for_retry
+    ]
+    assert steps
+    (cause,) = {error.cause.message for error in steps if error and error.cause}
+    assert f"{team.path(27)} cannot be read: Is a directory -> check the free space" in cause
 
 
 def test_another_teams_topics_are_never_taken(team_of: MakeTeam) -> None:
@@ -205,13 +217,7 @@ def test_another_embedding_model_keeps_the_ids_if_enough_traces_have_both(
 
 
 def test_another_embedding_model_without_common_traces_holds_back(team_of: MakeTeam) -> None:
-    old = [row for row in STEADY if row["timestamp"].date() < day_of(29)]
-    new = [
-        row | {"model_name": "other", "embedding": row["embedding"][::-1]}
-        for row in STEADY
-        if row["timestamp"].date() >= day_of(29)
-    ]
-    team = team_of([*old, *new])
+    team = team_of(after_change_of_model(29))
     first, last = team.play([27, 35])
     assert "vectors of other, the topics of test-model" in last.held_back
     assert_same(last, first)

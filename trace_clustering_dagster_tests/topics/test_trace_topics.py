@@ -1,6 +1,5 @@
 """The asset ``trace_topics``: every trace of the window in its topic, not only the sample."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,15 @@ from trace_clustering_dagster.topics.values import TraceTopics
 from trace_clustering_dagster_tests.conftest import metadata
 from trace_clustering_dagster_tests.support.server import Server
 from trace_clustering_dagster_tests.topics.months import (
+    STEADY,
+    MakeTeam,
     Team,
+    after_change_of_model,
     day_of,
     intent_of,
     topic_of_intents,
-    traces_of,
 )
 
-MakeTeam = Callable[..., Team]
-STEADY = [row for intent in range(7) for row in traces_of(intent, range(36))]
 LATEST = (
     "SELECT trace_id, topic_id, theme_id, distance FROM "
     "{output_database:Identifier}.trace_topics_latest WHERE team_id = 1"
@@ -76,13 +75,7 @@ def test_a_table_that_is_missing_is_a_warning(
 
 
 def test_topics_of_another_model_place_nothing(team_of: MakeTeam) -> None:
-    old = [row for row in STEADY if row["timestamp"].date() < day_of(29)]
-    new = [
-        row | {"model_name": "other", "embedding": row["embedding"][::-1]}
-        for row in STEADY
-        if row["timestamp"].date() >= day_of(29)
-    ]
-    team = team_of([*old, *new])
+    team = team_of(after_change_of_model(29))
     team.run(27, asset="trace_topics")
     result = team.run(35, asset="trace_topics")
     value: TraceTopics = result.output_for_node("trace_topics")

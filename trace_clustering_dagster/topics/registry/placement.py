@@ -48,7 +48,7 @@ def place(
     """
     n, k = len(vectors), len(ids)
     if k == 0:
-        return _nowhere(n)
+        return nowhere(n)
     distances = 1 - vectors @ centroids.T
     each = np.arange(n)
     own, was_placed = positions(previous, ids)
@@ -75,7 +75,8 @@ def positions(topics: Indices, ids: Indices) -> tuple[Indices, NDArray[np.bool_]
     return np.where(known, found, 0), known
 
 
-def _nowhere(n: int) -> Placement:
+def nowhere(n: int) -> Placement:
+    """The placement of n traces where there is no topic."""
     none = np.zeros(n, np.int64)
     return Placement(none, none, _no_distances(n), none, _no_distances(n))
 

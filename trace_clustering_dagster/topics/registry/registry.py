@@ -28,6 +28,10 @@ class Sample:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def take(self, rows: NDArray[np.int64]) -> "Sample":
+        """The traces of these rows, integers (m,)."""
+        return Sample([self.ids[int(row)] for row in rows], self.vectors[rows], self.days[rows])
+
 
 @dataclass(frozen=True)
 class Topic:

@@ -61,7 +61,7 @@ def update(
     after, moved = registry, previous.copy()
     events: list[Event] = []
     if registry.topics and len(counted):
-        draft = Draft(registry, _rows(window, counted), previous[counted], today)
+        draft = Draft(registry, window.take(counted), previous[counted], today)
         candidates = births_by_age(draft, reference, registry.candidates)
         groups = births_of_unsorted(draft, registry.unsorted_groups)
         _move_centroids(draft)
@@ -77,22 +77,22 @@ def update(
             mergers=mergers,
         )
         events = draft.events
-    placement = _placed(after, window, moved)
+    placement = place_sample(after, window, moved)
     topics, silences = _seen(after.topics, placement.assignments, registry.day, today)
     if len(topics) < len(after.topics):
-        placement = _placed(replace(after, topics=topics), window, moved)
+        placement = place_sample(replace(after, topics=topics), window, moved)
     after = replace(after, topics=topics, day=today)
     return Update(after, placement, (*events, *silences))
 
 
-def _rows(sample: Sample, rows: Indices) -> Sample:
-    return Sample([sample.ids[row] for row in rows], sample.vectors[rows], sample.days[rows])
+def place_sample(registry: Registry, traces: Sample, previous: Indices) -> Placement:
+    """Place traces (n) in the topics of a registry, as ``place`` does.
 
-
-def _placed(registry: Registry, window: Sample, previous: Indices) -> Placement:
-    if not registry.topics:
-        return place(window.vectors, previous, window.vectors[:0], registry.radii, registry.ids)
-    return place(window.vectors, previous, registry.centroids, registry.radii, registry.ids)
+    previous: The topic of each trace (n,) on the last run, 0 for none.
+    """
+    # a registry without topics has no matrix of centroids
+    centroids = registry.centroids if registry.topics else traces.vectors[:0]
+    return place(traces.vectors, previous, centroids, registry.radii, registry.ids)
 
 
 def _move_centroids(draft: Draft) -> None:
