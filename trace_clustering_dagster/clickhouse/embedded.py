@@ -25,10 +25,13 @@ from trace_clustering_dagster.base.formats import column
 from trace_clustering_dagster.clickhouse.connection import External
 from trace_clustering_dagster.clickhouse.failures import first_line
 from trace_clustering_dagster.clickhouse.parquet import problems_of
-from trace_clustering_dagster.clickhouse.queries import latest_trace_topics
+from trace_clustering_dagster.clickhouse.queries import latest_rows
 from trace_clustering_dagster.clickhouse.schema import (
     EMBEDDINGS_COLUMNS,
     EVENTS_COLUMNS,
+    TOPIC_EDITS_COLUMNS,
+    TOPIC_METRICS_COLUMNS,
+    TOPICS_OVER_TIME_COLUMNS,
     TRACE_TOPICS_COLUMNS,
     USAGE_COLUMNS,
 )
@@ -227,10 +230,19 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
         warehouse.output_events_table: EVENTS_COLUMNS,
         warehouse.output_usage_table: USAGE_COLUMNS,
         warehouse.output_trace_topics_table: TRACE_TOPICS_COLUMNS,
+        warehouse.output_topic_metrics_table: TOPIC_METRICS_COLUMNS,
+        warehouse.output_topics_over_time_table: TOPICS_OVER_TIME_COLUMNS,
+        warehouse.output_topic_edits_table: TOPIC_EDITS_COLUMNS,
     }
+    latest = (
+        (SQL["trace_topics_latest"], warehouse.output_trace_topics_table),
+        (SQL["topic_metrics_latest"], warehouse.output_topic_metrics_table),
+        (SQL["topics_over_time_latest"], warehouse.output_topics_over_time_table),
+    )
     with _chdb_lock:
         database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))
-        _chdb_latest_view(database, warehouse.output_trace_topics_table)
+        for statement, table in latest:
+            _chdb_latest_view(database, statement, table)
         return _chdb_client(), database, database
 
 
@@ -311,8 +323,8 @@ def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ..
 
 
 @functools.cache
-def _chdb_latest_view(database: str, table: str) -> None:
-    query = latest_trace_topics(database, table)
+def _chdb_latest_view(database: str, statement: str, table: str) -> None:
+    query = latest_rows(statement, database, table)
     _chdb_client().command(f"CREATE OR REPLACE VIEW {database}.{table}_latest AS {query}")
 
 
@@ -332,8 +344,10 @@ def _column_of(type_: str, values: Sequence[Any]) -> "pa.Array":
     if type_.startswith("DateTime"):
         microseconds = [(time - _EPOCH) // datetime.timedelta(microseconds=1) for time in values]
         return column(microseconds, pa.int64()).view(pa.timestamp("us", "UTC"))
-    if type_ == "Array(Float64)":
-        return column(values, pa.list_(pa.float32()))
+    if type_ == "Date":
+        return column(values, pa.date32())
+    if type_.startswith("Array"):
+        return column(values, pa.list_(pa.int64() if "Int" in type_ else pa.float32()))
     if "Int" in type_ or "Float" in type_:
         return column(values, pa.int64() if "Int" in type_ else pa.float64())
     return column([str(value) for value in values], pa.string())

@@ -36,8 +36,10 @@ def table_engine(clickhouse: Connection, database: str, table: str) -> TableEngi
     return TableEngine(*rows[0]) if rows else None
 
 
-def latest_trace_topics(database: str, table: str) -> str:
-    """The query of the view beside a table of the topics of traces: each trace's newest row."""
-    return fill_in(
-        SQL["trace_topics_latest"], output_database=database, output_trace_topics_table=table
-    ).strip()
+def latest_rows(view: str, database: str, table: str) -> str:
+    """The query of the view beside a table of topics: of each window, the rows of its newest run.
+
+    Args:
+        view: The statement: ``SQL["trace_topics_latest"]`` and the like.
+    """
+    return fill_in(view, output_database=database, output_table=table).strip()

@@ -60,6 +60,71 @@ TRACE_TOPICS_COLUMNS = {
     "_timestamp": "DateTime64(3, 'UTC')",
 }
 
+TOPIC_METRICS_COLUMNS = {
+    "team_id": "Int64",
+    "topic_id": "Int64",
+    "day": "Date",
+    "window_end": "DateTime64(3, 'UTC')",
+    "measure": "String",
+    "n": "Nullable(Float64)",
+    "sum": "Nullable(Float64)",
+    "sum_squares": "Nullable(Float64)",
+    "log_sum": "Nullable(Float64)",
+    "log_sum_squares": "Nullable(Float64)",
+    "first_user_n": "Nullable(Float64)",
+    "first_user_sum": "Nullable(Float64)",
+    "second_user_n": "Nullable(Float64)",
+    "second_user_sum": "Nullable(Float64)",
+    "value": "Nullable(Float64)",
+    "low": "Nullable(Float64)",
+    "high": "Nullable(Float64)",
+    "estimated": "UInt8",
+    "_timestamp": "DateTime64(3, 'UTC')",
+}
+
+TOPICS_OVER_TIME_COLUMNS = {
+    "team_id": "Int64",
+    "window_end": "DateTime64(3, 'UTC')",
+    "topic_id": "Int64",
+    "lineage": "Date",
+    "title": "String",
+    "description": "String",
+    "theme_id": "Int64",
+    "theme_title": "String",
+    "status": "String",
+    "born": "Date",
+    "last_seen": "Date",
+    "parents": "Array(Int64)",
+    "traces": "Nullable(Float64)",
+    "share": "Nullable(Float64)",
+    "users": "Nullable(Float64)",
+    "errors": "Nullable(Float64)",
+    "cost": "Nullable(Float64)",
+    "latency": "Nullable(Float64)",
+    "explained": "Nullable(Float64)",
+    "centroid": "Array(Float32)",
+    "founder": "Array(Float32)",
+    "radius": "Float64",
+    "model_name": "String",
+    "dimension": "Int64",
+    "_timestamp": "DateTime64(3, 'UTC')",
+}
+
+TOPIC_EDITS_COLUMNS = {
+    "team_id": "Int64",
+    "edit_id": "String",
+    "lineage": "Date",
+    "topic_id": "Int64",
+    "kind": "String",
+    "target_id": "Int64",
+    "text": "String",
+    "author": "String",
+    "made_at": "DateTime64(3, 'UTC')",
+    "applies_from": "DateTime64(3, 'UTC')",
+    "revoked": "UInt8",
+    "_timestamp": "DateTime64(3, 'UTC')",
+}
+
 # Columns that a file of an embedded warehouse may lack: their default values do not change which
 # rows are read. ``model_name`` may be missing in all files or in none.
 OPTIONAL_COLUMNS = frozenset(

@@ -104,6 +104,21 @@ class Warehouse(ClickHouseSettings):
         return f"{self.output_prefix}trace_topics"
 
     @property
+    def output_topic_metrics_table(self) -> str:
+        """The table in ``output_database`` of the topics' daily numbers."""
+        return f"{self.output_prefix}topic_metrics"
+
+    @property
+    def output_topics_over_time_table(self) -> str:
+        """The table in ``output_database`` with a row for each topic and day."""
+        return f"{self.output_prefix}topics_over_time"
+
+    @property
+    def output_topic_edits_table(self) -> str:
+        """The table in ``output_database`` of what people have changed in topics."""
+        return f"{self.output_prefix}topic_edits"
+
+    @property
     def output(self) -> str:
         """That table's name, qualified if its database is not the one that is read."""
         table = self.output_events_table

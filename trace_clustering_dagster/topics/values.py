@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from trace_clustering_dagster.base.values import digest_of, require
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
     from trace_clustering_dagster.topics.registry.events import Event
     from trace_clustering_dagster.topics.registry.placement import Placement
     from trace_clustering_dagster.topics.registry.registry import Registry
@@ -140,7 +143,119 @@ class TraceTopics:
     topics_digest: str
     sample_digest: str
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hex digest of what it was made from and of the counts."""
+        counts = [self.rows, self.unsorted, sorted(self.topics.items()), self.not_written]
+        return digest_of(self.topics_digest.encode(), repr(counts).encode())
+
     @property
     def made_from(self) -> Mapping[str, str]:
         """Digests of the values that it was made from, by asset."""
         return {"topics": self.topics_digest, "trace_ids": self.sample_digest}
+
+
+@dataclass(frozen=True, eq=False)
+class TopicMetrics:
+    """The numbers of each topic on each day of a window (the value of ``topic_metrics``).
+
+    Attributes:
+        rows: The rows of the table ``topic_metrics``, without team_id, window_end and _timestamp.
+        users: Distinct users of each topic over the window. Sessions count where users are unknown;
+            all traces that have neither count as one user.
+        unknown_users: Traces of the window with neither.
+        not_written: Why the table has no rows of this run; "" if it has.
+        topics_digest: Digest of the topics.
+        trace_topics_digest: Digest of the topics of the window's traces.
+    """
+
+    rows: "pa.Table"
+    users: Mapping[int, int]
+    unknown_users: int
+    not_written: str
+    topics_digest: str
+    trace_topics_digest: str
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hex digest of what it was made from and of the users."""
+        return digest_of(
+            self.topics_digest.encode(),
+            self.trace_topics_digest.encode(),
+            repr(sorted(self.users.items())).encode(),
+        )
+
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """Digests of the values that it was made from, by asset."""
+        return {"topics": self.topics_digest, "trace_topics": self.trace_topics_digest}
+
+
+@dataclass(frozen=True, eq=False)
+class TopicLabel:
+    """The title of a topic.
+
+    Attributes:
+        topic_id: The topic.
+        title, description: One line each.
+        source: "model" if a language model wrote it, "offline" if it is made from the traces' own
+            words, "fallback" if it only numbers the topic, "other" if too few users are in the
+            topic to show its text.
+        reason: Why no language model wrote it; "" if one did.
+        named: Day on which it was made.
+        centroid: float32 (d,), the topic's centroid on that day.
+    """
+
+    topic_id: int
+    title: str
+    description: str
+    source: str
+    reason: str
+    named: datetime.date
+    centroid: "np.ndarray"
+
+
+@dataclass(frozen=True)
+class ThemeLabel:
+    """The title of a theme, and the topics that it was made from; otherwise as ``TopicLabel``."""
+
+    theme_id: int
+    title: str
+    description: str
+    source: str
+    reason: str
+    named: datetime.date
+    topics: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TopicLabels:
+    """Titles of all topics and themes of a team (the value of ``topic_labels``).
+
+    Attributes:
+        topics: One for each living topic, by id.
+        themes: One for each theme, by id.
+        asked: Topics and themes that the model was asked for.
+        note: Any problem with the model; "" if there was none.
+        topics_digest: Digest of the topics.
+        topic_metrics_digest: Digest of the numbers, which hold the users of each topic.
+    """
+
+    topics: tuple[TopicLabel, ...]
+    themes: tuple[ThemeLabel, ...]
+    asked: int
+    note: str
+    topics_digest: str
+    topic_metrics_digest: str
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hex digest of what it was made from and of the titles."""
+        titles: list[tuple[str, str]] = [(t.title, t.description) for t in self.topics]
+        titles += [(t.title, t.description) for t in self.themes]
+        return digest_of(self.topics_digest.encode(), repr(titles).encode())
+
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """Digests of the values that it was made from, by asset."""
+        return {"topics": self.topics_digest, "topic_metrics": self.topic_metrics_digest}

@@ -18,6 +18,7 @@ from trace_clustering_dagster.clusters.queries import read_clusters
 from trace_clustering_dagster.operations.tables import tables
 from trace_clustering_dagster_tests.conftest import (
     REPOSITORY,
+    TOPICS_TABLES,
     Deployment,
     as_user,
     separated_rows,
@@ -91,18 +92,19 @@ def test_tables_are_created_by_the_command(
         "applied.posthog_document_embeddings is created",
         f"applied.events {there}",
         "applied.model_usage is created",
-        "applied.trace_topics is created",
-        "applied.trace_topics_latest is created",
+        *(f"applied.{table} is created" for table in TOPICS_TABLES),
     ]
-    assert client.command("SELECT count() FROM system.columns WHERE database = 'applied'") == 47
+    assert (
+        client.command("SELECT count() FROM system.columns WHERE database = 'applied'")
+        == 47 + 2 * 19 + 2 * 25 + 12
+    )
     client.command("DROP TABLE applied.events")
     again = printed("--apply", **environment)
     assert again.output.splitlines() == [
         f"applied.posthog_document_embeddings {there}",
         "applied.events is created",
         f"applied.model_usage {there}",
-        f"applied.trace_topics {there}",
-        f"applied.trace_topics_latest {there}",
+        *(f"applied.{table} {there}" for table in TOPICS_TABLES),
     ]
     assert not CliRunner().invoke(main, ["check"], env=environment).exit_code
 
@@ -183,14 +185,14 @@ def test_documents_have_the_query_that_is_printed(
 def test_statements_for_a_cluster_are_understood_by_a_server(clickhouse_server: Server) -> None:
     client = clickhouse_server.client()
     statements = printed("--cluster", "one_shard").output.split(";\n")[:-1]
-    assert len(statements) == 9
+    assert len(statements) == 17
     for statement in statements:
         parsed = str(client.command(f"EXPLAIN AST {statement}"))
         assert "CreateQuery" in parsed
         assert "Storage definition" in parsed or "CREATE VIEW" in statement
     grants = printed("--cluster", "one_shard", "--grants", "me").output
     statements = grants.replace("-- GRANT", "GRANT").replace("-- ON", "ON").split(";\n")[:-1]
-    assert len(statements) == 13
+    assert len(statements) == 24
     for statement in statements:
         assert "GrantQuery" in str(client.command(f"EXPLAIN AST {statement}"))
 

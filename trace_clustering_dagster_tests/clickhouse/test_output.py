@@ -14,6 +14,7 @@ from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster_tests.conftest import (
     ASSETS,
     DAY,
+    TOPICS_TABLES,
     Deployment,
     as_user,
     failure_messages,
@@ -117,8 +118,7 @@ def test_table_of_the_output_is_printed_and_created(
         "reading.events is created",
         "writing.own_events is created",
         "writing.own_model_usage is created",
-        "writing.own_trace_topics is created",
-        "writing.own_trace_topics_latest is created",
+        *(f"writing.own_{table} is created" for table in TOPICS_TABLES),
     ]
     printed = command(deployment, "schema").output
     assert "-- The summaries ($ai_trace_summary).\n" in printed
@@ -128,7 +128,7 @@ def test_table_of_the_output_is_printed_and_created(
     assert "SELECT, INSERT\nON writing.own_events TO `me`" in grants
     assert "-- ON writing.own_events_local TO `me`" in grants
     assert "SELECT, INSERT\nON writing.own_model_usage TO `me`" in grants
-    assert grants.count("INSERT") == 6, "there and nowhere else"
+    assert grants.count("INSERT") == 12, "there and nowhere else"
     statements = command(deployment, "schema", "--cluster", "one_shard").output.split(";\n")[:-1]
     assert len(statements) == 11
     for statement in statements:

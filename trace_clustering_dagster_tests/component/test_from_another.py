@@ -26,7 +26,7 @@ from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster.settings import Settings, unknown_variables
 from trace_clustering_dagster_tests.component.conftest import Project
 from trace_clustering_dagster_tests.component.test_two_instances import evaluate
-from trace_clustering_dagster_tests.conftest import failure_messages
+from trace_clustering_dagster_tests.conftest import TOPICS_TABLES, failure_messages
 from trace_clustering_dagster_tests.sources.deployment import (
     DAY,
     ONE_DAY,
@@ -151,8 +151,7 @@ def apply_tables(chain: Chain, *names: str) -> None:
             assert [line.rpartition(".")[2] for line in made if "is created" in line] == [
                 f"{name}_events is created",
                 f"{name}_model_usage is created",
-                f"{name}_trace_topics is created",
-                f"{name}_trace_topics_latest is created",
+                *(f"{name}_{table} is created" for table in TOPICS_TABLES),
             ]
 
 

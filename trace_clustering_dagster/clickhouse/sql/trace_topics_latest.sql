@@ -11,7 +11,7 @@ SELECT
     runner_up_distance,
     window_end,
     _timestamp
-FROM {output_database:Identifier}.{output_trace_topics_table:Identifier}
+FROM {output_database:Identifier}.{output_table:Identifier}
 WHERE
     topic_id >= 0
     AND (team_id, window_end, _timestamp) GLOBAL IN (
@@ -19,7 +19,7 @@ WHERE
             team_id,
             window_end,
             max(_timestamp)
-        FROM {output_database:Identifier}.{output_trace_topics_table:Identifier}
+        FROM {output_database:Identifier}.{output_table:Identifier}
         GROUP BY team_id, window_end
     )
 ORDER BY window_end DESC

@@ -1,0 +1,14 @@
+-- The newest row of each topic, day and measure, of the newest run of each window: earlier runs may
+-- have had other topics.
+SELECT *
+FROM {output_database:Identifier}.{output_table:Identifier}
+WHERE (team_id, window_end, _timestamp) GLOBAL IN (
+    SELECT
+        team_id,
+        window_end,
+        max(_timestamp)
+    FROM {output_database:Identifier}.{output_table:Identifier}
+    GROUP BY team_id, window_end
+)
+ORDER BY window_end DESC
+LIMIT 1 BY team_id, topic_id, day, measure
