@@ -32,11 +32,14 @@ def column(values: "Sequence[Any] | NDArray[Any]", type_: "pa.DataType") -> "pa.
     if pa.types.is_list(type_):
         items = column(np.concatenate(values) if len(values) else [], type_.value_type)
         return pa.Array.from_buffers(type_, len(values), [None, _offsets(values)], children=[items])
+    valid = None
     if isinstance(values, list) and None in values:
-        return pa.array(values, type_)
+        known = [value is not None for value in values]
+        valid = pa.py_buffer(np.packbits(known, bitorder="little"))
+        values = [0 if value is None else value for value in values]
     kind = "f" if pa.types.is_floating(type_) else "i"
     numbers = np.asarray(values, dtype=f"{kind}{type_.bit_width // 8}")
-    return pa.Array.from_buffers(type_, len(values), [None, pa.py_buffer(numbers)])
+    return pa.Array.from_buffers(type_, len(values), [valid, pa.py_buffer(numbers)])
 
 
 def write_table(columns: Mapping[str, Any], rest: Mapping[str, Any], file: BinaryIO) -> None:

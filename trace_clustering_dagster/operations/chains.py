@@ -15,7 +15,7 @@ from trace_clustering_dagster.operations.decisions import closed_days
 from trace_clustering_dagster.operations.runs import registered_teams
 from trace_clustering_dagster.settings import AutomationSettings
 from trace_clustering_dagster.topics.storage import TopicsIOManager
-from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS, Link
+from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS, RESTORED, Link
 
 # Days that are looked at: each costs a file a team.
 _DAYS = 14
@@ -98,7 +98,9 @@ def broken_links(
             made_from = found[0].made_from_earlier
             is_near = newest and (day - newest.day).days <= LOOK_BACK_DAYS
             now = newest if is_near else None
-            if made_from != now:
+            # what was lost is no other value
+            is_restored = made_from and now is None and made_from.digest == RESTORED
+            if made_from != now and not is_restored:
                 yield BrokenLink(team_id, day, _text(made_from), _text(now))
                 break
             newest = found[1]

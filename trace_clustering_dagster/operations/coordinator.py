@@ -32,6 +32,7 @@ from trace_clustering_dagster.operations.runs import (
     COORDINATOR,
     SCHEDULE,
     being_launched,
+    left_to_run,
     past_runs,
     recent_ticks,
     undecided,
@@ -186,6 +187,7 @@ def _evaluate(
         for team_day, decision in decisions.items()
         if decision.outcome is Outcome.REQUESTED
     }
+    selections = _selections(context, graph, settings, requested)
     known = context.instance.get_dynamic_partitions(graph.registry)
     new = sorted({str(team_day.team_id) for team_day in requested} - set(known), key=int)
     return dg.SensorResult(
@@ -194,6 +196,7 @@ def _evaluate(
                 run_key=f"{team_day.team_id}|{team_day.day}|{attempt}",
                 partition_key=team_day.partition_key,
                 tags={ATTEMPT_TAG: str(attempt)},
+                asset_selection=selections.get(team_day) or None,
             )
             for team_day, attempt in requested.items()
         ],
@@ -201,6 +204,24 @@ def _evaluate(
         dynamic_partitions_requests=[graph.teams.build_add_request(new)] if new else [],
         cursor=json.dumps({"asked": now.isoformat(), "about": about, "days": seen}),
     )
+
+
+def _selections(
+    context: dg.SensorEvaluationContext,
+    graph: Graph,
+    settings: AutomationSettings,
+    requested: Mapping[TeamDay, int],
+) -> Mapping[TeamDay, Sequence[dg.AssetKey]]:
+    """What a retry runs, by team-day: only what is missing.
+
+    The last attempt runs everything: if stored values do not fit each other, nothing else helps.
+    """
+    retried = [td for td, attempt in requested.items() if 1 < attempt < settings.max_attempts]
+    if not (retried and context.repository_def):
+        return {}
+    assets = context.repository_def.asset_graph
+    children = {key: assets.get(key).child_keys for key in assets.materializable_asset_keys}
+    return left_to_run(context.instance, graph, children, retried)
 
 
 def _is_evaluating(instance: dg.DagsterInstance, schedule: str) -> bool:

@@ -5,7 +5,7 @@ This module alone defines which runs count and which team-days have an outcome.
 
 import datetime
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -80,9 +80,67 @@ def past_runs(
 def with_outcome(
     instance: dg.DagsterInstance, graph: Graph, team_days: Iterable[TeamDay]
 ) -> set[TeamDay]:
-    """The team-days that have an outcome (an event, or a skip with its reason) from a run that does
-    not explore."""
-    return _materialized(instance, graph.key("emitted_event"), team_days)
+    """The team-days that have an outcome from runs that do not explore: an event, or a skip with
+    its reason, and if topics are on, the topics of the day.
+
+    Team-days that were done before topics were on stay done.
+    """
+    event, topics = graph.key("emitted_event"), graph.key("topics_over_time")
+    done = _materialized(instance, event, team_days)
+    if "topics_over_time" not in graph.assets or not done:
+        return done
+    complete = _materialized(instance, topics, done)
+    return complete | _from_before(instance, topics, event, done - complete)
+
+
+def _from_before(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, event: dg.AssetKey, done: set[TeamDay]
+) -> set[TeamDay]:
+    """The team-days whose event is older than the first run that has the asset."""
+    if not done:
+        return set()
+    with_asset = instance.get_event_records(
+        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset),
+        limit=1,
+        ascending=True,
+    )
+    if not with_asset:
+        return done
+    emitted = instance.get_latest_storage_id_by_partition(
+        event, dg.DagsterEventType.ASSET_MATERIALIZATION, {td.partition_key for td in done}
+    )
+    return {td for td in done if emitted[td.partition_key] < with_asset[0].storage_id}
+
+
+def left_to_run(
+    instance: dg.DagsterInstance,
+    graph: Graph,
+    children: Mapping[dg.AssetKey, Collection[dg.AssetKey]],
+    team_days: Collection[TeamDay],
+) -> dict[TeamDay, list[dg.AssetKey]]:
+    """For each team-day the assets of the graph that no run has materialized that does not explore,
+    and what is downstream of them.
+
+    Args:
+        children: The assets downstream of each asset, one step.
+    """
+    left: dict[TeamDay, set[dg.AssetKey]] = {team_day: set() for team_day in team_days}
+    own = [graph.key(name) for name in sorted(graph.assets)]
+    for asset in own:
+        for team_day in left.keys() - _materialized(instance, asset, team_days):
+            left[team_day] |= _with_downstream(asset, children)
+    return {td: [asset for asset in own if asset in assets] for td, assets in left.items()}
+
+
+def _with_downstream(
+    asset: dg.AssetKey, children: Mapping[dg.AssetKey, Collection[dg.AssetKey]]
+) -> set[dg.AssetKey]:
+    found, waiting = set[dg.AssetKey](), [asset]
+    while waiting:
+        if (one := waiting.pop()) not in found:
+            found.add(one)
+            waiting += children.get(one, ())
+    return found
 
 
 def with_input(

@@ -45,16 +45,19 @@ def topics(
     from trace_clustering_dagster.topics.daily import next_topics
     from trace_clustering_dagster.topics.metadata import topics_metadata
     from trace_clustering_dagster.topics.reading import read_window
+    from trace_clustering_dagster.topics.restoring import past_topics
 
     day, team_id = day_and_team(context.partition_key)
     wait_for_earlier_days(context, graph)
-    before, link = topics_io_manager.newest_before(day, team_id, LOOK_BACK_DAYS) or (None, None)
     connection = clickhouse.connect(log_comment(context))
+    found = topics_io_manager.newest_before(day, team_id, LOOK_BACK_DAYS)
+    past = past_topics(connection, found, trace_ids, day)
+    if past.problem:
+        context.log.warning(past.problem)
     window = read_window(connection, trace_ids, embeddings, params)
-    value = next_topics(before, link, window, day)
-    context.log.info(
-        f"{len(value.registry.topics)} topics, made from {link.day if link else 'nothing'}"
-    )
+    value = next_topics(past.topics, past.link, window, day, past.next_id)
+    made_from = past.link.day if past.link else "nothing"
+    context.log.info(f"{len(value.registry.topics)} topics, made from {made_from}")
     return dg.MaterializeResult(
         value=value, metadata=topics_metadata(value), check_results=check_topics(value)
     )

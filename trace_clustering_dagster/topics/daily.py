@@ -61,17 +61,18 @@ class _Outcome:
 
 
 def next_topics(
-    before: Topics | None, link: Link | None, window: Window, day: datetime.date
+    before: Topics | None, link: Link | None, window: Window, day: datetime.date, next_id: int = 1
 ) -> Topics:
     """The topics as of a day.
 
     Args:
         before: The topics of the run before; None makes first topics.
         link: Where ``before`` is stored.
+        next_id: The first id of topics that are made without ``before``.
     """
     is_first = before is None or not before.registry.topics
     if before is None or is_first:
-        outcome = _first(window, day, before.registry.next_id if before else 1)
+        outcome = _first(window, day, max(next_id, before.registry.next_id if before else 1))
     else:
         outcome = _carried(before, window, day)
     worth = None if before is None or is_first else _worth(before, window)

@@ -14,12 +14,20 @@ from trace_clustering_dagster.base.formats import write_json
 from trace_clustering_dagster.base.io_manager import TeamDayIOManager
 from trace_clustering_dagster.base.times import end_of, parse_time, utc
 from trace_clustering_dagster.base.values import as_dict
-from trace_clustering_dagster.topics.values import Link, RunFigures, Topics, TraceTopics
+from trace_clustering_dagster.topics.values import (
+    Link,
+    RunFigures,
+    TopicDay,
+    Topics,
+    TopicsOverTime,
+    TraceTopics,
+)
 
 if TYPE_CHECKING:
     from upath import UPath
 
 _WINDOW = ("window_start", "window_end")
+_DAYS = ("born", "last_seen")
 _VECTORS = ("centroid", "founder")
 # fields of the registry that are sequences of dataclasses
 _PARTS = ("topics", "candidates", "unsorted_groups", "mergers")
@@ -125,6 +133,45 @@ class TraceTopicsIOManager(TeamDayIOManager):
     def read(self, path: "UPath") -> TraceTopics:
         rest = json.loads(path.read_bytes())
         return TraceTopics(**rest | {"topics": dict(rest["topics"])})
+
+
+class TopicsOverTimeIOManager(TeamDayIOManager):
+    """JSON: what people read. The topics' vectors are in ``topics``."""
+
+    extension = ".json"
+
+    def write(self, value: TopicsOverTime, file: BinaryIO) -> None:
+        topics = [
+            as_dict(topic) | {name: str(getattr(topic, name)) for name in _DAYS}
+            for topic in value.topics
+        ]
+        write_json(as_dict(value) | {"topics": topics}, file)
+
+    def read(self, path: "UPath") -> TopicsOverTime:
+        rest = json.loads(path.read_bytes())
+        topics = tuple(
+            TopicDay(
+                **topic
+                | {name: datetime.date.fromisoformat(topic[name]) for name in _DAYS}
+                | {"parents": tuple(topic["parents"])}
+            )
+            for topic in rest["topics"]
+        )
+        return TopicsOverTime(**rest | {"topics": topics})
+
+    def stored(self, day: datetime.date, team_id: int) -> TopicsOverTime | None:
+        """The topics of a day; None if there are none.
+
+        Raises:
+            dagster.Failure: The file cannot be read.
+        """
+        path = self._base_path / "topics_over_time" / str(day) / f"{team_id}{self.extension}"
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
+        except storage_errors() as error:
+            raise storage_failure(f"{path} cannot be read", path, error) from None
 
 
 def _parsed(content: bytes) -> Topics:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Days that a value looks back: to the value before it, to the figures of the runs before it.
 LOOK_BACK_DAYS = 28
+# In place of the digest of a value that was lost and made again from the table.
+RESTORED = "restored"
 
 
 @dataclass(frozen=True)
@@ -259,3 +261,68 @@ class TopicLabels:
     def made_from(self) -> Mapping[str, str]:
         """Digests of the values that it was made from, by asset."""
         return {"topics": self.topics_digest, "topic_metrics": self.topic_metrics_digest}
+
+
+@dataclass(frozen=True)
+class TopicDay:
+    """A topic on a day; a row of the table ``topics_over_time``.
+
+    Attributes:
+        topic_id: 0 for the traces in no topic.
+        title, description: Of the topic.
+        theme_id, theme_title: Of its theme; 0 and "" for none.
+        status: One of new, split, merged, gone, back, silent, growing, shrinking, steady.
+        born, last_seen: Days.
+        parents: The topics that it came from; of a merged topic, the one that its traces went to.
+        traces: Of the day, like all numbers; None if unknown.
+        share: Of the day's traces.
+        users: Distinct users.
+        errors: Traces with an error.
+        cost: US dollars.
+        latency: Mean, seconds.
+        explained: Share of the spread of its new traces that it explained.
+    """
+
+    topic_id: int
+    title: str
+    description: str
+    theme_id: int
+    theme_title: str
+    status: str
+    born: datetime.date
+    last_seen: datetime.date
+    parents: tuple[int, ...] = ()
+    traces: float | None = None
+    share: float | None = None
+    users: float | None = None
+    errors: float | None = None
+    cost: float | None = None
+    latency: float | None = None
+    explained: float | None = None
+
+
+@dataclass(frozen=True)
+class TopicsOverTime:
+    """All topics of a team on a day (the value of ``topics_over_time``).
+
+    Attributes:
+        topics: The traces in no topic, then the topics by id: those that live, and those that have
+            ended on this run.
+        not_written: Why the table has no rows of this run; "" if it has.
+        topics_digest, topic_metrics_digest, topic_labels_digest: What it was made from.
+    """
+
+    topics: tuple[TopicDay, ...]
+    not_written: str
+    topics_digest: str
+    topic_metrics_digest: str
+    topic_labels_digest: str
+
+    @property
+    def made_from(self) -> Mapping[str, str]:
+        """Digests of the values that it was made from, by asset."""
+        return {
+            "topics": self.topics_digest,
+            "topic_metrics": self.topic_metrics_digest,
+            "topic_labels": self.topic_labels_digest,
+        }

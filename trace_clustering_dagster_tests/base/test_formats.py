@@ -28,6 +28,7 @@ def stored(values: pa.Array) -> bytes:
         ([1, -(2**63)], pa.int64()),
         ([1.5, float("nan")], pa.float64()),
         ([0.5, None], pa.float64()),
+        ([None, *range(20), None, None], pa.int32()),
         ([], pa.float64()),
         (ROWS, pa.list_(pa.int32())),
         ([], pa.list_(pa.int32())),

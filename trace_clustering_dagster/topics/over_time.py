@@ -1,0 +1,176 @@
+"""The topics of a day, as rows: what each is called, how it is doing, and its numbers."""
+
+import datetime
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trace_clustering_dagster.topics.registry.events import Back, Born, Event, Gone, Merged, Split
+from trace_clustering_dagster.topics.registry.registry import UNSORTED, Topic
+from trace_clustering_dagster.topics.values import TopicDay, TopicLabels, TopicMetrics, Topics
+
+# Of all traces of the team, in ``topic_metrics``.
+_TEAM = -1
+# Numbers of a topic, and their measures.
+_NUMBERS = {
+    "traces": "traces",
+    "share": "share",
+    "users": "users",
+    "errors": "errors",
+    "cost": "cost",
+    "latency": "latency",
+}
+# A topic grows or shrinks if its share of a week's traces is this many times that of the week
+# before, and the difference is that many times its own spread by chance.
+_LEAST_CHANGE, _LEAST_SURE = 1.5, 3.0
+
+Numbers = Mapping[tuple[int, str], Mapping[str, float | None]]
+
+
+def topic_days(
+    topics: Topics,
+    metrics: TopicMetrics,
+    labels: TopicLabels,
+    week_before: TopicMetrics | None,
+    earlier: Iterable[TopicDay] = (),
+) -> tuple[TopicDay, ...]:
+    """The traces in no topic, the living topics, and those that have ended on this run.
+
+    Args:
+        week_before: The numbers of the run a week before; None if there was none.
+        earlier: The topics of the run before, for the titles of those that have ended.
+    """
+    day = topics.figures.day
+    numbers = _of_day(metrics, day)
+    growth = _growth(metrics, week_before)
+    titled = {label.topic_id: label for label in labels.topics}
+    themes = {label.theme_id: label.title for label in labels.themes}
+    happened = _happened(topics.events)
+
+    def numbers_of(topic_id: int) -> dict[str, Any]:
+        return {name: numbers.get((topic_id, measure)) for name, measure in _NUMBERS.items()}
+
+    def living(topic: Topic) -> TopicDay:
+        label, theme = titled.get(topic.id), topics.theme_of.get(topic.id, 0)
+        return TopicDay(
+            topic_id=topic.id,
+            title=label.title if label else "",
+            description=label.description if label else "",
+            theme_id=theme,
+            theme_title=themes.get(theme, ""),
+            status=_status(topic, topics, happened, growth),
+            born=datetime.date.fromordinal(topic.born),
+            last_seen=datetime.date.fromordinal(topic.seen),
+            parents=(topic.parent,) if topic.parent else (),
+            explained=topics.explained_by_topic.get(topic.id),
+            **numbers_of(topic.id),
+        )
+
+    unsorted = TopicDay(
+        topic_id=UNSORTED,
+        title="Unsorted",
+        description="Traces in no topic",
+        theme_id=0,
+        theme_title="",
+        status=growth.get(UNSORTED, "steady"),
+        born=topics.lineage,
+        last_seen=day,
+        **numbers_of(UNSORTED),
+    )
+    before = {topic.topic_id: topic for topic in earlier}
+    ended = [
+        _ended(event, before, day) for event in topics.events if isinstance(event, Merged | Gone)
+    ]
+    return (unsorted, *sorted([*map(living, topics.registry.topics), *ended], key=_topic_id))
+
+
+def _topic_id(topic: TopicDay) -> int:
+    return topic.topic_id
+
+
+def _ended(event: Merged | Gone, before: Mapping[int, TopicDay], day: datetime.date) -> TopicDay:
+    known = before.get(event.topic)
+    return TopicDay(
+        topic_id=event.topic,
+        title=known.title if known else "",
+        description=known.description if known else "",
+        theme_id=known.theme_id if known else 0,
+        theme_title=known.theme_title if known else "",
+        status="merged" if isinstance(event, Merged) else "gone",
+        born=known.born if known else day,
+        last_seen=datetime.date.fromordinal(event.seen)
+        if isinstance(event, Gone)
+        else known.last_seen
+        if known
+        else day,
+        parents=(event.into,) if isinstance(event, Merged) else (),
+    )
+
+
+def _happened(events: Iterable[Event]) -> dict[int, str]:
+    """What happened to living topics, by id."""
+    happened: dict[int, str] = {}
+    for event in events:
+        match event:
+            case Born():
+                happened[event.topic] = "new"
+            case Split():
+                happened[event.topic] = "split"
+            case Back():
+                happened[event.topic] = "back"
+    return happened
+
+
+def _status(
+    topic: Topic, topics: Topics, happened: Mapping[int, str], growth: Mapping[int, str]
+) -> str:
+    if topic.id in happened:
+        return happened[topic.id]
+    if topics.trace_ids and topic.seen < topics.figures.day.toordinal():
+        return "silent"
+    return growth.get(topic.id, "steady")
+
+
+def _of_day(metrics: TopicMetrics, day: datetime.date) -> dict[tuple[int, str], float | None]:
+    rows = metrics.rows
+    names = ("topic_id", "measure", "day", "value")
+    columns = (rows.column(name).to_pylist() for name in names)
+    return {
+        (topic, measure): value
+        for topic, measure, of_day, value in zip(*columns, strict=True)
+        if of_day == day
+    }
+
+
+def _growth(metrics: TopicMetrics, before: TopicMetrics | None) -> dict[int, str]:
+    """Topics whose share of a week's traces is clearly another than that of the week before."""
+    now, then = _of_week(metrics), _of_week(before) if before else {}
+    total, total_then = now.get(_TEAM), then.get(_TEAM)
+    if not total or not total_then:
+        return {}
+    growth = {}
+    for topic in (now.keys() & then.keys()) - {_TEAM}:
+        count, expected = now[topic], then[topic] * total / total_then
+        # the difference of two Poisson counts, one of them scaled
+        spread = math.sqrt(count + expected * total / total_then)
+        if abs(count - expected) < _LEAST_SURE * spread:
+            continue
+        if count >= _LEAST_CHANGE * expected:
+            growth[topic] = "growing"
+        elif expected >= _LEAST_CHANGE * count:
+            growth[topic] = "shrinking"
+    return growth
+
+
+def _of_week(metrics: TopicMetrics) -> dict[int, float]:
+    """Counted traces by topic; no topics if any day is unknown."""
+    rows = metrics.rows
+    names = ("topic_id", "measure", "n")
+    counts: dict[int, float] = {}
+    for topic, measure, n in zip(*(rows.column(x).to_pylist() for x in names), strict=True):
+        if measure != "traces":
+            continue
+        if n is None:
+            return {}
+        counts[topic] = counts.get(topic, 0) + n
+    return counts
