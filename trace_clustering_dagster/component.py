@@ -95,6 +95,7 @@ class TraceClusteringComponent(dg.Component, _Attributes, dg.Resolvable):
     retention_days: Annotated[int | None, _described("retention_days")] = None
     text_retention_days: Annotated[int | None, _described("text_retention_days")] = None
     raw_retention_days: Annotated[int | None, _described("raw_retention_days")] = None
+    topics_retention_days: Annotated[int | None, _described("topics_retention_days")] = None
     topics: Annotated[bool | None, _described("topics")] = None
     start_date: Annotated[str | None, _described("start_date")] = None
     params: Annotated[

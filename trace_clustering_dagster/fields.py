@@ -72,6 +72,12 @@ def _on_or_off(value: Any) -> Any:
     return value in ("on", True)
 
 
+def _topics_days(days: int) -> int:
+    if 0 < days < 56:
+        raise ValueError(f"{days} is less than 56: topics are made from those of 28 days before")
+    return days
+
+
 def check_identifier(name: str) -> str:
     """Check that a text names a table or database.
 
@@ -227,6 +233,7 @@ Params = Annotated[Mapping[str, Any], BeforeValidator(_parsed)]
 Pools = Mapping[
     Annotated[str, Field(pattern="^(clickhouse|llm)$")], Annotated[str, Field(pattern=r"^\S+$")]
 ]
+TopicsDays = Annotated[Days, AfterValidator(_topics_days)]
 OnOrOff = Annotated[bool, BeforeValidator(_on_or_off)]
 GraphName = Annotated[str, AfterValidator(_graph_name)]
 StorageUrl = Annotated[str, AfterValidator(_storage_url)]

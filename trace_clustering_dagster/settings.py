@@ -34,6 +34,7 @@ from trace_clustering_dagster.fields import (
     StorageUrl,
     Table,
     Teams,
+    TopicsDays,
     VariableName,
     WarehouseUrl,
     check_http_url,
@@ -254,6 +255,12 @@ class Settings(Section):
     )
     topics: OnOrOff = setting(
         False, "TOPICS", "Whether runs keep topics that last from day to day: on or off."
+    )
+    topics_retention_days: TopicsDays = setting(
+        90,
+        "TOPICS_RETENTION_DAYS",
+        "Days to keep files of topics, but for the newest of each team, and, in the table that "
+        "`schema` prints, the topics of a window's traces. At least 56. 0 keeps them all.",
     )
     start_date: Day = setting("2025-01-01", "START_DATE", "First day that has a partition.")
     params: Params = setting(

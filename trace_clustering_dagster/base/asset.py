@@ -23,7 +23,9 @@ from trace_clustering_dagster.base.partitions import EXPLORES_TAG
 from trace_clustering_dagster.settings import Settings
 
 # Settings that hold the days to keep the files of an asset.
-Expiry = Literal["retention_days", "text_retention_days", "raw_retention_days"]
+Expiry = Literal[
+    "retention_days", "text_retention_days", "raw_retention_days", "topics_retention_days"
+]
 OWNERS = ["team:llm-analytics"]
 # Three attempts in all. A failure that no retry can fix forbids retries itself.
 RETRIES = dg.RetryPolicy(

@@ -42,7 +42,7 @@ def schema(cluster: str | None, user: str | None, read: bool, apply_: bool) -> N
         click.echo(read_clusters(clickhouse), nl=False)
         return
     try:
-        known = tables(clickhouse)
+        known = tables(clickhouse, settings.topics_retention_days)
         sql = create_tables(known, cluster)
         if user:
             url = settings.source.url

@@ -25,13 +25,14 @@ def build_retention_job(graph: Graph) -> dg.JobDefinition:
     """Build the job that removes old files."""
     remove_old_files = remove_old_files_op(graph)
     raw = "; those of raw_traces after raw_retention_days" if "raw_traces" in graph.assets else ""
+    topics = "; those of topics after topics_retention_days" if "topics" in graph.assets else ""
 
     @dg.job(
         name=graph.called(RETENTION),
         executor_def=dg.in_process_executor,
         description="Removes files by their day and their last modification: those of embeddings, "
         "k_sweep_scores and distance_matrix after retention_days; those of labels, report and the "
-        f"stored answers of the language model after text_retention_days{raw}.",
+        f"stored answers of the language model after text_retention_days{raw}{topics}.",
     )
     def retention() -> None:
         remove_old_files()

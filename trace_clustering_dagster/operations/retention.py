@@ -111,7 +111,8 @@ def remove_expired(
     """Remove a folder's expired files and temporary files of killed writers.
 
     A file expires when its day *and* its last modification are more than ``days_kept`` days ago and
-    its partition is not in use, so a run of an old day keeps its files. An answer has no day.
+    its partition is not in use, so a run of an old day keeps its files. An answer has no day. The
+    newest topics of a team stay, however old they are.
 
     Args:
         places: The folder, in the storage and in each exploration.
@@ -135,13 +136,19 @@ def remove_expired(
         # an object store has no temporary files, so do not list files that cannot expire
         if not (days or is_local(place)):
             continue
-        is_listed = (lambda day: True) if is_local(place) else is_old
+        is_all_listed = is_local(place) or folder.keeps_newest
+        is_listed = (lambda day: True) if is_all_listed else is_old
+        files = list(folder.files(place, removed.failures, is_listed))
+        whole = [file for file in files if folder.keeps_newest and not file.is_temporary]
+        newest = {file.team_id: file.day for file in whole}  # listed by day
         # check all files before removing any: a removal invalidates an object store's cached
         # listing, and each later check costs a request
         due = [
             (file, now - age)
-            for file in folder.files(place, removed.failures, is_listed)
-            if (age := lifetime(file)) and size_of(file.path, now - age) is not None
+            for file in files
+            if (age := lifetime(file))
+            and size_of(file.path, now - age) is not None
+            and (file.is_temporary or not file.day or newest.get(file.team_id) != file.day)
         ]
         for file, time in due:
             try:

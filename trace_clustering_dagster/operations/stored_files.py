@@ -42,6 +42,8 @@ class AssetFolder:
     extension: str
     days_kept: int
     """0 keeps the files forever."""
+    keeps_newest: bool = False
+    """Whether the file of each team's newest day is kept however old it is."""
     is_explored = True
 
     def files(
@@ -69,6 +71,7 @@ class AnswersFolder:
     ``label_answers/<digest>.txt``."""
 
     days_kept: int
+    keeps_newest = False
     is_explored = False
 
     def files(
@@ -95,7 +98,12 @@ def folders_of(assets: Iterable[TeamAsset], settings: Settings) -> Mapping[str, 
     """All folders that a graph writes to, except for explorations, by name."""
     return {
         **{
-            asset.name: AssetFolder(asset.stored_as.extension or "", asset.days_kept(settings))
+            asset.name: AssetFolder(
+                asset.stored_as.extension or "",
+                asset.days_kept(settings),
+                # the state that the next run is made from
+                keeps_newest=asset.expires == "topics_retention_days",
+            )
             for asset in assets
         },
         ANSWERS: AnswersFolder(settings.text_retention_days),

@@ -10,14 +10,18 @@ from trace_clustering_dagster.traces import queries as traces
 from trace_clustering_dagster.traces import usage
 
 
-def tables(warehouse: Warehouse) -> list[Table]:
-    """The tables of a warehouse; a table that several rooms use appears once."""
+def tables(warehouse: Warehouse, topics_days: int = 90) -> list[Table]:
+    """The tables of a warehouse; a table that several rooms use appears once.
+
+    Args:
+        topics_days: After how many days the topics of a window's traces are removed; 0 for never.
+    """
     found: dict[tuple[str, str], Table] = {}
     for table in (
         *traces.tables(warehouse),
         *clusters.tables(warehouse),
         *usage.tables(warehouse),
-        *topics.tables(warehouse),
+        *topics.tables(warehouse, topics_days),
     ):
         place = (table.database, table.name)
         if known := found.get(place):

@@ -24,6 +24,7 @@ from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample
     "numpy",
     version="1",
     stored_as=TopicsIOManager,
+    expires="topics_retention_days",
     pool="clickhouse",
     checks=TOPICS_CHECKS,
     skips_explorations=True,
@@ -68,6 +69,7 @@ def topics(
     "json",
     version="1",
     stored_as=TraceTopicsIOManager,
+    expires="topics_retention_days",
     pool="clickhouse",
     checks=TRACE_TOPICS_CHECKS,
 )
