@@ -86,6 +86,17 @@ class EmbeddedConnection(SessionConnection):
         ]
         return "; ".join(wrong) or f"check that the Parquet files in {self._folder} are complete"
 
+    def rows(
+        self, sql: str, parameters: Mapping[str, Any], external: External | None = None
+    ) -> list[tuple[Any, ...]]:
+        if not external:
+            return self._session.rows(sql, parameters)
+        with tempfile.NamedTemporaryFile() as given:
+            given.write(external.as_arrow_stream())
+            given.flush()
+            source = _file(Path(given.name), "ArrowStream", external.columns)
+            return self._session.rows(sql.replace(f"{{{external.name}}}", source), parameters)
+
     def insert(
         self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str
     ) -> None:
@@ -345,7 +356,7 @@ def _column_of(type_: str, values: Sequence[Any]) -> "pa.Array":
         microseconds = [(time - _EPOCH) // datetime.timedelta(microseconds=1) for time in values]
         return column(microseconds, pa.int64()).view(pa.timestamp("us", "UTC"))
     if type_ == "Date":
-        return column(values, pa.date32())
+        return column([(day - _EPOCH.date()).days for day in values], pa.int32()).view(pa.date32())
     if type_.startswith("Array"):
         return column(values, pa.list_(pa.int64() if "Int" in type_ else pa.float32()))
     if "Int" in type_ or "Float" in type_:

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import dagster as dg
 
 from trace_clustering_dagster.base.files import storage_errors, storage_failure
-from trace_clustering_dagster.base.formats import write_json
+from trace_clustering_dagster.base.formats import read_table, write_json, write_table
 from trace_clustering_dagster.base.io_manager import TeamDayIOManager
 from trace_clustering_dagster.base.times import end_of, parse_time, utc
 from trace_clustering_dagster.base.values import as_dict
-from trace_clustering_dagster.topics.values import Link, RunFigures, Topics, TraceTopics
+from trace_clustering_dagster.topics.values import (
+    Link,
+    RunFigures,
+    TopicMetrics,
+    Topics,
+    TraceTopics,
+)
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -125,6 +131,23 @@ class TraceTopicsIOManager(TeamDayIOManager):
     def read(self, path: "UPath") -> TraceTopics:
         rest = json.loads(path.read_bytes())
         return TraceTopics(**rest | {"topics": dict(rest["topics"])})
+
+
+class TopicMetricsIOManager(TeamDayIOManager):
+    """Parquet: one row for each topic, day and measure; users and digests in the metadata."""
+
+    extension = ".parquet"
+
+    def write(self, value: TopicMetrics, file: BinaryIO) -> None:
+        rest = as_dict(value)
+        rows = rest.pop("rows")
+        columns = {name: rows.column(name) for name in rows.column_names}
+        write_table(columns, rest | {"users": sorted(value.users.items())}, file)
+
+    def read(self, path: "UPath") -> TopicMetrics:
+        rows, rest = read_table(path.read_bytes())
+        users = dict(rest.pop("users"))
+        return TopicMetrics(rows=rows.replace_schema_metadata(None), users=users, **rest)
 
 
 def _parsed(content: bytes) -> Topics:
