@@ -8,8 +8,8 @@ SELECT
     if(max(is_step), max(failed), NULL) AS has_error,
     -- exact, whatever the order
     toFloat64(sum(toDecimal128(dollars, 12))) AS cost,
-    sum(tokens_in) AS input_tokens,
-    sum(tokens_out) AS output_tokens,
+    sum(toDecimal128(round(tokens_in), 0)) AS input_tokens,
+    sum(toDecimal128(round(tokens_out), 0)) AS output_tokens,
     if(max(is_timed), dateDiff('microsecond', minIf(began, is_step), maxIf(ended, is_step)), NULL)
         AS latency,
     toFloat64(sum(toDecimal128(step_score, 12))) / nullIf(count(step_score), 0) AS score,
@@ -24,10 +24,8 @@ FROM (
         max(is_step AND microseconds IS NOT NULL) AS is_timed,
         max(is_error) AS failed,
         max(if(is_call AND raw_cost >= 0 AND raw_cost < 1e9, raw_cost, NULL)) AS dollars,
-        max(if(is_call AND raw_input >= 0 AND raw_input < 1e15, toInt64(raw_input), NULL))
-            AS tokens_in,
-        max(if(is_call AND raw_output >= 0 AND raw_output < 1e15, toInt64(raw_output), NULL))
-            AS tokens_out,
+        max(if(is_call AND raw_input >= 0 AND raw_input < 1e15, raw_input, NULL)) AS tokens_in,
+        max(if(is_call AND raw_output >= 0 AND raw_output < 1e15, raw_output, NULL)) AS tokens_out,
         max(if(raw_score >= 0 AND raw_score <= 1, raw_score, NULL)) AS step_score,
         max(user_hash) AS step_user,
         max(session_hash) AS step_session
@@ -46,9 +44,9 @@ FROM (
             ) AS step,
             toFloat64OrNull(trim(BOTH '"' FROM JSONExtractRaw(properties, '$ai_latency')))
                 AS raw_latency,
-            -- at most 30 days
-            if(raw_latency >= 0 AND raw_latency <= 2592000, toInt64(raw_latency * 1e6), NULL)
-                AS microseconds,
+            -- at most 30 days; null in place of an infinity
+            accurateCastOrNull(round(raw_latency * 1e6), 'Int64') AS given_latency,
+            if(given_latency BETWEEN 0 AND 2592000000000, given_latency, NULL) AS microseconds,
             -- an SDK sends an event when the call ends; spans that came by OpenTelemetry have their
             -- start
             addMicroseconds(
