@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "traces": CARRIERS,
     "sources": CARRIERS | {"traces", "fields"},
     "clusters": CARRIERS | {"traces", "sources"},
-    "topics": CARRIERS | {"traces"},
+    "topics": CARRIERS | {"traces", "sources"},
     "report": CARRIERS | {"traces", "clusters"},
     "params": {"sources", "clusters"},
     "operations": CARRIERS | {"traces", "sources", "clusters", "topics", "params"},
@@ -59,7 +59,7 @@ DAGSTER = {
     "clusters": {"assets.py", "checks.py", "metadata.py", "params.py", "queries.py", "storage.py"},
     "report": {"assets.py", "storage.py"},
     "sources": {"assets.py", "checks.py", "queries.py", "vectors.py"},
-    "topics": {"assets.py", "checks.py", "metadata.py", "placing.py", "storage.py"},
+    "topics": {"assets.py", "checks.py", "measuring.py", "metadata.py", "placing.py", "storage.py"},
     "traces": {"usage.py"},
 }
 

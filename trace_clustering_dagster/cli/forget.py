@@ -70,7 +70,7 @@ def forget(team_id: int, traces: tuple[str, ...], user: str, yes: bool) -> None:
         for name, text in found.items():
             if yes:
                 everywhere[name].remove(scope)
-            click.echo(f"{'removed  ' if yes else ''}{name:19} {text}")
+            click.echo(f"{'removed  ' if yes else ''}{name:23} {text}")
         for note in notes:
             click.echo(f"note: {note}")
         home = f" and {os.environ['DAGSTER_HOME']}" if instance else ""

@@ -50,8 +50,14 @@ class Connection(Protocol):
     def has_model_column(self) -> bool:
         """Whether the embeddings table has a column ``model_name``."""
 
-    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Run a query with bound parameters and return its rows."""
+    def rows(
+        self, sql: str, parameters: Mapping[str, Any], external: External | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Run a query with bound parameters and return its rows.
+
+        Args:
+            external: A table that the query reads; its name in braces stands for it.
+        """
 
     def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
         """Like ``rows``, but stream Arrow record batches."""

@@ -86,6 +86,17 @@ class EmbeddedConnection(SessionConnection):
         ]
         return "; ".join(wrong) or f"check that the Parquet files in {self._folder} are complete"
 
+    def rows(
+        self, sql: str, parameters: Mapping[str, Any], external: External | None = None
+    ) -> list[tuple[Any, ...]]:
+        if not external:
+            return self._session.rows(sql, parameters)
+        with tempfile.NamedTemporaryFile() as given:
+            given.write(external.as_arrow_stream())
+            given.flush()
+            source = _file(Path(given.name), "ArrowStream", external.columns)
+            return self._session.rows(sql.replace(f"{{{external.name}}}", source), parameters)
+
     def insert(
         self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str
     ) -> None:

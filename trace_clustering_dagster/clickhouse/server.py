@@ -13,6 +13,7 @@ from trace_clustering_dagster.settings import named
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+    from clickhouse_connect.driver.external import ExternalData
 
 CONNECT_TIMEOUT_SECONDS = 10
 RECEIVE_MARGIN_SECONDS = 10
@@ -35,6 +36,14 @@ class ServerConnection(SessionConnection):
             lambda code: _where_to_look(warehouse, code),
             log_comment,
         )
+
+    def rows(
+        self, sql: str, parameters: Mapping[str, Any], external: External | None = None
+    ) -> list[tuple[Any, ...]]:
+        if not external:
+            return self._session.rows(sql, parameters)
+        text, data = self._with_external(sql, external)
+        return self._session.rows(text, parameters, data)
 
     def insert(
         self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str
@@ -62,21 +71,21 @@ class ServerConnection(SessionConnection):
         columns: Mapping[str, str],
         file: str,
     ) -> None:
+        text, data = self._with_external(statement, external)
+        settings = {"distributed_foreground_insert": 1}
+        self._session.run_with(text, parameters, settings, external_data=data)
+
+    def _with_external(self, statement: str, external: External) -> tuple[str, "ExternalData"]:
+        """The statement, and the table that is sent beside it."""
         from clickhouse_connect.driver.external import ExternalData
 
-        client = self._session.client
         # else the statement is a part of the URL, and proxies refuse long ones
-        client.form_encode_query_params = True  # type: ignore[attr-defined]
-        self._session.run_with(
-            statement.replace(f"{{{external.name}}}", external.name),
-            parameters,
-            settings={"distributed_foreground_insert": 1},
-            external_data=ExternalData(
-                file_name=external.name,
-                data=external.as_arrow_stream(),
-                fmt="ArrowStream",
-                structure=external.structure,
-            ),
+        self._session.client.form_encode_query_params = True  # type: ignore[attr-defined]
+        return statement.replace(f"{{{external.name}}}", external.name), ExternalData(
+            file_name=external.name,
+            data=external.as_arrow_stream(),
+            fmt="ArrowStream",
+            structure=external.structure,
         )
 
     def check_insert(self) -> None:

@@ -44,6 +44,7 @@ class Session:
             "output_usage_table": warehouse.output_usage_table,
             "output_trace_topics_table": warehouse.output_trace_topics_table,
             "output_topics_over_time_table": warehouse.output_topics_over_time_table,
+            "output_topic_metrics_table": warehouse.output_topic_metrics_table,
             "table_model": warehouse.table_model,
             "instance": warehouse.instance,
         }
@@ -54,12 +55,20 @@ class Session:
         ((found,),) = self.rows(SQL["has_model_column"], {})
         return bool(found)
 
-    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def rows(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any],
+        external_data: "ExternalData | None" = None,
+    ) -> list[tuple[Any, ...]]:
         from clickhouse_connect.driver.exceptions import OperationalError
 
         with self.failures():
             result = self.client.query(
-                self._text(sql), parameters={**parameters, **self.names}, settings=self.settings
+                self._text(sql),
+                parameters={**parameters, **self.names},
+                settings=self.settings,
+                external_data=external_data,
             )
             if not result.result_rows and result.summary.get("query_id") == "":
                 # http.client takes truncated headers for an empty answer. The query id is in one
@@ -114,9 +123,6 @@ class SessionConnection:
     @property
     def has_model_column(self) -> bool:
         return self._session.has_model_column
-
-    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        return self._session.rows(sql, parameters)
 
     def batches(self, sql: str, parameters: Mapping[str, Any]) -> Iterator["pa.RecordBatch"]:
         return self._session.batches(sql, parameters)

@@ -83,7 +83,8 @@ class Index(NamedTuple):
     Attributes:
         traces: In the order of the seeded hash: trace_id, hash (uint64), started and ended
             (microseconds, UTC), steps, errors, chosen; of the chosen ones also input_tokens,
-            output_tokens, cost in US dollars (null if unknown) and user.
+            output_tokens, cost in US dollars (null if unknown), user, session, scores (how many)
+            and score (the mean of those from 0 to 1, null if there are none).
         left_out: Number of traces whose id is unusable, by reason.
     """
 
@@ -233,9 +234,12 @@ def read_index(
     cutoff = hashes[chosen - 1] if chosen else 0
     rows = raw.rows(SQL["amounts"], **span, hash_cutoff=cutoff) if chosen else []
     amounts = {row[0]: row[1:] for row in rows}
-    nothing = (None, None, None, None)
-    found = [amounts.get(i, (0, 0, None, "")) for i in ids[:chosen]]
-    found += [nothing] * (len(ids) - chosen)
+    rows = raw.rows(SQL["scores"], **span, hash_cutoff=cutoff) if chosen else []
+    scores = {row[0]: row[1:] for row in rows}
+    found: list[tuple[Any, ...]] = [
+        (*amounts.get(i, (0, 0, None, "", "")), *scores.get(i, (0, None))) for i in ids[:chosen]
+    ]
+    found += [(None,) * 7] * (len(ids) - chosen)
 
     def times(name: str) -> "pa.Array":
         return pa.array(table[name].to_pylist() if table else [], pa.int64()).view(
@@ -259,6 +263,9 @@ def read_index(
                 "output_tokens": pa.array([row[1] for row in found], pa.int64()),
                 "cost": pa.array([row[2] for row in found], pa.float64()),
                 "user": pa.array([row[3] for row in found], pa.string()),
+                "session": pa.array([row[4] for row in found], pa.string()),
+                "scores": pa.array([row[5] for row in found], pa.int64()),
+                "score": pa.array([row[6] for row in found], pa.float64()),
             }
         ),
         left_out,

@@ -48,7 +48,8 @@ class RawTraces:
         index: One row for each trace, in the order of the seeded hash: trace_id, hash (uint64),
             started and ended (microseconds, UTC), steps, errors, chosen (whether it is in the
             sample); of the chosen ones also input_tokens, output_tokens, cost in US dollars (null
-            if unknown) and user.
+            if unknown), user, session, scores (how many) and score (the mean of those from 0 to 1,
+            null if there are none). Older values lack the last three.
         texts: The traces that need a summary: chosen ones, and with the first run of a team traces
             of the days before the window.
         no_content: Chosen traces without any captured content.

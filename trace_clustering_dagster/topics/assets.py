@@ -7,14 +7,26 @@ from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.order import wait_for_earlier_days
 from trace_clustering_dagster.base.partitions import day_and_team
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
+from trace_clustering_dagster.sources.values import RawTraces
 from trace_clustering_dagster.topics.checks import (
+    TOPIC_METRICS_CHECKS,
     TOPICS_CHECKS,
     TRACE_TOPICS_CHECKS,
+    check_topic_metrics,
     check_topics,
     check_trace_topics,
 )
-from trace_clustering_dagster.topics.storage import TopicsIOManager, TraceTopicsIOManager
-from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS, Topics, TraceTopics
+from trace_clustering_dagster.topics.storage import (
+    TopicMetricsIOManager,
+    TopicsIOManager,
+    TraceTopicsIOManager,
+)
+from trace_clustering_dagster.topics.values import (
+    LOOK_BACK_DAYS,
+    TopicMetrics,
+    Topics,
+    TraceTopics,
+)
 from trace_clustering_dagster.traces.params import TraceParams
 from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample
 
@@ -97,4 +109,42 @@ def trace_topics(
         value=value,
         metadata=trace_topics_metadata(value, clickhouse.output_trace_topics_table),
         check_results=[check_trace_topics(value)],
+    )
+
+
+@team_asset(
+    "clickhouse",
+    "parquet",
+    version="1",
+    stored_as=TopicMetricsIOManager,
+    pool="clickhouse",
+    checks=TOPIC_METRICS_CHECKS,
+)
+def topic_metrics(
+    context: dg.AssetExecutionContext,
+    trace_ids: TraceSample,
+    topics: Topics,
+    trace_topics: TraceTopics,
+    clickhouse: Warehouse,
+    raw_traces: RawTraces | None = None,
+) -> dg.MaterializeResult[TopicMetrics]:
+    """The numbers of each topic on each day of the window, in the table `topic_metrics`: traces,
+    users, errors, cost, latency and so on, with 95 % intervals.
+
+    They are of all traces, estimated where only a sample has vectors. What the traces have comes
+    from the source, or from PostHog's `$ai_` events. Without the table, or without the right to
+    write it, this warns and succeeds.
+    """
+    from trace_clustering_dagster.topics.measuring import measure_window
+    from trace_clustering_dagster.topics.metadata import topic_metrics_metadata
+
+    day, _ = day_and_team(context.partition_key)
+    connection = clickhouse.connect(log_comment(context))
+    value = measure_window(connection, trace_ids, topics, trace_topics, raw_traces, day)
+    if value.not_written:
+        context.log.warning(value.not_written)
+    return dg.MaterializeResult(
+        value=value,
+        metadata=topic_metrics_metadata(value, clickhouse.output_topic_metrics_table, day),
+        check_results=[check_topic_metrics(value)],
     )

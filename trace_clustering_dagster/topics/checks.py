@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from trace_clustering_dagster.topics.values import Topics, TraceTopics
+from trace_clustering_dagster.topics.values import TopicMetrics, Topics, TraceTopics
 
 TOPICS_CHECKS = {
     "topics_updated": "The topics are those of this window. If the window looks wrong, those of "
@@ -11,6 +11,9 @@ TOPICS_CHECKS = {
 }
 TRACE_TOPICS_CHECKS = {
     "trace_topics_written": "The topic of each trace is in the table trace_topics.",
+}
+TOPIC_METRICS_CHECKS = {
+    "topic_metrics_written": "The numbers of each topic are in the table topic_metrics.",
 }
 # Over labeled traces topics explain .24 to .57 of the spread of new traces, over noise less than
 # .1: below this, over three runs, they do not describe the team.
@@ -29,6 +32,16 @@ def check_trace_topics(value: TraceTopics) -> dg.AssetCheckResult:
         passed=not value.not_written,
         severity=dg.AssetCheckSeverity.WARN,
         description=value.not_written or f"{value.rows} traces, {value.unsorted} in no topic",
+    )
+
+
+def check_topic_metrics(value: TopicMetrics) -> dg.AssetCheckResult:
+    """The result of ``TOPIC_METRICS_CHECKS``."""
+    return dg.AssetCheckResult(
+        check_name="topic_metrics_written",
+        passed=not value.not_written,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=value.not_written or f"{value.rows.num_rows} rows",
     )
 
 

@@ -7,7 +7,8 @@ import dagster as dg
 import numpy as np
 
 from trace_clustering_dagster.base.times import utc
-from trace_clustering_dagster.topics.values import RunFigures, Topics, TraceTopics
+from trace_clustering_dagster.topics.measures import MEASURES
+from trace_clustering_dagster.topics.values import RunFigures, TopicMetrics, Topics, TraceTopics
 
 
 def topics_metadata(topics: Topics) -> dict[str, Any]:
@@ -55,6 +56,44 @@ def trace_topics_metadata(value: TraceTopics, table: str) -> dict[str, Any]:
         if value.topics
         else "none",
     }
+
+
+def topic_metrics_metadata(value: TopicMetrics, table: str, day: datetime.date) -> dict[str, Any]:
+    """The table, what of it is unknown, and the numbers of each topic on the last day."""
+    rows = value.rows.to_pylist()
+    days = sorted({row["day"] for row in rows})
+    unknown = {row["day"] for row in rows if row["measure"] == "traces" and row["n"] is None}
+    values: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        if row["day"] == day:
+            values.setdefault(row["topic_id"], {})[row["measure"]] = row["value"]
+    return {
+        "table": table,
+        "rows": len(rows),
+        "days": [str(d) for d in days],
+        "unknown_days": [str(d) for d in sorted(unknown)],
+        "estimated": any(row["estimated"] for row in rows),
+        "traces_of_unknown_users": value.unknown_users,
+        **({"not_written": value.not_written} if value.not_written else {}),
+        "by_topic": dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "topic_id": topic,
+                        "users_of_window": value.users.get(topic, 0),
+                        **{m.name: _short(found[m.name]) for m in MEASURES},
+                    }
+                )
+                for topic, found in values.items()
+            ]
+        )
+        if values
+        else "none",
+    }
+
+
+def _short(number: float | None) -> str:
+    return "" if number is None else f"{number:.4g}" if number % 1 else f"{number:.0f}"
 
 
 def _mean_explained(history: tuple[RunFigures, ...]) -> float:

@@ -83,10 +83,10 @@ def place_all(
         "centroids have as many dimensions as the vectors",
     )
     window = {"team_id": sample.team_id, "window_end": sample.window_end}
-    stored, newest = _version(connection, sample.team_id, sample.window_end)
-    version = max(datetime.datetime.now(UTC), newest + _MILLISECOND)
-    version -= datetime.timedelta(microseconds=version.microsecond % 1000)
-    previous = _version(connection, sample.team_id, earlier_end)[1] if earlier_end else _EPOCH
+    own, sql = sample.team_id, SQL["trace_topics_version"]
+    stored, newest = stored_version(connection, sql, own, sample.window_end)
+    version = next_version(newest)
+    previous = stored_version(connection, sql, own, earlier_end)[1] if earlier_end else _EPOCH
     table, file = connection.warehouse.output_trace_topics_table, f"{day}-{sample.team_id}"
     keys = (fill_in(SQL["distance_key"], position=str(i + 1)).strip() for i in range(count))
     connection.insert_query(
@@ -185,14 +185,22 @@ def _topics_table(registry: Registry, theme_of: Mapping[int, int]) -> "pa.Table"
     )
 
 
-def _version(
-    connection: Connection, team_id: int, window_end: datetime.datetime
+def stored_version(
+    connection: Connection, sql: str, team_id: int, window_end: datetime.datetime
 ) -> tuple[int, datetime.datetime]:
-    """The number of stored rows of a window, and the time of the newest."""
-    ((count, newest),) = connection.rows(
-        SQL["trace_topics_version"], {"team_id": team_id, "window_end": window_end}
-    )
+    """The number of stored rows of a window, and the time of the newest.
+
+    Args:
+        sql: ``SQL["trace_topics_version"]``, or the same of another table.
+    """
+    ((count, newest),) = connection.rows(sql, {"team_id": team_id, "window_end": window_end})
     return int(count), newest.replace(tzinfo=UTC)
+
+
+def next_version(newest: datetime.datetime) -> datetime.datetime:
+    """The time of new rows, in milliseconds: now, but later than the newest."""
+    version = max(datetime.datetime.now(UTC), newest + _MILLISECOND)
+    return version - datetime.timedelta(microseconds=version.microsecond % 1000)
 
 
 def count_placed(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import dagster as dg
 
 from trace_clustering_dagster.base.files import storage_errors, storage_failure
-from trace_clustering_dagster.base.formats import write_json
+from trace_clustering_dagster.base.formats import read_table, write_json, write_table
 from trace_clustering_dagster.base.io_manager import TeamDayIOManager
 from trace_clustering_dagster.base.times import end_of, parse_time, utc
 from trace_clustering_dagster.base.values import as_dict
@@ -18,6 +18,7 @@ from trace_clustering_dagster.topics.values import (
     Link,
     RunFigures,
     TopicDay,
+    TopicMetrics,
     Topics,
     TopicsOverTime,
     TraceTopics,
@@ -172,6 +173,23 @@ class TopicsOverTimeIOManager(TeamDayIOManager):
             return None
         except storage_errors() as error:
             raise storage_failure(f"{path} cannot be read", path, error) from None
+
+
+class TopicMetricsIOManager(TeamDayIOManager):
+    """Parquet: one row for each topic, day and measure; users and digests in the metadata."""
+
+    extension = ".parquet"
+
+    def write(self, value: TopicMetrics, file: BinaryIO) -> None:
+        rest = as_dict(value)
+        rows = rest.pop("rows")
+        columns = {name: rows.column(name) for name in rows.column_names}
+        write_table(columns, rest | {"users": sorted(value.users.items())}, file)
+
+    def read(self, path: "UPath") -> TopicMetrics:
+        rows, rest = read_table(path.read_bytes())
+        users = dict(rest.pop("users"))
+        return TopicMetrics(rows=rows.replace_schema_metadata(None), users=users, **rest)
 
 
 def _parsed(content: bytes) -> Topics:

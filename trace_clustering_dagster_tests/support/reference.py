@@ -14,6 +14,7 @@ from trace_clustering_dagster.clusters.event import Cluster, ClusterTrace, Trace
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.fields import settings_of
 from trace_clustering_dagster.settings import Settings, SourceSettings
+from trace_clustering_dagster.topics.measures import MEASURES
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 from trace_clustering_dagster_tests.test_architecture import MAY_IMPORT
 
@@ -178,6 +179,14 @@ def arrows() -> str:
     )
 
 
+def measures() -> str:
+    worse = {1: "more", -1: "less", 0: ""}
+    return table(
+        "measure, unit, kind, what a trace has, worse is",
+        ([code(m.name), m.unit, m.kind, code(m.value), worse[m.worse]] for m in MEASURES),
+    )
+
+
 BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("reference.md", "settings"): settings,
     ("reference.md", "parameters"): parameters,
@@ -190,6 +199,7 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("reference.md", "resources"): resources,
     ("reference.md", "commands"): commands,
     ("architecture.md", "arrows"): arrows,
+    ("topics.md", "measures"): measures,
 }
 
 

@@ -1,4 +1,4 @@
--- Tokens, cost and user of the traces whose seeded hash is in the sample's range. Apart from the
+-- Tokens, cost, user and session of the traces whose seeded hash is in the sample's range. Apart from the
 -- index, because some stores hold them beside the content.
 SELECT
     trace_id,
@@ -6,7 +6,8 @@ SELECT
     sum(output) AS output_tokens,
     -- exact, whatever the order
     toFloat64(sum(toDecimal128(dollars, 12))) AS cost,
-    argMinIf(step_user, (started, step_id), step_user != '') AS user
+    argMinIf(step_user, (started, step_id), step_user != '') AS user,
+    argMinIf(step_session, (started, step_id), step_session != '') AS session
 FROM (
     SELECT
         trace_id,
@@ -15,7 +16,8 @@ FROM (
         max({{count_of:input_tokens}}) AS input,
         max({{count_of:output_tokens}}) AS output,
         max(if(abs(toFloat64(cost)) < 1e9, toFloat64(cost), NULL)) AS dollars,
-        max(leftUTF8(toValidUTF8(ifNull(user, '')), 1000)) AS step_user
+        max(leftUTF8(toValidUTF8(ifNull(user, '')), 1000)) AS step_user,
+        max(leftUTF8(toValidUTF8(ifNull(session, '')), 1000)) AS step_session
     FROM ({{source}})
     WHERE
         team = {team:String}

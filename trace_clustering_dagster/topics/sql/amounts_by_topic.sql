@@ -1,0 +1,18 @@
+tuple(
+        sum(n_{i}),
+        -- by way of texts: a decimal of this scale is divided by a number that no float holds
+        toFloat64(toString(sum(sum_{i}))),
+        toFloat64(toString(sum(squares_{i}))),
+        toFloat64(toString(sum(logs_{i}))),
+        toFloat64(toString(sum(log_squares_{i}))),
+        -- the two busiest persons
+        groupArraySortedIf(2)(
+            (
+                -toFloat64(toString({busy}_{i})),
+                -toInt64(n_{i}),
+                -toFloat64(toString(sum_{i}))
+            ),
+            person != 0 AND n_{i} > 0
+        ),
+        quantilesExactArray(0.5, 0.95)(values_{i})
+    ) AS amount_{i}

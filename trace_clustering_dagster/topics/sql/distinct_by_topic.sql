@@ -1,0 +1,1 @@
+tuple(sum(n_{i}), uniqExactArray(values_{i})) AS amount_{i}
