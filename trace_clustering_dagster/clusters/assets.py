@@ -264,6 +264,7 @@ def labels(
     params: ClusteringParams,
     clickhouse: Warehouse,
     label_answers: KeptAnswers,
+    graph: Graph,
 ) -> dg.MaterializeResult[ClusterLabels]:
     """A title and a description for each cluster, from its representatives' summaries.
 
@@ -294,7 +295,8 @@ def labels(
     )
     answers = label_answers.of_team(trace_ids.team_id)
     asset = context.asset_key.to_user_string()
-    labeled, usage = label_clusters(evidence, params, answers, asset)
+    has_topics = "topics" in graph.assets
+    labeled, usage = label_clusters(evidence, params, answers, asset, has_topics)
     end, run_id = trace_ids.window_end, context.run.run_id
     comment = log_comment(context)
     if why := record_usage(clickhouse, comment, trace_ids.team_id, end, run_id, [usage]):

@@ -204,6 +204,9 @@ class TopicLabel:
         reason: Why no language model wrote it; "" if one did.
         named: Day on which it was made.
         centroid: float32 (d,), the topic's centroid on that day.
+        traces: The traces that it was made from, by ``half_md5`` of the id.
+        refused: Whether a model answered, but with no usable title: it is not asked again until the
+            topic has moved.
     """
 
     topic_id: int
@@ -213,6 +216,8 @@ class TopicLabel:
     reason: str
     named: datetime.date
     centroid: "np.ndarray"
+    traces: tuple[int, ...] = ()
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,6 +231,7 @@ class ThemeLabel:
     reason: str
     named: datetime.date
     topics: tuple[int, ...]
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,14 +239,23 @@ class TopicLabels:
     """Titles of all topics and themes of a team (the value of ``topic_labels``).
 
     Attributes:
+        team_id: The team.
+        window_end: UTC, of the topics.
+        lineage: Day on which the first topics were made: ids of another lineage mean other topics.
+        model_name: The embedding model of the centroids.
         topics: One for each living topic, by id.
         themes: One for each theme, by id.
         asked: Topics and themes that the model was asked for.
         note: Any problem with the model; "" if there was none.
         topics_digest: Digest of the topics.
-        topic_metrics_digest: Digest of the numbers, which hold the users of each topic.
+        topic_metrics_digest: Digest of the numbers, which hold the users of each topic; "" if there
+            are none.
     """
 
+    team_id: int
+    window_end: datetime.datetime
+    lineage: datetime.date
+    model_name: str
     topics: tuple[TopicLabel, ...]
     themes: tuple[ThemeLabel, ...]
     asked: int
@@ -258,4 +273,5 @@ class TopicLabels:
     @property
     def made_from(self) -> Mapping[str, str]:
         """Digests of the values that it was made from, by asset."""
-        return {"topics": self.topics_digest, "topic_metrics": self.topic_metrics_digest}
+        numbers = {"topic_metrics": self.topic_metrics_digest} if self.topic_metrics_digest else {}
+        return {"topics": self.topics_digest, **numbers}
