@@ -24,7 +24,7 @@ class Evidence:
     Attributes:
         groups: The topics to title.
         others: The other topics, for comparison.
-        traces: The traces of each topic to title.
+        traces: The members of each topic that its title is made from.
     """
 
     groups: tuple[Group, ...] = ()
@@ -72,10 +72,9 @@ def gather_evidence(
         for topic, rows in near.items()
         if topic not in wanted and topic not in hidden
     }
-    shown_of = {
-        topic: (*nearest[topic], *contrast[topic], *members[topic]) for topic in sorted(wanted)
-    }
-    found = fetch(chain.from_iterable((*shown_of.values(), *others.values())))
+    made_of = {topic: {*nearest[topic], *members[topic]} for topic in sorted(wanted)}
+    needed = (*made_of.values(), *contrast.values(), *others.values())
+    found = fetch(chain.from_iterable(needed))
     summaries = {half_md5(summary.trace_id): as_summary(summary) for summary in found}
 
     def known(traces: Sequence[int]) -> tuple[Summary, ...]:
@@ -89,14 +88,14 @@ def gather_evidence(
             contrast=known(contrast[topic]),
             members=known(members[topic]),
         )
-        for topic in shown_of
+        for topic in made_of
     ]
     compared = [Group(topic, len(own[topic]), known(of)) for topic, of in others.items()]
     words = words_apart([*groups, *compared])
     return Evidence(
         tuple(replace(group, words=tuple(words[group.id])) for group in groups),
         tuple(compared),
-        {topic: tuple(sorted(summaries.keys() & of)) for topic, of in shown_of.items()},
+        {topic: tuple(sorted(summaries.keys() & of)) for topic, of in made_of.items()},
     )
 
 

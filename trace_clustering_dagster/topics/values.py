@@ -2,9 +2,9 @@
 
 import datetime
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from trace_clustering_dagster.base.values import digest_of, require
 
@@ -269,6 +269,26 @@ class TopicLabels:
         titles: list[tuple[str, str]] = [(t.title, t.description) for t in self.topics]
         titles += [(t.title, t.description) for t in self.themes]
         return digest_of(self.topics_digest.encode(), repr(titles).encode())
+
+    def made_of(self, traces: Collection[int]) -> set[int]:
+        """The topics whose titles were made from some traces, given by ``half_md5`` of the id."""
+        return {topic.topic_id for topic in self.topics if not set(topic.traces).isdisjoint(traces)}
+
+    def without(self, topics: Collection[int], why: str) -> "TopicLabels":
+        """The titles but those of some topics and of their themes. The next run makes others."""
+        gone: dict[str, Any] = {"title": "other", "description": ""}
+        gone |= {"source": "other", "reason": why}
+        return replace(
+            self,
+            topics=tuple(
+                replace(topic, **gone, traces=()) if topic.topic_id in topics else topic
+                for topic in self.topics
+            ),
+            themes=tuple(
+                theme if set(theme.topics).isdisjoint(topics) else replace(theme, **gone)
+                for theme in self.themes
+            ),
+        )
 
     @property
     def made_from(self) -> Mapping[str, str]:

@@ -8,11 +8,14 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from trace_clustering_dagster.build import stored_files_of
+from trace_clustering_dagster.cli import main
 from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
 from trace_clustering_dagster.topics.storage import TopicsIOManager
 from trace_clustering_dagster.topics.values import TopicLabels
+from trace_clustering_dagster.traces.queries import half_md5
 from trace_clustering_dagster_tests.conftest import summary_row, write_warehouse
 from trace_clustering_dagster_tests.support.model_server import ModelServer, asked, completion
 from trace_clustering_dagster_tests.topics.months import (
@@ -418,3 +421,29 @@ def test_where_topics_are_on_clusters_have_offline_titles(
     assert check_of(result, "labels_complete").passed
     team.run(27, asset="labels", config={"labeler": "openai"})
     assert model_server.requests
+
+
+def test_titles_of_forgotten_traces_go_on_later_days_too(
+    team_of: MakeTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACE_CLUSTERING_TOPICS", "on")
+    team = team_of(STEADY)
+    for day in (27, 35):
+        label(team, day)
+    shown = titles_of(labels_of(team, 35))
+    intent_0 = topic_of_intents(team.topics(35))[0]
+    # the window of day 35 begins on day 29
+    (topic,) = (t for t in labels_of(team, 27).topics if t.topic_id == intent_0)
+    one = next(i for i in team.topics(27).trace_ids if half_md5(i) in topic.traces)
+    arguments = ["forget", "--team", "1", "--trace", one, "--yes"]
+    clickhouse = {"TRACE_CLUSTERING_CLICKHOUSE_URL": team.clickhouse["url"]}
+    env = clickhouse | {"TRACE_CLUSTERING_STORAGE": str(team.storage)}
+    done = CliRunner().invoke(main, arguments, env=env)
+    assert done.exit_code == 0, done.output
+    assert "1 titles on days that hold none of these traces" in done.output
+    assert not labels_path(team, 27).exists()
+    assert titles_of(labels_of(team, 35)) == shown | {intent_0: "other"}
+    label(team, 36)
+    assert titles_of(labels_of(team, 36)) == shown, "made from traces that are left"
+    again = labels_of(team, 36)
+    assert {t.topic_id for t in again.topics if t.named == day_of(36)} == {intent_0}
