@@ -12,6 +12,8 @@ from click.testing import CliRunner
 
 from trace_clustering_dagster.build import stored_files_of
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.settings import Settings
+from trace_clustering_dagster.topics.assets import topic_labels
 from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
 from trace_clustering_dagster.topics.storage import TopicsIOManager
 from trace_clustering_dagster.topics.values import TopicLabels
@@ -447,3 +449,36 @@ def test_titles_of_forgotten_traces_go_on_later_days_too(
     assert titles_of(labels_of(team, 36)) == shown, "made from traces that are left"
     again = labels_of(team, 36)
     assert {t.topic_id for t in again.topics if t.named == day_of(36)} == {intent_0}
+
+
+def test_titles_of_living_topics_differ(team_of: MakeTeam, model_server: ModelServer) -> None:
+    model_server.answer = answer_by_subject
+    team = team_of([*STEADY, *rows_of(7, range(30, 36))])
+    label(team, 27)
+    old = titles_of(labels_of(team, 27))
+    model_server.requests.clear()
+    model_server.answer = lambda request: (
+        200,
+        completion(
+            json.dumps(
+                {
+                    "topics": [
+                        {"topic_id": topic["topic_id"], "title": old[1].upper(), "description": "d"}
+                        for topic in asked(request).get("topics", ())
+                    ]
+                }
+            )
+        ),
+    )
+    result = label(team, 35)
+    new = topic_of_intents(team.topics(35))[7]
+    requests = [data for data in map(asked, model_server.requests) if "topics" in data]
+    assert len(requests) == 2
+    assert "another topic's" in requests[1]["topics"][0]["problem"]
+    assert titles_of(labels_of(team, 35)) == old | {new: f"Question about {SUBJECTS[7]}"}
+    assert check_of(result, "topic_labels_distinct").passed
+
+
+@pytest.mark.parametrize(("days", "kept"), [(0, 0), (7, 29), (180, 180)])
+def test_titles_are_kept_as_long_as_later_days_look_back(days: int, kept: int) -> None:
+    assert topic_labels.days_kept(Settings(topics=True, text_retention_days=days)) == kept
