@@ -10,6 +10,7 @@ from trace_clustering_dagster.base.files import Storage
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters import assets as clusters
+from trace_clustering_dagster.clusters.users import TraceUsers
 from trace_clustering_dagster.instances import joined
 from trace_clustering_dagster.llm.cache import SUMMARIES_FOLDER, KeptAnswers
 from trace_clustering_dagster.operations.alerts import build_failure_sensor
@@ -76,6 +77,7 @@ def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
         "clickhouse": Warehouse.of(settings),
         "label_answers": KeptAnswers(str(storage.root)),
         "stored_files": stored_files_of(settings),
+        "trace_users": _users_of(settings),
         **_of_source(settings, storage),
         **{
             asset.io_manager: asset.stored_as.definition(storage, graph, asset.days_kept(settings))
@@ -84,6 +86,12 @@ def resources_of(settings: Settings, graph: Graph) -> dict[str, Any]:
         **_of_upstream(settings, graph),
     }
     return {graph.called(name): resource for name, resource in resources.items()}
+
+
+def _users_of(settings: Settings) -> TraceUsers:
+    if settings.upstream:
+        return TraceUsers(Storage.of(settings.upstream), is_taken=True)
+    return TraceUsers(Storage.of(settings) if settings.source.name else None)
 
 
 def _of_source(settings: Settings, storage: Storage) -> dict[str, Any]:

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "traces": CARRIERS,
     "sources": CARRIERS | {"traces", "fields"},
     "clusters": CARRIERS | {"traces", "sources"},
-    "topics": CARRIERS | {"traces", "sources"},
+    "topics": CARRIERS | {"traces", "sources", "clusters"},
     "report": CARRIERS | {"traces", "clusters"},
     "params": {"sources", "clusters"},
     "operations": CARRIERS | {"traces", "sources", "clusters", "topics", "params"},

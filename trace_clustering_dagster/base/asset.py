@@ -51,6 +51,7 @@ class TeamAsset:
     checks: Mapping[str, str]
     deps: tuple[str, ...]
     skips_explorations: bool
+    keeps_days: int
 
     @property
     def name(self) -> str:
@@ -70,7 +71,7 @@ class TeamAsset:
     def days_kept(self, settings: Settings) -> int:
         """Days that the asset's files are kept; 0 keeps them forever."""
         days: int = getattr(settings, self.expires) if self.expires else 0
-        return days
+        return max(days, self.keeps_days) if days else 0
 
     def build(self, graph: Graph) -> dg.AssetsDefinition:
         """Build the Dagster asset of a graph. Parameters named after the graph's assets become
@@ -185,6 +186,7 @@ def team_asset(
     checks: Mapping[str, str] | None = None,
     deps: Collection[str] = (),
     skips_explorations: bool = False,
+    keeps_days: int = 0,
 ) -> Callable[[Callable[..., Any]], TeamAsset]:
     """Declare an asset that is partitioned by day and team.
 
@@ -204,6 +206,7 @@ def team_asset(
         deps: Upstream assets whose values it does not load.
         skips_explorations: Whether a run that explores leaves the value as it is. Assets downstream
             of it are skipped, too.
+        keeps_days: Least days to keep the file: later days are made from it.
     """
 
     def declare(function: Callable[..., Any]) -> TeamAsset:
@@ -217,6 +220,7 @@ def team_asset(
             checks or {},
             tuple(deps),
             skips_explorations,
+            keeps_days,
         )
 
     return declare

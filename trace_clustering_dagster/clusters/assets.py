@@ -34,6 +34,7 @@ from trace_clustering_dagster.clusters.storage import (
     LabelsIOManager,
     RepresentativesIOManager,
 )
+from trace_clustering_dagster.clusters.users import Hidden, TraceUsers
 from trace_clustering_dagster.clusters.values import (
     ClusterLabels,
     DistanceMatrix,
@@ -264,11 +265,15 @@ def labels(
     params: ClusteringParams,
     clickhouse: Warehouse,
     label_answers: KeptAnswers,
+    graph: Graph,
+    trace_users: TraceUsers,
+    exploration: str,
 ) -> dg.MaterializeResult[ClusterLabels]:
     """A title and a description for each cluster, from its representatives' summaries.
 
     A language model writes them if one is configured. Without one, or if it fails, the run goes on
-    with other labels. Each label names its source.
+    with other labels. Each label names its source. Clusters with fewer users than `min_users` have
+    no text: their title is *other*.
     """
     from trace_clustering_dagster.clusters.evidence import gather_evidence
     from trace_clustering_dagster.clusters.labels import label_clusters
@@ -277,6 +282,14 @@ def labels(
     from trace_clustering_dagster.traces.queries import fetch_summaries
     from trace_clustering_dagster.traces.usage import record_usage
 
+    hidden = Hidden()
+    if params.min_users > 1:
+        day, _ = day_and_team(context.partition_key)
+        users = trace_users.of(
+            clickhouse.connect(log_comment(context)), trace_ids, day, exploration
+        )
+        hidden = Hidden.of(fitted_model, users, params.min_users)
+
     def summaries_of(ids: Sequence[str]) -> dict[str, TraceSummary]:
         window = (trace_ids.window_start, trace_ids.window_end)
         connection = clickhouse.connect(log_comment(context))
@@ -284,7 +297,7 @@ def labels(
             connection,
             trace_ids.team_id,
             window,
-            ids,
+            hidden.shown(fitted_model, ids),
             redact=params.redact,
             summarizer=trace_ids.summarizer,
         )
@@ -294,16 +307,21 @@ def labels(
     )
     answers = label_answers.of_team(trace_ids.team_id)
     asset = context.asset_key.to_user_string()
-    labeled, usage = label_clusters(evidence, params, answers, asset)
+    has_topics = "topics" in graph.assets
+    labeled, usage = label_clusters(evidence, params, answers, asset, has_topics)
     end, run_id = trace_ids.window_end, context.run.run_id
     comment = log_comment(context)
     if why := record_usage(clickhouse, comment, trace_ids.team_id, end, run_id, [usage]):
         context.log.warning(why)
+    labeled = replace(labeled, clusters=hidden.without_text(labeled))
     matched = round_trip(labeled.clusters, evidence)
     context.log.info(labeled.describe())
     return dg.MaterializeResult(
         value=replace(labeled, model_digest=fitted_model.digest),
-        metadata=labels_metadata(labeled, evidence, matched, params),
+        metadata={
+            **labels_metadata(labeled, evidence, matched, params),
+            **(hidden.describe() if params.min_users > 1 else {}),
+        },
         check_results=check_labels(labeled, matched),
     )
 

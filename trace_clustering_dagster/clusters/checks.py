@@ -173,7 +173,7 @@ def _complete(labels: ClusterLabels) -> dg.AssetCheckResult:
     incomplete = [
         label
         for label in labels.clusters
-        if label.source == "fallback" or (labels.model and label.source != "model")
+        if label.source == "fallback" or (labels.model and label.source not in ("model", "other"))
     ]
     sources = Counter(label.source for label in labels.clusters)
     metadata = {f"labels_{source}": sources[source] for source in ("model", "offline", "fallback")}

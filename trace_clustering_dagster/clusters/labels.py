@@ -24,10 +24,37 @@ PARAMETERS = ParameterNames(
     max_prompt_tokens="max_prompt_tokens",
 )
 OFFLINE = "labeler=offline"
+HAS_TOPICS = "the language model titles the topics: set labeler=openai for the clusters too"
+
+
+def wants_model(params: "ClusteringParams") -> bool:
+    """Whether a language model is asked for titles, if one is configured."""
+    return params.labeler == "openai" or (params.labeler == "auto" and is_configured())
+
+
+def why_no_model(params: "ClusteringParams") -> str:
+    """Why no model can be asked, if none can."""
+    return OFFLINE if params.labeler == "offline" else NOT_CONFIGURED
+
+
+def chat_model(params: "ClusteringParams", cache: AnswerCache) -> ChatModel:
+    """The model that writes titles, with the budget of a run."""
+    budget = Budget(
+        params.label_timeout_seconds,
+        params.max_label_tokens,
+        params.max_prompt_tokens,
+        PARAMETERS,
+        params.token_prices(),
+    )
+    return ChatModel(params.label_model, cache, budget)
 
 
 def label_clusters(
-    evidence: Sequence[Evidence], params: "ClusteringParams", cache: AnswerCache, asset: str
+    evidence: Sequence[Evidence],
+    params: "ClusteringParams",
+    cache: AnswerCache,
+    asset: str,
+    has_topics: bool = False,
 ) -> tuple[ClusterLabels, ModelUsage]:
     """One label for each cluster, and what was used of the model.
 
@@ -36,22 +63,16 @@ def label_clusters(
         params: ``labeler``, ``label_model``, ``fallback`` and the budgets.
         cache: Stores the model's answers.
         asset: The asset that asks, for the record of what was used.
+        has_topics: Whether topics are on: they get the model's titles, unless a model is demanded.
     """
-    configured = is_configured()
-    wanted = params.labeler == "openai" or (params.labeler == "auto" and configured)
-    budget = Budget(
-        params.label_timeout_seconds,
-        params.max_label_tokens,
-        params.max_prompt_tokens,
-        PARAMETERS,
-        params.token_prices(),
-    )
-    chat = ChatModel(params.label_model, cache, budget)
+    wanted = wants_model(params) and not (has_topics and params.labeler == "auto")
+    chat = chat_model(params, cache)
+    leaves_it = wants_model(params) and not wanted
     titled = title_groups(
         [cluster.as_group() for cluster in evidence],
         CLUSTERS,
-        chat if wanted and configured else None,
-        no_model=OFFLINE if params.labeler == "offline" else NOT_CONFIGURED,
+        chat if wanted and is_configured() else None,
+        no_model=HAS_TOPICS if leaves_it else why_no_model(params),
         offline=params.fallback == "offline" or not wanted,
     )
     withheld = {
@@ -68,8 +89,8 @@ def label_clusters(
         model=chat.name if wanted else "",
         requests=chat.requests,
         cached_answers=chat.cached,
-        prompt_tokens=budget.prompt_tokens,
-        completion_tokens=budget.completion_tokens,
+        prompt_tokens=chat.budget.prompt_tokens,
+        completion_tokens=chat.budget.completion_tokens,
         withheld_traces=len(withheld),
         commanded=titled.followed,
         note=titled.note,

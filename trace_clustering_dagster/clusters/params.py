@@ -53,7 +53,8 @@ class ClusteringParams(TraceParams):
     labeler: Literal["auto", "openai", "offline"] = Field(
         default="auto",
         description="What the labels come from. openai: a language model. offline: the traces' own "
-        "words. auto: a language model if OPENAI_API_KEY or OPENAI_BASE_URL is set.",
+        "words. auto: a language model if OPENAI_API_KEY or OPENAI_BASE_URL is set; where topics "
+        "are on, for topics only.",
     )
     label_model: str = Field(
         default="gpt-4o-mini", description="Chat model that writes the labels."
@@ -62,6 +63,14 @@ class ClusteringParams(TraceParams):
         default="numbered",
         description="Label of a cluster that the language model failed to label. numbered: "
         "Cluster N. offline: the same as with labeler offline.",
+    )
+    min_users: int = Field(
+        default=1,
+        ge=1,
+        le=1_000_000,
+        description="With fewer distinct users, a topic or a cluster has no text of its traces: "
+        "its title is other. Sessions count where users are unknown; all traces that have neither "
+        "count as one user.",
     )
     label_timeout_seconds: float = Field(
         default=120.0,

@@ -59,5 +59,5 @@ def similar_titles(labels: Sequence[ClusterLabel]) -> list[tuple[ClusterLabel, C
         (a, b)
         for i, a in enumerate(labels)
         for b in labels[i + 1 :]
-        if nearly_equal(a.title, b.title)
+        if nearly_equal(a.title, b.title) and "other" not in (a.source, b.source)
     ]

@@ -17,7 +17,8 @@ from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.values import EmittedEvent, distinct_id
 from trace_clustering_dagster.settings import named
 from trace_clustering_dagster.traces import queries as shared
-from trace_clustering_dagster.traces.queries import half_md5s
+from trace_clustering_dagster.traces.queries import SUMMARY_MARGIN, half_md5s
+from trace_clustering_dagster.traces.values import TraceSample
 
 SQL = Statements(__file__, shared.SQL)
 CLUSTERS_EVENT = "$ai_trace_clusters"
@@ -48,6 +49,24 @@ def read_clusters(warehouse: Warehouse) -> str:
         output_database=warehouse.output_database,
         output_events_table=warehouse.output_events_table,
     )
+
+
+def users_in_events(clickhouse: Connection, sample: TraceSample) -> dict[str, str]:
+    """The user, else the session, of each sampled trace of which PostHog's events name one."""
+    wanted = set(sample.trace_ids)
+    found: dict[str, str] = {}
+    for hashes in half_md5s(wanted):
+        rows = clickhouse.rows(
+            SQL["trace_users"],
+            {
+                "team_id": sample.team_id,
+                "window_start": sample.window_start - SUMMARY_MARGIN,
+                "window_end": sample.window_end + SUMMARY_MARGIN,
+                "trace_id_hashes": hashes,
+            },
+        )
+        found |= {i: f"{user}\n{'' if user else session}" for i, user, session in rows}
+    return {i: who for i, who in found.items() if i in wanted and who.strip()}
 
 
 def insert_event(clickhouse: Connection, event: EmittedEvent) -> None:

@@ -210,7 +210,8 @@ class ClusterLabel:
 
     Attributes:
         source: "model" if a language model wrote them, "offline" if they are made from the traces'
-            own words, "fallback" if they only number the cluster.
+            own words, "fallback" if they only number the cluster, "other" if too few users are in
+            the cluster to show its text.
         reason: Why no language model wrote them; "" if one did.
     """
 

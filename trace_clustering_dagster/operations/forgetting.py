@@ -6,17 +6,18 @@ there.
 
 import contextlib
 import datetime
+import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetKeyTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
-from trace_clustering_dagster.base.files import is_local
+from trace_clustering_dagster.base.files import is_local, write_whole
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.instance import is_own
 from trace_clustering_dagster.base.partitions import DAY_TAG, TEAM_TAG
@@ -34,9 +35,15 @@ from trace_clustering_dagster.operations.stored_files import (
     size_of,
 )
 from trace_clustering_dagster.sources.own_rows import Kind, count_own_rows, delete_own_rows
+from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
 from trace_clustering_dagster.topics.measuring import count_measured, delete_measured
 from trace_clustering_dagster.topics.placing import count_placed, delete_placed
+from trace_clustering_dagster.topics.values import TopicLabels
+from trace_clustering_dagster.traces.queries import half_md5
 from trace_clustering_dagster.traces.usage import count_usage, delete_usage
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 # A mutation rewrites every part of the table that holds rows of the team.
 DELETION_TIMEOUT_SECONDS = 3600
@@ -94,6 +101,8 @@ def places(
     everywhere["trace_topics_table"] = _TraceTopics(clickhouse)
     everywhere["topic_metrics_table"] = _TopicMetrics(clickhouse)
     everywhere["usage_table"] = _Usage(clickhouse)
+    if "topic_labels" in files:
+        everywhere["topic_titles"] = _TopicTitles(stored, graph)
     everywhere |= {name: place for name, place in files.items() if name not in LISTS}
     if instance:
         everywhere["runs"] = _Runs(instance, graph)
@@ -200,6 +209,38 @@ class _Usage:
     def remove(self, scope: Scope) -> None:
         connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
         delete_usage(connection, scope.team_id)
+
+
+@dataclass(frozen=True)
+class _TopicTitles:
+    """Titles that were made from the traces, on days that hold none of them: topics keep titles."""
+
+    stored: StoredFiles
+    graph: Graph
+
+    def describe(self, scope: Scope) -> str:
+        count = sum(len(topics) for _, _, topics in self._found(scope))
+        return f"{count} titles on days that hold none of these traces" if count else ""
+
+    def remove(self, scope: Scope) -> None:
+        for path, labels, topics in list(self._found(scope)):
+            with io.BytesIO() as file:
+                rest = labels.without(topics, "a trace that it was made from is forgotten")
+                self._manager.write(rest, file)
+                write_whole(path, file.getvalue())
+
+    @property
+    def _manager(self) -> TopicLabelsIOManager:
+        return TopicLabelsIOManager(self.stored.storage, self.graph)
+
+    def _found(self, scope: Scope) -> Iterator[tuple["UPath", TopicLabels, set[int]]]:
+        hashes = set(map(half_md5, scope.traces or ()))
+        for file in self.stored.files("topic_labels") if hashes else ():
+            is_removed = file.day in (scope.days or ())
+            if file.team_id == scope.team_id and not file.is_temporary and not is_removed:
+                labels = self._manager.read(file.path)
+                if topics := labels.made_of(hashes):
+                    yield file.path, labels, topics
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,11 @@ def build_report(
         "charts": charts,
     }
     if fit.k:
+        hidden = _of_few_users(fit, labels)
         texts = {
             trace_id: _shown(summary)
             for trace_id, summary in (summaries if show_text else {}).items()
+            if trace_id not in hidden
         }
         page |= _clusters(embeddings, fit, distances, representatives, labels, texts, show_text)
     style, script = _asset("report.css"), _asset("report.js")
@@ -176,6 +178,15 @@ def _clusters(
             "clusters": {cluster["id"]: cluster["title"] for cluster in clusters},
         },
     }
+
+
+def _of_few_users(fit: FittedModel, labels: ClusterLabels) -> set[str]:
+    """The traces of clusters with too few users to show text."""
+    few = {label.cluster_id for label in labels.clusters if label.source == "other"}
+    if not few:
+        return set()
+    pairs = zip(fit.trace_ids, fit.assignments.tolist(), strict=True)
+    return {trace_id for trace_id, cluster in pairs if cluster in few}
 
 
 def _shown(summary: TraceSummary) -> TraceSummary:

@@ -32,6 +32,23 @@ class _WindowIOManager(TeamDayIOManager):
         return ""
 
 
+def read_users(path: "UPath") -> dict[str, str]:
+    """The user of each chosen trace that has a known one, else its session, from a file of
+    ``raw_traces``; none if the file is removed."""
+    try:
+        table, _ = read_table(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    nobody = [""] * table.num_rows
+    users, sessions = (
+        table.column(name).to_pylist() if name in table.column_names else nobody
+        for name in ("user", "session")
+    )
+    known = zip(table.column("trace_id").to_pylist(), users, sessions, strict=True)
+    # a session is no user of the same name
+    return {i: user or f"\n{session}" for i, user, session in known if user or session}
+
+
 class RawTracesIOManager(_WindowIOManager):
     """Parquet: one row per trace, first those of the window, then earlier ones that need a summary;
     window, counts and parameters in the metadata."""

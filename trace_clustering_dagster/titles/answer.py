@@ -77,10 +77,10 @@ def answer_type(wording: Wording) -> AnswerType[GroupTitles]:
 
 def title_of(answer: GroupTitle) -> Title:
     """The answer as a title: one line, with a truncated description."""
-    description = _clean(answer.description)
+    description = one_line(answer.description)
     if len(description) > MAX_DESCRIPTION_CHARACTERS:
         description = description[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"
-    return Title(answer.group_id, _clean(answer.title), description, source="model")
+    return Title(answer.group_id, one_line(answer.title), description, source="model")
 
 
 def problem_of(title: Title, wording: Wording) -> str:
@@ -110,6 +110,6 @@ def _words(text: str) -> int:
     return len(text.split())
 
 
-def _clean(text: str) -> str:
+def one_line(text: str) -> str:
     """One line, without control characters and marks that change the writing direction."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())

@@ -1,5 +1,6 @@
 """Ask the language model until every group has a title or a reason why it has none."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from trace_clustering_dagster.llm.budget import Messages, estimated_tokens
@@ -35,7 +36,22 @@ class Conversation:
         note: Any other problem; "" if there was none.
     """
 
-    def __init__(self, chat: ChatModel, groups: Sequence[Group], wording: Wording) -> None:
+    def __init__(
+        self,
+        chat: ChatModel,
+        groups: Sequence[Group],
+        wording: Wording,
+        *,
+        taken: Sequence[str] = (),
+        total: int | None = None,
+    ) -> None:
+        """
+        Args:
+            taken: Titles of groups that are not titled here. Requests list as many as fit into a
+                quarter of a prompt; no title may equal any of them, or nearly so.
+            total: Number of members of all groups, titled here or not; None for those of
+                ``groups``.
+        """
         self.titles: dict[int, Title] = {}
         self.problems: dict[int, str] = {}
         self.followed: set[int] = set()
@@ -46,7 +62,9 @@ class Conversation:
         self._groups = {group.id: group for group in groups}
         self._wording = wording
         self._answer_type = answer_type(wording)
-        self._total = sum(group.size for group in groups)
+        self._total = sum(group.size for group in groups) if total is None else total
+        self._taken = list(taken)
+        self._listed = _first(taken, chat.budget.max_prompt_tokens // 4)
 
     def ask_for_all(self) -> None:
         """Fill the attributes. Never raises for a failure of the server."""
@@ -80,7 +98,8 @@ class Conversation:
 
     def _batches(self, group_ids: Iterable[int]) -> list[list[Group]]:
         groups = [self._groups[group_id] for group_id in sorted(group_ids)]
-        return batches(groups, self._wording, self._total, self._chat.budget.max_prompt_tokens)
+        limit = self._chat.budget.max_prompt_tokens
+        return batches(groups, self._wording, self._total, limit, self._listed)
 
     def _ask(self, batch: Sequence[Group]) -> None:
         waiting = {group.id for group in batch}
@@ -89,7 +108,7 @@ class Conversation:
             self._wording,
             self._total,
             problems={i: self.problems[i] for i in waiting if i in self.problems},
-            taken=[self.titles[i].title for i in sorted(self.titles)],
+            taken=[*self._listed, *(self.titles[i].title for i in sorted(self.titles))],
         )
         reply = self._reply(messages, waiting)
         for group_id in waiting:
@@ -100,7 +119,9 @@ class Conversation:
             self._keep_answers()
 
     def _tell_apart(self) -> None:
-        messages = revision_messages(list(self._groups.values()), self._wording, self.titles)
+        messages = revision_messages(
+            list(self._groups.values()), self._wording, self.titles, self._listed
+        )
         budget = self._chat.budget
         if estimated_tokens(messages) > budget.max_prompt_tokens:
             self.note = (
@@ -145,22 +166,30 @@ class Conversation:
     def _has_double(self, group_id: int) -> bool:
         """Whether another group has nearly the same title, so that one of them is asked again."""
         title = self.titles.get(group_id)
-        return title is not None and any(
-            nearly_equal(other.title, title.title)
-            for other in self.titles.values()
-            if other is not title
-        )
+        if title is None:
+            return False
+        others = (other.title for other in self.titles.values() if other is not title)
+        return any(nearly_equal(other, title.title) for other in (*self._taken, *others))
 
     def _set_duplicates_aside(self, same: Callable[[str, str], bool]) -> None:
-        """Of groups with the same title, only the largest keeps it."""
-        kept: list[Title] = []
+        """Of groups with the same title, only the largest keeps it, unless it is taken."""
+        kept = [(title, f"another {self._wording.group}'s") for title in self._taken]
         for title in sorted(self.titles.values(), key=lambda x: -self._groups[x.group_id].size):
-            like = next((other for other in kept if same(other.title, title.title)), None)
-            if like is None:
-                kept.append(title)
+            whose = next((whose for other, whose in kept if same(other, title.title)), "")
+            if not whose:
+                kept.append((title.title, f"{self._wording.group} {title.group_id}'s"))
             else:
                 self._imperfect[title.group_id] = self.titles.pop(title.group_id)
-                self.problems[title.group_id] = (
-                    f"its title is the same as {self._wording.group} {like.group_id}'s, or nearly "
-                    "so"
-                )
+                self.problems[title.group_id] = f"its title is the same as {whose}, or nearly so"
+
+
+def _first(titles: Sequence[str], max_tokens: int) -> list[str]:
+    """As many of the titles as fit."""
+    listed: list[str] = []
+    for title in titles:
+        # two quotes, a comma and a space
+        max_tokens -= math.ceil((len(title.encode()) + 4) / 3)
+        if max_tokens < 0:
+            break
+        listed.append(title)
+    return listed

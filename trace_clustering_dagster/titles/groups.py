@@ -53,6 +53,7 @@ class Group:
         nearest: Representatives, the most typical first.
         contrast: Similar members of other groups.
         members: Further members.
+        words: Words that are more frequent here than in other groups, for the language model.
     """
 
     id: int
@@ -60,6 +61,7 @@ class Group:
     nearest: tuple[Summary, ...] = ()
     contrast: tuple[Summary, ...] = ()
     members: tuple[Summary, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,11 @@ Answer with JSON: {{"{group}s": [{{"{group}_id": 0, "title": "...", "description
 
 
 def batches(
-    groups: Sequence[Group], wording: Wording, total: int, max_tokens: int
+    groups: Sequence[Group],
+    wording: Wording,
+    total: int,
+    max_tokens: int,
+    taken: Sequence[str] = (),
 ) -> list[list[Group]]:
     """Split the groups, in order, into as few requests of at most ``max_tokens`` as possible.
 
@@ -66,8 +70,10 @@ def batches(
 
     Args:
         total: Number of members of all groups.
+        taken: Titles of groups that are not titled here.
     """
-    fixed = estimated_tokens(title_messages([], wording, total)) + _TOKENS_OF_A_TITLE * len(groups)
+    empty = title_messages([], wording, total, taken=taken)
+    fixed = estimated_tokens(empty) + _TOKENS_OF_A_TITLE * len(groups)
 
     def tokens(group: Group) -> int:
         # one more for the comma
@@ -131,9 +137,16 @@ def title_messages(
 
 
 def revision_messages(
-    groups: Sequence[Group], wording: Wording, titles: Mapping[int, Title]
+    groups: Sequence[Group],
+    wording: Wording,
+    titles: Mapping[int, Title],
+    taken: Sequence[str] = (),
 ) -> Messages:
-    """Chat messages that ask to make similar titles distinct."""
+    """Chat messages that ask to make similar titles distinct.
+
+    Args:
+        taken: Titles of groups that are not titled here.
+    """
     shown = [
         {
             f"{wording.group}_id": group.id,
@@ -147,7 +160,8 @@ def revision_messages(
         for group in groups
         if group.id in titles
     ]
-    return _messages(revision(wording), {f"{wording.group}s": shown})
+    others = {"titles_taken": list(taken)} if taken else {}
+    return _messages(revision(wording), {**others, f"{wording.group}s": shown})
 
 
 def _messages(system: str, data: Mapping[str, Any]) -> Messages:
@@ -168,7 +182,9 @@ def _shown(group: Group, wording: Wording, total: int) -> dict[str, Any]:
             for summary in group.contrast
             if summary.title and not summary.has_injection
         ],
-    } | ({f"withheld_{wording.member}s": withheld} if withheld else {})
+        **({"frequent_words": list(group.words)} if group.words else {}),
+        **({f"withheld_{wording.member}s": withheld} if withheld else {}),
+    }
 
 
 def _fields(summary: Summary) -> dict[str, Any]:

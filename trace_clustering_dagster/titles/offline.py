@@ -1,14 +1,16 @@
 """Titles from the texts themselves, without a language model."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from trace_clustering_dagster.llm.redaction import PLACEHOLDER
 from trace_clustering_dagster.llm.text import normalized
-from trace_clustering_dagster.titles.answer import MAX_TITLE_CHARACTERS
+from trace_clustering_dagster.titles.answer import MAX_TITLE_CHARACTERS, one_line
 from trace_clustering_dagster.titles.groups import Group, Summary, Title, Wording
-from trace_clustering_dagster.titles.text import characteristic_words, nearly_equal
+from trace_clustering_dagster.titles.text import characteristic_words, content_words, nearly_equal
 
-WORDS = 6
+# Of a description, and of a title that is made of words.
+WORDS, TITLE_WORDS = 6, 3
 
 
 def numbered_title(group: Group, wording: Wording, reason: str) -> Title:
@@ -39,17 +41,7 @@ def offline_titles(
     Returns:
         Titles by group id.
     """
-    words = characteristic_words(
-        {
-            group.id: [
-                " ".join(summary.texts)
-                for summary in (*group.nearest, *group.members)
-                if not summary.has_injection
-            ]
-            for group in groups
-        },
-        WORDS,
-    )
+    words = words_apart(groups)
     in_use = list(taken)
     titles: dict[int, Title] = {}
     for group in sorted(groups, key=lambda group: -group.size):
@@ -67,10 +59,79 @@ def offline_titles(
             titles[group.id] = numbered_title(group, wording, why)
             continue
         in_use.append(title)
-        own = words[group.id]
-        description = f"Set apart by: {', '.join(own)}" if own else "No words set it apart"
-        titles[group.id] = Title(group.id, title, description, "offline", reason)
+        titles[group.id] = _titled(group, title, words[group.id], reason)
     return titles
+
+
+def shared_titles(
+    groups: Sequence[Group],
+    wording: Wording,
+    reasons: Mapping[int, str],
+    *,
+    taken: Sequence[str] = (),
+    words_first: bool = False,
+) -> dict[int, Title]:
+    """Titles that say nothing that only one member says, for groups whose titles last.
+
+    A group takes the title of its most typical member of whose words each is in another member's
+    texts. If there is none that is neither taken nor a larger group's, the words that distinguish
+    the group are its title, or else any member's title, at last with the group's id. Only groups
+    without usable texts are numbered.
+
+    Args:
+        groups: All groups, including those that are not titled here.
+        reasons: Why no language model titles a group, by id of the groups to title.
+        taken: Titles that are not available.
+        words_first: Whether the words that distinguish a group come before any member's title.
+
+    Returns:
+        Titles by group id.
+    """
+    words = words_apart(groups)
+    in_use = list(taken)
+    titles: dict[int, Title] = {}
+    for group in sorted(groups, key=lambda group: -group.size):
+        if group.id not in reasons:
+            continue
+        known = [one_line(_title_of(summary)) for summary in _usable(group)]
+        known = [title for title in known if normalized(title)]
+        own = words[group.id]
+        of_words = [", ".join(own[:TITLE_WORDS]).capitalize()] if own else []
+        texts = (" ".join(summary.texts) for summary in _usable(group))
+        counts = Counter(word for text in texts for word in set(content_words(text)))
+        shared = [
+            title
+            for title in known
+            if (said := list(content_words(title))) and all(counts[word] > 1 for word in said)
+        ]
+        first, second = (of_words, shared) if words_first else (shared, of_words)
+        candidates = [*first, *second, *known]
+        if not candidates:
+            why = f"no {wording.member} has a title; {reasons[group.id]}"
+            titles[group.id] = numbered_title(group, wording, why)
+            continue
+        candidates.append(f"{candidates[0]} ({group.id})")
+        free = (t for t in candidates if not any(nearly_equal(t, o) for o in in_use))
+        title = next(free, candidates[-1])
+        in_use.append(title)
+        titles[group.id] = _titled(group, title, own, reasons[group.id])
+    return titles
+
+
+def words_apart(groups: Sequence[Group]) -> dict[int, list[str]]:
+    """The words that distinguish each group, by group id."""
+    texts = {group.id: [" ".join(summary.texts) for summary in _usable(group)] for group in groups}
+    return characteristic_words(texts, WORDS)
+
+
+def _usable(group: Group) -> list[Summary]:
+    """The members of which titles are made, the most typical first."""
+    return [s for s in (*group.nearest, *group.members) if not s.has_injection]
+
+
+def _titled(group: Group, title: str, own: Sequence[str], reason: str) -> Title:
+    description = f"Set apart by: {', '.join(own)}" if own else "No words set it apart"
+    return Title(group.id, title, description, "offline", reason)
 
 
 def _title_of(summary: Summary) -> str:

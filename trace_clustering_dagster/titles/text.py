@@ -107,9 +107,16 @@ def similarities(queries: Sequence[str], documents: Sequence[str]) -> list[list[
     ]
 
 
-def _topic_words(text: str) -> Iterable[str]:
+def content_words(text: str) -> Iterable[str]:
+    """The words of the text that say something, numbers included, normalized."""
     for word in normalized(PLACEHOLDER.sub(" ", text)).split():
-        if len(word) > 1 and word not in STOP_WORDS and not any(c.isdigit() for c in word):
+        if word not in STOP_WORDS:
+            yield word
+
+
+def _topic_words(text: str) -> Iterable[str]:
+    for word in content_words(text):
+        if len(word) > 1 and not any(c.isdigit() for c in word):
             yield word
 
 

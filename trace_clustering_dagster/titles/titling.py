@@ -37,6 +37,8 @@ def title_groups(
     *,
     no_model: str,
     offline: bool,
+    taken: Sequence[str] = (),
+    total: int | None = None,
 ) -> Titles:
     """One title for each group.
 
@@ -45,6 +47,8 @@ def title_groups(
         no_model: Why no model is asked, if ``chat`` is None.
         offline: Whether groups without a title from the model get one from their members' own
             words; otherwise they are numbered.
+        taken: Titles of groups that are not titled here.
+        total: Number of members of all groups, titled here or not; None for those of ``groups``.
     """
     described, titles = [], {}
     for group in groups:
@@ -57,14 +61,14 @@ def title_groups(
     followed: tuple[int, ...] = ()
     note = ""
     if chat and described:
-        conversation = Conversation(chat, described, wording)
+        conversation = Conversation(chat, described, wording, taken=taken, total=total)
         conversation.ask_for_all()
         titles |= conversation.titles
         reasons = conversation.problems
         followed, note = tuple(sorted(conversation.followed)), conversation.note
     if offline:
-        taken = [title.title for title in titles.values()]
-        titles |= offline_titles(described, wording, reasons, taken=taken)
+        in_use = [*taken, *(title.title for title in titles.values())]
+        titles |= offline_titles(described, wording, reasons, taken=in_use)
     else:
         titles |= {
             group.id: numbered_title(group, wording, reasons[group.id])

@@ -1,5 +1,9 @@
 """The assets of the topics."""
 
+import datetime
+from collections.abc import Iterable
+from dataclasses import replace
+
 import dagster as dg
 
 from trace_clustering_dagster.base.asset import team_asset
@@ -7,15 +11,20 @@ from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.order import wait_for_earlier_days
 from trace_clustering_dagster.base.partitions import day_and_team
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
+from trace_clustering_dagster.clusters.params import ClusteringParams
+from trace_clustering_dagster.llm.cache import KeptAnswers
 from trace_clustering_dagster.sources.values import RawTraces
 from trace_clustering_dagster.topics.checks import (
+    TOPIC_LABELS_CHECKS,
     TOPIC_METRICS_CHECKS,
     TOPICS_CHECKS,
     TRACE_TOPICS_CHECKS,
+    check_topic_labels,
     check_topic_metrics,
     check_topics,
     check_trace_topics,
 )
+from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
 from trace_clustering_dagster.topics.storage import (
     TopicMetricsIOManager,
     TopicsIOManager,
@@ -23,12 +32,13 @@ from trace_clustering_dagster.topics.storage import (
 )
 from trace_clustering_dagster.topics.values import (
     LOOK_BACK_DAYS,
+    TopicLabels,
     TopicMetrics,
     Topics,
     TraceTopics,
 )
 from trace_clustering_dagster.traces.params import TraceParams
-from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample
+from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample, TraceSummary
 
 
 @team_asset(
@@ -147,4 +157,75 @@ def topic_metrics(
         value=value,
         metadata=topic_metrics_metadata(value, clickhouse.output_topic_metrics_table, day),
         check_results=[check_topic_metrics(value)],
+    )
+
+
+@team_asset(
+    "clickhouse",
+    "openai",
+    "numpy",
+    version="1",
+    stored_as=TopicLabelsIOManager,
+    expires="text_retention_days",
+    keeps_days=LOOK_BACK_DAYS + 1,
+    pool="llm",
+    checks=TOPIC_LABELS_CHECKS,
+)
+def topic_labels(
+    context: dg.AssetExecutionContext,
+    trace_ids: TraceSample,
+    topics: Topics,
+    params: ClusteringParams,
+    clickhouse: Warehouse,
+    label_answers: KeptAnswers,
+    topic_labels_io_manager: TopicLabelsIOManager,
+    topic_metrics: TopicMetrics | None = None,
+) -> dg.MaterializeResult[TopicLabels]:
+    """A title and a description for each topic and theme. A topic keeps its title until its traces
+    mean something else, so that most days the language model is asked nothing.
+
+    Topics with fewer users than `min_users` have no text: their title is *other*.
+    """
+    from trace_clustering_dagster.topics.daily import REFERENCE_DAYS
+    from trace_clustering_dagster.topics.labeling import label_topics
+    from trace_clustering_dagster.topics.metadata import topic_labels_metadata
+    from trace_clustering_dagster.traces.queries import summaries_of_hashes
+    from trace_clustering_dagster.traces.usage import record_usage
+
+    day, team_id = day_and_team(context.partition_key)
+    comment = log_comment(context)
+
+    def summaries_of(hashes: Iterable[int]) -> list[TraceSummary]:
+        since = topics.window_start - datetime.timedelta(days=REFERENCE_DAYS)
+        return summaries_of_hashes(
+            clickhouse.connect(comment),
+            team_id,
+            (since, topics.window_end),
+            hashes,
+            redact=params.redact,
+            summarizer=trace_ids.summarizer,
+        )
+
+    labeled = label_topics(
+        topics,
+        (labels for labels, _ in topic_labels_io_manager.earlier(day, team_id, LOOK_BACK_DAYS)),
+        topic_metrics.users if topic_metrics else {},
+        params,
+        label_answers.of_team(team_id),
+        context.asset_key.to_user_string(),
+        summaries_of,
+    )
+    run_id = context.run.run_id
+    if why := record_usage(
+        clickhouse, comment, team_id, topics.window_end, run_id, [labeled.usage]
+    ):
+        context.log.warning(why)
+    value = replace(
+        labeled.labels, topic_metrics_digest=topic_metrics.digest if topic_metrics else ""
+    )
+    context.log.info(f"{len(value.topics)} titles of topics, the model was asked for {value.asked}")
+    return dg.MaterializeResult(
+        value=value,
+        metadata=topic_labels_metadata(value, topics, labeled.usage, params.emit_examples),
+        check_results=check_topic_labels(labeled),
     )

@@ -1,8 +1,22 @@
 """Asset checks of the topics. They warn and never block."""
 
+from collections.abc import Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
-from trace_clustering_dagster.topics.values import TopicMetrics, Topics, TraceTopics
+from trace_clustering_dagster.titles.text import nearly_equal
+from trace_clustering_dagster.topics.values import (
+    ThemeLabel,
+    TopicLabel,
+    TopicMetrics,
+    Topics,
+    TraceTopics,
+)
+
+if TYPE_CHECKING:
+    from trace_clustering_dagster.topics.labeling import Labeled
 
 TOPICS_CHECKS = {
     "topics_updated": "The topics are those of this window. If the window looks wrong, those of "
@@ -14,6 +28,13 @@ TRACE_TOPICS_CHECKS = {
 }
 TOPIC_METRICS_CHECKS = {
     "topic_metrics_written": "The numbers of each topic are in the table topic_metrics.",
+}
+TOPIC_LABELS_CHECKS = {
+    "topic_labels_complete": "Every topic and theme that needs a title has one from the requested "
+    "source.",
+    "topic_labels_distinct": "No two titles of topics, or of themes, are equal or nearly equal.",
+    "topic_labels_not_commanded": "The language model followed no prompt injection that was found "
+    "in a trace.",
 }
 # Over labeled traces topics explain .24 to .57 of the spread of new traces, over noise less than
 # .1: below this, over three runs, they do not describe the team.
@@ -43,6 +64,51 @@ def check_topic_metrics(value: TopicMetrics) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=value.not_written or f"{value.rows.num_rows} rows",
     )
+
+
+def check_topic_labels(labeled: "Labeled") -> list[dg.AssetCheckResult]:
+    """The results of ``TOPIC_LABELS_CHECKS``."""
+    labels = labeled.labels
+    topics = {f"topic {topic.topic_id}": topic for topic in labels.topics}
+    themes = {f"theme {theme.theme_id}": theme for theme in labels.themes}
+    numbered = [*_numbered(topics), *_numbered(themes)]
+    incomplete = list(dict.fromkeys([*labeled.failures, *numbered]))
+    similar = [*_similar(topics), *_similar(themes)]
+    followed = labeled.followed
+    problems = {
+        "topic_labels_complete": f"{'; '.join(incomplete)}. The next run asks again"
+        if incomplete
+        else "",
+        "topic_labels_distinct": f"the titles of {', '.join(similar)} are easily confused"
+        if similar
+        else "",
+        "topic_labels_not_commanded": f"the model followed a trace's instruction for "
+        f"{', '.join(followed)}, and its answer was refused: read these traces"
+        if followed
+        else "",
+    }
+    return [
+        dg.AssetCheckResult(
+            check_name=name,
+            passed=not problem,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=problem or labels.note,
+        )
+        for name, problem in problems.items()
+    ]
+
+
+_Labels = Mapping[str, TopicLabel] | Mapping[str, ThemeLabel]
+
+
+def _numbered(labels: _Labels) -> list[str]:
+    return [f"{name}: {x.reason}" for name, x in labels.items() if x.source == "fallback"]
+
+
+def _similar(labels: _Labels) -> list[str]:
+    shown = {name: label.title for name, label in labels.items() if label.source != "other"}
+    pairs = combinations(shown.items(), 2)
+    return [f"{one} and {other}" for (one, a), (other, b) in pairs if nearly_equal(a, b)]
 
 
 def _updated(topics: Topics) -> dg.AssetCheckResult:

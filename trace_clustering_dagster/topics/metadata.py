@@ -1,14 +1,25 @@
 """Metadata: the numbers and tables that people see of topics in the Dagster UI."""
 
 import datetime
+from collections import Counter
 from typing import Any
 
 import dagster as dg
 import numpy as np
 
 from trace_clustering_dagster.base.times import utc
+from trace_clustering_dagster.clusters.metadata import HIDDEN
+from trace_clustering_dagster.llm.usage import ModelUsage
 from trace_clustering_dagster.topics.measures import MEASURES
-from trace_clustering_dagster.topics.values import RunFigures, TopicMetrics, Topics, TraceTopics
+from trace_clustering_dagster.topics.values import (
+    RunFigures,
+    ThemeLabel,
+    TopicLabel,
+    TopicLabels,
+    TopicMetrics,
+    Topics,
+    TraceTopics,
+)
 
 
 def topics_metadata(topics: Topics) -> dict[str, Any]:
@@ -94,6 +105,62 @@ def topic_metrics_metadata(value: TopicMetrics, table: str, day: datetime.date) 
 
 def _short(number: float | None) -> str:
     return "" if number is None else f"{number:.4g}" if number % 1 else f"{number:.0f}"
+
+
+def topic_labels_metadata(
+    labels: TopicLabels, topics: Topics, usage: ModelUsage, shows_text: bool
+) -> dict[str, Any]:
+    """The titles, where they come from, and what the language model cost."""
+    sources = Counter(
+        [*(topic.source for topic in labels.topics), *(theme.source for theme in labels.themes)]
+    )
+    centroids = {topic.id: topic.centroid for topic in topics.registry.topics}
+    metadata: dict[str, Any] = {
+        "asked": labels.asked,
+        "hidden": sources["other"],
+        **{f"titles_{source}": sources[source] for source in ("model", "offline", "fallback")},
+        "language_model": usage.model if usage.requests or usage.cached else "none",
+        "requests": usage.requests,
+        "cached_answers": usage.cached,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        **({} if usage.cost is None else {"estimated_cost_usd": usage.cost}),
+        **({"note": labels.note} if labels.note else {}),
+    }
+    if labels.topics:
+        metadata["table"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "topic_id": label.topic_id,
+                        **_text(label, shows_text),
+                        # how far the meaning has moved since
+                        "cosine_to_named": round(
+                            float(label.centroid @ centroids[label.topic_id]), 4
+                        ),
+                    }
+                )
+                for label in labels.topics
+            ]
+        )
+    if labels.themes:
+        metadata["themes"] = dg.MetadataValue.table(
+            [
+                dg.TableRecord({"theme_id": theme.theme_id, **_text(theme, shows_text)})
+                for theme in labels.themes
+            ]
+        )
+    return metadata
+
+
+def _text(label: TopicLabel | ThemeLabel, shows_text: bool) -> dict[str, str]:
+    hidden = label.source == "offline" and not shows_text
+    return {
+        "title": HIDDEN if hidden else label.title,
+        "description": HIDDEN if hidden else label.description,
+        "source": label.source,
+        "named": str(label.named),
+    }
 
 
 def _mean_explained(history: tuple[RunFigures, ...]) -> float:

@@ -4,8 +4,10 @@ import datetime
 import hashlib
 import io
 import json
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import dagster as dg
 
@@ -34,12 +36,21 @@ _VECTORS = ("centroid", "founder")
 _PARTS = ("topics", "candidates", "unsorted_groups", "mergers")
 
 
-class TopicsIOManager(TeamDayIOManager):
-    """``.npz``: the vectors and assignments as arrays, everything else as JSON in ``rest``."""
+class CarriedIOManager(TeamDayIOManager):
+    """``.npz`` files of a value from which the next day's is made."""
 
     extension = ".npz"
+    asset: ClassVar[str]
 
-    def contradiction(self, value: Topics, day: datetime.date, team_id: int) -> str:
+    @staticmethod
+    @abstractmethod
+    def parse(content: bytes) -> Any:
+        """The value of a file."""
+
+    def read(self, path: "UPath") -> Any:
+        return self.parse(path.read_bytes())
+
+    def contradiction(self, value: Any, day: datetime.date, team_id: int) -> str:
         """Protects a team's topics from the files of another."""
         if value.team_id != team_id:
             return f"it is of team {value.team_id}"
@@ -47,24 +58,26 @@ class TopicsIOManager(TeamDayIOManager):
             return f"its window ends at {utc(value.window_end)}"
         return ""
 
-    def newest_before(
-        self, day: datetime.date, team_id: int, days: int
-    ) -> tuple[Topics, Link] | None:
-        """The newest topics of the team of the ``days`` days before; None if there are none.
+    def earlier(self, day: datetime.date, team_id: int, days: int) -> Iterator[tuple[Any, Link]]:
+        """The values of the team of the ``days`` days before, the newest first.
 
         Raises:
             dagster.Failure: A file is damaged, or is not of that team and day.
         """
-        earlier = (day - datetime.timedelta(days=back) for back in range(1, days + 1))
-        return next((found for day in earlier if (found := self.stored(day, team_id))), None)
+        before = (day - datetime.timedelta(days=back) for back in range(1, days + 1))
+        yield from filter(None, (self.stored(day, team_id) for day in before))
 
-    def stored(self, day: datetime.date, team_id: int) -> tuple[Topics, Link] | None:
-        """The topics of a day, and the link to them; None if there are none.
+    def newest_before(self, day: datetime.date, team_id: int, days: int) -> tuple[Any, Link] | None:
+        """The first of ``earlier``; None if there is none."""
+        return next(self.earlier(day, team_id, days), None)
+
+    def stored(self, day: datetime.date, team_id: int) -> tuple[Any, Link] | None:
+        """The value of a day, and the link to it; None if there is none.
 
         Raises:
             dagster.Failure: The file cannot be read, is damaged, or is not of that team and day.
         """
-        path = self._base_path / "topics" / str(day) / f"{team_id}{self.extension}"
+        path = self._base_path / self.asset / str(day) / f"{team_id}{self.extension}"
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -72,7 +85,7 @@ class TopicsIOManager(TeamDayIOManager):
         except storage_errors() as error:
             raise storage_failure(f"{path} cannot be read", path, error) from None
         try:
-            value = _parsed(content)
+            value = self.parse(content)
             why = self.contradiction(value, day, team_id)
         except Exception as error:
             # numpy, zipfile and json raise different errors for a damaged file
@@ -80,11 +93,23 @@ class TopicsIOManager(TeamDayIOManager):
         if why:
             partition = f"{day}|{team_id}"
             raise dg.Failure(
-                f"{path} does not hold topics of partition {partition}: {why}. Materialize that "
-                f"partition again, then this one: {self.graph.launch_command(partition)}",
+                f"{path} does not hold {self.asset} of partition {partition}: {why}. Materialize "
+                "that partition again, then this one: "
+                f"{self.graph.launch_command(partition)}",
                 allow_retries=False,
             )
         return value, Link(day, hashlib.sha256(content).hexdigest()[:16])
+
+
+class TopicsIOManager(CarriedIOManager):
+    """``.npz``: the vectors and assignments as arrays, everything else as JSON in ``rest``."""
+
+    asset = "topics"
+
+    @staticmethod
+    def parse(content: bytes) -> Topics:
+        """The topics of a file."""
+        return _parsed(content)
 
     def write(self, value: Topics, file: BinaryIO) -> None:
         import numpy as np
@@ -118,9 +143,6 @@ class TopicsIOManager(TeamDayIOManager):
             **arrays,
             **placement,
         )
-
-    def read(self, path: "UPath") -> Topics:
-        return _parsed(path.read_bytes())
 
 
 class TraceTopicsIOManager(TeamDayIOManager):

@@ -2,9 +2,9 @@
 
 import datetime
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from trace_clustering_dagster.base.values import digest_of, require
 
@@ -206,6 +206,9 @@ class TopicLabel:
         reason: Why no language model wrote it; "" if one did.
         named: Day on which it was made.
         centroid: float32 (d,), the topic's centroid on that day.
+        traces: The traces that it was made from, by ``half_md5`` of the id.
+        refused: Whether a model answered, but with no usable title: it is not asked again until the
+            topic has moved.
     """
 
     topic_id: int
@@ -215,6 +218,8 @@ class TopicLabel:
     reason: str
     named: datetime.date
     centroid: "np.ndarray"
+    traces: tuple[int, ...] = ()
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -228,6 +233,7 @@ class ThemeLabel:
     reason: str
     named: datetime.date
     topics: tuple[int, ...]
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,14 +241,23 @@ class TopicLabels:
     """Titles of all topics and themes of a team (the value of ``topic_labels``).
 
     Attributes:
+        team_id: The team.
+        window_end: UTC, of the topics.
+        lineage: Day on which the first topics were made: ids of another lineage mean other topics.
+        model_name: The embedding model of the centroids.
         topics: One for each living topic, by id.
         themes: One for each theme, by id.
         asked: Topics and themes that the model was asked for.
         note: Any problem with the model; "" if there was none.
         topics_digest: Digest of the topics.
-        topic_metrics_digest: Digest of the numbers, which hold the users of each topic.
+        topic_metrics_digest: Digest of the numbers, which hold the users of each topic; "" if there
+            are none.
     """
 
+    team_id: int
+    window_end: datetime.datetime
+    lineage: datetime.date
+    model_name: str
     topics: tuple[TopicLabel, ...]
     themes: tuple[ThemeLabel, ...]
     asked: int
@@ -257,10 +272,31 @@ class TopicLabels:
         titles += [(t.title, t.description) for t in self.themes]
         return digest_of(self.topics_digest.encode(), repr(titles).encode())
 
+    def made_of(self, traces: Collection[int]) -> set[int]:
+        """The topics whose titles were made from some traces, given by ``half_md5`` of the id."""
+        return {topic.topic_id for topic in self.topics if not set(topic.traces).isdisjoint(traces)}
+
+    def without(self, topics: Collection[int], why: str) -> "TopicLabels":
+        """The titles but those of some topics and of their themes. The next run makes others."""
+        gone: dict[str, Any] = {"title": "other", "description": ""}
+        gone |= {"source": "other", "reason": why}
+        return replace(
+            self,
+            topics=tuple(
+                replace(topic, **gone, traces=()) if topic.topic_id in topics else topic
+                for topic in self.topics
+            ),
+            themes=tuple(
+                theme if set(theme.topics).isdisjoint(topics) else replace(theme, **gone)
+                for theme in self.themes
+            ),
+        )
+
     @property
     def made_from(self) -> Mapping[str, str]:
         """Digests of the values that it was made from, by asset."""
-        return {"topics": self.topics_digest, "topic_metrics": self.topic_metrics_digest}
+        numbers = {"topic_metrics": self.topic_metrics_digest} if self.topic_metrics_digest else {}
+        return {"topics": self.topics_digest, **numbers}
 
 
 @dataclass(frozen=True)

@@ -209,25 +209,48 @@ def fetch_summaries(
         titles_only: Whether to fetch titles only.
         summarizer: What made the summaries; "" for any.
     """
-    wanted = sorted(set(trace_ids))
-    summaries: dict[str, TraceSummary] = {}
+    wanted = set(trace_ids)
+    found = summaries_of_hashes(
+        clickhouse,
+        team_id,
+        window,
+        map(half_md5, wanted),
+        redact=redact,
+        titles_only=titles_only,
+        summarizer=summarizer,
+    )
+    return {summary.trace_id: summary for summary in found if summary.trace_id in wanted}
+
+
+def summaries_of_hashes(
+    clickhouse: Connection,
+    team_id: int,
+    window: tuple[datetime.datetime, datetime.datetime],
+    hashes: Iterable[int],
+    *,
+    redact: bool = True,
+    titles_only: bool = False,
+    summarizer: str = "",
+) -> list[TraceSummary]:
+    """Like ``fetch_summaries``, for traces of which only ``half_md5`` of the id is known."""
+    wanted = sorted(set(hashes))
+    summaries: list[TraceSummary] = []
     at_once = _TITLES_A_QUERY if titles_only else _SUMMARIES_A_QUERY
     for start in range(0, len(wanted), at_once):
-        ids = set(wanted[start : start + at_once])
         rows = clickhouse.rows(
             SQL["trace_summaries"],
             {
                 "team_id": team_id,
                 "window_start": window[0] - SUMMARY_MARGIN,
                 "window_end": window[1] + SUMMARY_MARGIN,
-                "trace_id_hashes": sorted(map(half_md5, ids)),
+                "trace_id_hashes": wanted[start : start + at_once],
                 "titles_only": titles_only,
                 "summarizer": summarizer,
                 "max_text": _MAX_JSON,
                 "max_list": _MAX_JSON * MAX_ITEMS,
             },
         )
-        summaries |= {row[0]: parse_summary(*row, redact=redact) for row in rows if row[0] in ids}
+        summaries += [parse_summary(*row, redact=redact) for row in rows]
     return summaries
 
 

@@ -251,3 +251,21 @@ def test_a_source_that_is_not_there_is_one_line(deploy_source: Any) -> None:
     assert "nowhere" in message
     assert "source.table (TRACE_CLUSTERING_SOURCE_TABLE)" in message
     assert "\n" not in message
+
+
+def test_clusters_of_few_users_have_no_text(deploy_source: Any) -> None:
+    spans = spans_of_days(range(7))
+    for n, row in enumerate(spans):
+        if row["TraceId"].startswith("refund"):
+            row["SpanAttributes"] = row["SpanAttributes"] | {"user.id": f"user {n}"}
+    source = deploy_source(spans, min_users=3)
+    result = source.run()
+    fit, labels = (result.output_for_node(name) for name in ("fitted_model", "labels"))
+    kinds = {
+        cluster: trace_id.split("-")[0]
+        for trace_id, cluster in zip(fit.trace_ids, fit.assignments.tolist(), strict=True)
+    }
+    titles = {kinds[label.cluster_id]: label.title for label in labels.clusters}
+    assert "money back" in titles.pop("refund")
+    assert titles == {"password": "other", "invoice": "other"}
+    assert metadata(result, "labels")["traces_of_unknown_users"] == 0

@@ -105,7 +105,7 @@ class Team:
     def stored(self, day: int, team_id: int = 1) -> Topics | None:
         """The stored topics of a day; None if there are none."""
         path = self.path(day, team_id)
-        return TopicsIOManager.read(None, path) if path.exists() else None  # type: ignore[arg-type]
+        return TopicsIOManager.parse(path.read_bytes()) if path.exists() else None
 
     def path(self, day: int, team_id: int = 1) -> Any:
         """Where they are stored."""
