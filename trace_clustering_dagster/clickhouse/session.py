@@ -43,6 +43,8 @@ class Session:
             "output_events_table": warehouse.output_events_table,
             "output_usage_table": warehouse.output_usage_table,
             "output_trace_topics_table": warehouse.output_trace_topics_table,
+            "output_topics_over_time_table": warehouse.output_topics_over_time_table,
+            "output_topic_edits_table": warehouse.output_topic_edits_table,
             "table_model": warehouse.table_model,
             "instance": warehouse.instance,
         }

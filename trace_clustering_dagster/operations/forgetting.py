@@ -34,6 +34,7 @@ from trace_clustering_dagster.operations.stored_files import (
     size_of,
 )
 from trace_clustering_dagster.sources.own_rows import Kind, count_own_rows, delete_own_rows
+from trace_clustering_dagster.topics.edit_rows import count_edits, delete_edits
 from trace_clustering_dagster.topics.placing import count_placed, delete_placed
 from trace_clustering_dagster.traces.usage import count_usage, delete_usage
 
@@ -91,6 +92,7 @@ def places(
     if clickhouse.is_filled_here:
         everywhere["vectors"] = _OwnRows(clickhouse, "vectors")
     everywhere["trace_topics_table"] = _TraceTopics(clickhouse)
+    everywhere["topic_edits_table"] = _TopicEdits(clickhouse)
     everywhere["usage_table"] = _Usage(clickhouse)
     everywhere |= {name: place for name, place in files.items() if name not in LISTS}
     if instance:
@@ -168,6 +170,21 @@ class _TraceTopics:
     def remove(self, scope: Scope) -> None:
         connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
         delete_placed(connection, scope.team_id, scope.traces)
+
+
+@dataclass(frozen=True)
+class _TopicEdits:
+    clickhouse: Warehouse
+
+    def describe(self, scope: Scope) -> str:
+        if scope.traces is not None:  # it names none
+            return ""
+        rows = count_edits(self.clickhouse.connect("trace-clustering forget"), scope.team_id)
+        return f"{rows} rows in {self.clickhouse.output_topic_edits_table}" if rows else ""
+
+    def remove(self, scope: Scope) -> None:
+        connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
+        delete_edits(connection, scope.team_id)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def topics(
     order. A run that explores leaves them as they are.
     """
     from trace_clustering_dagster.topics.daily import next_topics
+    from trace_clustering_dagster.topics.edit_rows import readable_edits
     from trace_clustering_dagster.topics.metadata import topics_metadata
     from trace_clustering_dagster.topics.reading import read_window
 
@@ -51,12 +52,15 @@ def topics(
     before, link = topics_io_manager.newest_before(day, team_id, LOOK_BACK_DAYS) or (None, None)
     connection = clickhouse.connect(log_comment(context))
     window = read_window(connection, trace_ids, embeddings, params)
-    value = next_topics(before, link, window, day)
+    edits, why_none = readable_edits(connection, team_id)
+    if why_none:
+        context.log.warning(why_none)
+    value = next_topics(before, link, window, day, edits)
     context.log.info(
         f"{len(value.registry.topics)} topics, made from {link.day if link else 'nothing'}"
     )
     return dg.MaterializeResult(
-        value=value, metadata=topics_metadata(value), check_results=check_topics(value)
+        value=value, metadata=topics_metadata(value), check_results=check_topics(value, graph)
     )
 
 

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.topics.values import Topics, TraceTopics
 
 TOPICS_CHECKS = {
@@ -17,9 +18,11 @@ TRACE_TOPICS_CHECKS = {
 _POOR, _RUNS, _ENOUGH_TRACES = 0.2, 3, 30
 
 
-def check_topics(topics: Topics) -> list[dg.AssetCheckResult]:
+def check_topics(topics: Topics, graph: Graph) -> list[dg.AssetCheckResult]:
     """The results of ``TOPICS_CHECKS``."""
-    return [_updated(topics), _describes(topics)]
+    command = graph.command(f"topics rebuild --team {topics.team_id}")
+    rebuild = f"`{command}`, which the next run obeys"
+    return [_updated(topics, rebuild), _describes(topics, rebuild)]
 
 
 def check_trace_topics(value: TraceTopics) -> dg.AssetCheckResult:
@@ -32,8 +35,8 @@ def check_trace_topics(value: TraceTopics) -> dg.AssetCheckResult:
     )
 
 
-def _updated(topics: Topics) -> dg.AssetCheckResult:
-    remedy = f"If the traces are right, make new topics: {_rebuild(topics)}"
+def _updated(topics: Topics, rebuild: str) -> dg.AssetCheckResult:
+    remedy = f"If the traces are right, make new topics: {rebuild}"
     return dg.AssetCheckResult(
         check_name="topics_updated",
         passed=not topics.held_back,
@@ -44,7 +47,7 @@ def _updated(topics: Topics) -> dg.AssetCheckResult:
     )
 
 
-def _describes(topics: Topics) -> dg.AssetCheckResult:
+def _describes(topics: Topics, rebuild: str) -> dg.AssetCheckResult:
     """Runs with few new traces count together."""
     recent = [past for past in topics.history if past.explained is not None][-_RUNS:]
     traces = sum(past.new_traces for past in recent)
@@ -57,7 +60,7 @@ def _describes(topics: Topics) -> dg.AssetCheckResult:
             description="too few new traces to tell",
         )
     share = weighted / traces
-    remedy = f": they no longer describe this team. Make new ones: {_rebuild(topics)}"
+    remedy = f": they no longer describe this team. Make new ones: {rebuild}"
     return dg.AssetCheckResult(
         check_name="topics_describe_traces",
         passed=share >= _POOR,
@@ -65,11 +68,4 @@ def _describes(topics: Topics) -> dg.AssetCheckResult:
         description=f"the topics explain {share:.0%} of the spread of {traces} new traces of "
         f"{len(recent)} runs{'' if share >= _POOR else remedy}",
         metadata={"explained": share, "new_traces": traces},
-    )
-
-
-def _rebuild(topics: Topics) -> str:
-    return (
-        f"remove the files topics/*/{topics.team_id}.npz from the storage and run the newest day "
-        "again"
     )

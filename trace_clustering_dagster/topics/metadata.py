@@ -7,6 +7,7 @@ import dagster as dg
 import numpy as np
 
 from trace_clustering_dagster.base.times import utc
+from trace_clustering_dagster.topics.registry.events import Lost
 from trace_clustering_dagster.topics.values import RunFigures, Topics, TraceTopics
 
 
@@ -26,6 +27,7 @@ def topics_metadata(topics: Topics) -> dict[str, Any]:
         "first_topics_explained": registry.explained,
         "model_name": topics.model_name,
         "events": _events(topics) or "none",
+        **_edits(topics),
     }
     if topics.held_back:
         metadata["held_back"] = topics.held_back
@@ -54,6 +56,16 @@ def trace_topics_metadata(value: TraceTopics, table: str) -> dict[str, Any]:
         )
         if value.topics
         else "none",
+    }
+
+
+def _edits(topics: Topics) -> dict[str, Any]:
+    """What people have changed, and what a rebuild on this run has kept and lost."""
+    lost = [event.topic for event in topics.events if isinstance(event, Lost)]
+    kept = [t.id for t in topics.registry.topics if t.born < topics.figures.day.toordinal()]
+    return {
+        **({"edits": list(topics.edits)} if topics.edits else {}),
+        **({"kept": kept, "lost": lost} if topics.is_rebuilt else {}),
     }
 
 
