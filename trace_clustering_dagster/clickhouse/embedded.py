@@ -345,7 +345,7 @@ def _column_of(type_: str, values: Sequence[Any]) -> "pa.Array":
         microseconds = [(time - _EPOCH) // datetime.timedelta(microseconds=1) for time in values]
         return column(microseconds, pa.int64()).view(pa.timestamp("us", "UTC"))
     if type_ == "Date":
-        return column(values, pa.date32())
+        return column([(day - _EPOCH.date()).days for day in values], pa.int32()).view(pa.date32())
     if type_.startswith("Array"):
         return column(values, pa.list_(pa.int64() if "Int" in type_ else pa.float32()))
     if "Int" in type_ or "Float" in type_:

@@ -55,7 +55,7 @@ def topics(
     edits, why_none = readable_edits(connection, team_id)
     if why_none:
         context.log.warning(why_none)
-    value = next_topics(before, link, window, day, edits)
+    value = next_topics(before, link, window, day, edits=edits)
     context.log.info(
         f"{len(value.registry.topics)} topics, made from {link.day if link else 'nothing'}"
     )

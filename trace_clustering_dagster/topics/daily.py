@@ -68,6 +68,7 @@ def next_topics(
     link: Link | None,
     window: Window,
     day: datetime.date,
+    *,
     edits: Sequence[Edit] | None = (),
 ) -> Topics:
     """The topics as of a day.

@@ -1,7 +1,7 @@
 """What people change in topics: edits that last, in the lineage that they were made in."""
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -93,3 +93,41 @@ def shown(titles: Mapping[int, str], edits: Iterable[Edit], lineage: datetime.da
 def _in_order(edits: Iterable[Edit], lineage: datetime.date) -> Iterable[Edit]:
     own = (edit for edit in edits if edit.lineage == lineage and not edit.revoked)
     return sorted(own, key=lambda edit: (edit.made_at, edit.edit_id))
+
+
+def why_refused(
+    edit: Edit, edits: Iterable[Edit], known: Collection[int], living: Collection[int]
+) -> str:
+    """Why an edit would change nothing, or not what it says, in one line; "" if it is right.
+
+    Args:
+        edits: The earlier edits.
+        known, living: Ids of topics of the lineage, and of those of the newest day.
+    """
+    own = list(_in_order(edits, edit.lineage))
+    topics = [edit.topic_id, *([edit.target_id] if edit.kind == "merge" else [])]
+    if edit.kind == "rebuild":
+        return ""
+    for topic in topics:
+        if topic not in known:
+            return f"there is no topic {topic}"
+        if topic not in living and edit.is_for_runs:
+            return f"topic {topic} is gone"
+    if edit.kind == "merge" and edit.topic_id == edit.target_id:
+        return f"topic {edit.topic_id} cannot be merged into itself"
+    for other in own:
+        if edit.is_for_runs and other.kind == "merge" and other.topic_id in topics:
+            remedy = (
+                f"merge into {other.target_id}"
+                if edit.kind == "merge" and other.topic_id != edit.topic_id
+                else "undo that first"
+            )
+            return f"runs merge topic {other.topic_id} into {other.target_id}: {remedy} ({other})"
+        if edit.kind == "merge" and other.kind == "pin" and other.topic_id == edit.topic_id:
+            return f"topic {edit.topic_id} is pinned: undo {other.edit_id} first"
+        if edit.kind in ("pin", "hide") and (other.kind, other.topic_id) == (
+            edit.kind,
+            edit.topic_id,
+        ):
+            return f"already done: {other}"
+    return ""
