@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "component": {"build", "instances"},
     "definitions": {"build"},
     "cli": CARRIERS
-    | {"fields", "params", "traces", "sources", "clusters", "report", "operations"}
+    | {"fields", "params", "traces", "sources", "clusters", "topics", "report", "operations"}
     | {"build", "component", "demo"},
     "__init__": set[str](),
 }
@@ -59,7 +59,17 @@ DAGSTER = {
     "clusters": {"assets.py", "checks.py", "metadata.py", "params.py", "queries.py", "storage.py"},
     "report": {"assets.py", "storage.py"},
     "sources": {"assets.py", "checks.py", "queries.py", "vectors.py"},
-    "topics": {"assets.py", "checks.py", "measuring.py", "metadata.py", "placing.py", "storage.py"},
+    "topics": {
+        "assets.py",
+        "checks.py",
+        "edit_rows.py",
+        "measuring.py",
+        "metadata.py",
+        "placing.py",
+        "restoring.py",
+        "over_time_table.py",
+        "storage.py",
+    },
     "traces": {"usage.py"},
 }
 

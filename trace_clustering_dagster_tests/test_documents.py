@@ -82,6 +82,9 @@ def test_commands_are_those_of_the_code(document: Path) -> None:
     for code in code_of(document):
         for name, rest in typed.findall(code):
             command = main.commands[name]
+            if isinstance(command, click.Group):  # it lists, if it is not told what to do
+                word = rest.split()[0] if rest.split() else ""
+                command = command.commands.get(word) or command.commands["list"]
             options = {o for p in command.params if isinstance(p, click.Option) for o in p.opts}
             assert set(re.findall(r"--[a-z-]+", rest.partition("#")[0])) <= options, code
 

@@ -17,6 +17,7 @@ from trace_clustering_dagster.cli import (
     schema,
     settings,
     source,
+    topics,
 )
 
 
@@ -33,5 +34,6 @@ main.add_command(check.check)
 main.add_command(settings.settings)
 main.add_command(source.source)
 main.add_command(clusters.clusters)
+main.add_command(topics.topics)
 main.add_command(report.report)
 main.add_command(forget.forget)

@@ -35,6 +35,7 @@ from trace_clustering_dagster.operations.stored_files import (
     size_of,
 )
 from trace_clustering_dagster.sources.own_rows import Kind, count_own_rows, delete_own_rows
+from trace_clustering_dagster.topics.edit_rows import count_edits, delete_edits
 from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
 from trace_clustering_dagster.topics.measuring import count_measured, delete_measured
 from trace_clustering_dagster.topics.placing import count_placed, delete_placed
@@ -100,6 +101,7 @@ def places(
         everywhere["vectors"] = _OwnRows(clickhouse, "vectors")
     everywhere["trace_topics_table"] = _TraceTopics(clickhouse)
     everywhere["topic_metrics_table"] = _TopicMetrics(clickhouse)
+    everywhere["topic_edits_table"] = _TopicEdits(clickhouse)
     everywhere["usage_table"] = _Usage(clickhouse)
     if "topic_labels" in files:
         everywhere["topic_titles"] = _TopicTitles(stored, graph)
@@ -194,6 +196,21 @@ class _TopicMetrics:
     def remove(self, scope: Scope) -> None:
         connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
         delete_measured(connection, scope.team_id)
+
+
+@dataclass(frozen=True)
+class _TopicEdits:
+    clickhouse: Warehouse
+
+    def describe(self, scope: Scope) -> str:
+        if scope.traces is not None:  # it names none
+            return ""
+        rows = count_edits(self.clickhouse.connect("trace-clustering forget"), scope.team_id)
+        return f"{rows} rows in {self.clickhouse.output_topic_edits_table}" if rows else ""
+
+    def remove(self, scope: Scope) -> None:
+        connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
+        delete_edits(connection, scope.team_id)
 
 
 @dataclass(frozen=True)

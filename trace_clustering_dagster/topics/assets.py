@@ -66,6 +66,7 @@ def topics(
     order. A run that explores leaves them as they are.
     """
     from trace_clustering_dagster.topics.daily import next_topics
+    from trace_clustering_dagster.topics.edit_rows import readable_edits
     from trace_clustering_dagster.topics.metadata import topics_metadata
     from trace_clustering_dagster.topics.reading import read_window
     from trace_clustering_dagster.topics.restoring import past_topics
@@ -78,11 +79,14 @@ def topics(
     if past.problem:
         context.log.warning(past.problem)
     window = read_window(connection, trace_ids, embeddings, params)
-    value = next_topics(past.topics, past.link, window, day, past.next_id)
+    edits, why_none = readable_edits(connection, team_id)
+    if why_none:
+        context.log.warning(why_none)
+    value = next_topics(past.topics, past.link, window, day, past.next_id, edits=edits)
     made_from = past.link.day if past.link else "nothing"
     context.log.info(f"{len(value.registry.topics)} topics, made from {made_from}")
     return dg.MaterializeResult(
-        value=value, metadata=topics_metadata(value), check_results=check_topics(value)
+        value=value, metadata=topics_metadata(value), check_results=check_topics(value, graph)
     )
 
 

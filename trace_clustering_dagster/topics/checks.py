@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.titles.text import nearly_equal
 from trace_clustering_dagster.topics.values import (
     ThemeLabel,
@@ -41,9 +42,11 @@ TOPIC_LABELS_CHECKS = {
 _POOR, _RUNS, _ENOUGH_TRACES = 0.2, 3, 30
 
 
-def check_topics(topics: Topics) -> list[dg.AssetCheckResult]:
+def check_topics(topics: Topics, graph: Graph) -> list[dg.AssetCheckResult]:
     """The results of ``TOPICS_CHECKS``."""
-    return [_updated(topics), _describes(topics)]
+    command = graph.command(f"topics rebuild --team {topics.team_id}")
+    rebuild = f"`{command}`, which the next run obeys"
+    return [_updated(topics, rebuild), _describes(topics, rebuild)]
 
 
 def check_trace_topics(value: TraceTopics) -> dg.AssetCheckResult:
@@ -111,8 +114,8 @@ def _similar(labels: _Labels) -> list[str]:
     return [f"{one} and {other}" for (one, a), (other, b) in pairs if nearly_equal(a, b)]
 
 
-def _updated(topics: Topics) -> dg.AssetCheckResult:
-    remedy = f"If the traces are right, make new topics: {_rebuild(topics)}"
+def _updated(topics: Topics, rebuild: str) -> dg.AssetCheckResult:
+    remedy = f"If the traces are right, make new topics: {rebuild}"
     return dg.AssetCheckResult(
         check_name="topics_updated",
         passed=not topics.held_back,
@@ -123,7 +126,7 @@ def _updated(topics: Topics) -> dg.AssetCheckResult:
     )
 
 
-def _describes(topics: Topics) -> dg.AssetCheckResult:
+def _describes(topics: Topics, rebuild: str) -> dg.AssetCheckResult:
     """Runs with few new traces count together."""
     recent = [past for past in topics.history if past.explained is not None][-_RUNS:]
     traces = sum(past.new_traces for past in recent)
@@ -136,7 +139,7 @@ def _describes(topics: Topics) -> dg.AssetCheckResult:
             description="too few new traces to tell",
         )
     share = weighted / traces
-    remedy = f": they no longer describe this team. Make new ones: {_rebuild(topics)}"
+    remedy = f": they no longer describe this team. Make new ones: {rebuild}"
     return dg.AssetCheckResult(
         check_name="topics_describe_traces",
         passed=share >= _POOR,
@@ -144,11 +147,4 @@ def _describes(topics: Topics) -> dg.AssetCheckResult:
         description=f"the topics explain {share:.0%} of the spread of {traces} new traces of "
         f"{len(recent)} runs{'' if share >= _POOR else remedy}",
         metadata={"explained": share, "new_traces": traces},
-    )
-
-
-def _rebuild(topics: Topics) -> str:
-    return (
-        f"remove the files topics/*/{topics.team_id}.npz from the storage and run the newest day "
-        "again"
     )

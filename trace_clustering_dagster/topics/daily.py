@@ -3,15 +3,18 @@
 import datetime
 import math
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.topics.registry.events import Event
+from trace_clustering_dagster.topics.edits import Edit, in_force, merges_of
+from trace_clustering_dagster.topics.registry.edits import merge_as_told, pin
+from trace_clustering_dagster.topics.registry.events import Event, Lost
 from trace_clustering_dagster.topics.registry.explained import Explained, explained
-from trace_clustering_dagster.topics.registry.founding import found, reseat
+from trace_clustering_dagster.topics.registry.founding import found, rebuild, reseat
 from trace_clustering_dagster.topics.registry.placement import Placement, nowhere
 from trace_clustering_dagster.topics.registry.registry import Registry, Sample
 from trace_clustering_dagster.topics.registry.themes import themes
@@ -61,7 +64,13 @@ class _Outcome:
 
 
 def next_topics(
-    before: Topics | None, link: Link | None, window: Window, day: datetime.date, next_id: int = 1
+    before: Topics | None,
+    link: Link | None,
+    window: Window,
+    day: datetime.date,
+    next_id: int = 1,
+    *,
+    edits: Sequence[Edit] | None = (),
 ) -> Topics:
     """The topics as of a day.
 
@@ -69,16 +78,33 @@ def next_topics(
         before: The topics of the run before; None makes first topics.
         link: Where ``before`` is stored.
         next_id: The first id of topics that are made without ``before``.
+        edits: What people have changed; None if it cannot be read: then what they have pinned
+            before stays so.
     """
     is_first = before is None or not before.registry.topics
+    lineage = day if before is None or is_first else before.lineage
+    obeyed = in_force(edits or (), lineage, window.sample.window_end)
+    changed: tuple[Event, ...] = ()
+    is_rebuilt = False
     if before is None or is_first:
-        outcome = _first(window, day, max(next_id, before.registry.next_id if before else 1))
+        first_id = max(next_id, before.registry.next_id if before else 1)
+        outcome = _first(window, day, first_id, obeyed)
     else:
-        outcome = _carried(before, window, day)
-    worth = None if before is None or is_first else _worth(before, window)
+        rebuilds = {str(e) for e in obeyed if e.kind == "rebuild"} - set(before.edits)
+        # nothing can be made of no trace: then the next run obeys
+        is_rebuilt = bool(rebuilds and window.evidence.any())
+        if not is_rebuilt:
+            obeyed = tuple(edit for edit in obeyed if str(edit) not in rebuilds)
+        if edits is not None:
+            before, changed = _edited(before, window, obeyed)
+        outcome = (_rebuilt if is_rebuilt else _carried)(before, window, day)
+    is_new = before is None or is_first or is_rebuilt
+    worth = None if before is None or is_new else _worth(before, window)
     placement = outcome.placement
     theme_of, next_theme_id = _themes(before, outcome, window)
     history = before.history if before else ()
+    if is_rebuilt:  # what they measured is gone
+        history = tuple(replace(past, explained=None, new_traces=0) for past in history)
     since = day - datetime.timedelta(days=LOOK_BACK_DAYS)
     figures = RunFigures(
         day=day,
@@ -94,38 +120,94 @@ def next_topics(
         window_end=window.sample.window_end,
         model_name=before.model_name if before and other_model else window.sample.model_name,
         dimension=before.dimension if before and other_model else window.sample.dimension,
-        lineage=before.lineage if before and not is_first else day,
+        lineage=lineage,
         registry=outcome.registry,
         theme_of=theme_of,
         next_theme_id=next_theme_id,
         trace_ids=tuple(window.traces.ids) if placement else (),
         placement=placement or nowhere(0),
         remembered=_remembered(before, outcome, window),
-        events=outcome.events,
+        events=(*changed, *outcome.events),
         history=(*(past for past in history if since < past.day < day), figures),
         held_back=outcome.held_back,
         explained_by_topic=_by_topic(before, worth),
         made_from_earlier=link,
         sample_digest=window.sample.digest,
+        edits=before.edits
+        if before and not is_first and edits is None
+        else tuple(map(str, obeyed)),
+        is_rebuilt=is_rebuilt,
     )
 
 
-def _first(window: Window, day: datetime.date, next_id: int) -> _Outcome:
-    everything = _joined(window.traces.take(np.flatnonzero(window.evidence)), window.reference)
+def _first(window: Window, day: datetime.date, next_id: int, edits: Sequence[Edit]) -> _Outcome:
+    everything = _evidence(window)
     registry = found(everything, day.toordinal(), next_id)
-    nowhere = np.zeros(len(window.traces), np.int64)
+    none = np.zeros(len(everything), np.int64)
+    last = place_sample(registry, everything, none).assignments
+    sizes = Counter(last.tolist())
+    merged = merge_as_told(
+        _pinned(registry, edits), merges_of(edits), sizes, everything.vectors, last
+    )
+    outcome = _founded(merged.registry, window, day)
+    return replace(outcome, events=(*merged.events, *outcome.events))
+
+
+def _founded(registry: Registry, window: Window, day: datetime.date) -> _Outcome:
+    unknown = np.zeros(len(window.traces), np.int64)
     done = update(
-        registry, window.traces, nowhere, window.reference, day.toordinal(), window.evidence
+        registry, window.traces, unknown, window.reference, day.toordinal(), window.evidence
     )
     return _Outcome(done.registry, done.placement, done.events)
+
+
+def _edited(
+    before: Topics, window: Window, edits: Sequence[Edit]
+) -> tuple[Topics, tuple[Event, ...]]:
+    """The topics of the run before as people have changed them since."""
+    everything = _joined(window.traces, window.reference)
+    if not _is_of_model(before, window):
+        everything = everything.take(np.zeros(0, np.int64))
+    merged = merge_as_told(
+        _pinned(before.registry, edits),
+        merges_of(edits),
+        Counter(before.remembered.values()),
+        everything.vectors,
+        _last_topics(everything, before.remembered),
+    )
+    remembered = {
+        trace: merged.into.get(topic, topic) for trace, topic in before.remembered.items()
+    }
+    theme_of = {t: theme for t, theme in before.theme_of.items() if t not in merged.into}
+    edited = replace(before, registry=merged.registry, remembered=remembered, theme_of=theme_of)
+    return edited, merged.events
+
+
+def _pinned(registry: Registry, edits: Sequence[Edit]) -> Registry:
+    pinned = {edit.topic_id for edit in edits if edit.kind == "pin"}
+    return pin(registry, pinned, {target for _, target in merges_of(edits)})
+
+
+def _rebuilt(before: Topics, window: Window, day: datetime.date) -> _Outcome:
+    everything = _evidence(window)
+    registry = rebuild(
+        before.registry,
+        everything,
+        _last_topics(everything, before.remembered),
+        day.toordinal(),
+        is_same_model=_is_of_model(before, window),
+    )
+    kept = {topic.id for topic in registry.topics}
+    lost = [Lost(t.id, t.seen) for t in before.registry.topics if t.id not in kept]
+    outcome = _founded(registry, window, day)
+    return replace(outcome, events=(*lost, *outcome.events))
 
 
 def _carried(before: Topics, window: Window, day: datetime.date) -> _Outcome:
     registry = before.registry
     if not len(window.traces):
         return _Outcome(registry, None, held_back="no trace of the window has a vector")
-    is_other_model = before.model_name, before.dimension
-    if is_other_model != (window.sample.model_name, window.sample.dimension):
+    if not _is_of_model(before, window):
         everything = _joined(window.traces, window.reference)
         last = _last_topics(everything, before.remembered)
         why = (
@@ -150,6 +232,11 @@ def _carried(before: Topics, window: Window, day: datetime.date) -> _Outcome:
     return _Outcome(registry, place_sample(registry, window.traces, previous), held_back=why)
 
 
+def _is_of_model(before: Topics, window: Window) -> bool:
+    sample = window.sample
+    return (before.model_name, before.dimension) == (sample.model_name, sample.dimension)
+
+
 def _too_little_traffic(before: Topics, traces: int) -> str:
     usual = statistics.median(past.traces for past in before.history)
     if traces >= _LEAST_TRAFFIC * usual:
@@ -169,10 +256,7 @@ def _looks_wrong(before: Registry, after: Registry, placement: Placement) -> str
 def _worth(before: Topics, window: Window) -> tuple[int, Explained] | None:
     """How much of the spread of new traces yesterday's topics explain, and how many traces are
     new: those that began after the run before."""
-    if (before.model_name, before.dimension) != (
-        window.sample.model_name,
-        window.sample.dimension,
-    ):
+    if not _is_of_model(before, window):
         return None
     is_new = window.traces.days > before.figures.day.toordinal()
     new = window.traces.vectors[is_new]
@@ -236,6 +320,11 @@ def _unsorted(placement: Placement | None) -> float | None:
 
 def _known(share: float) -> float | None:
     return None if math.isnan(share) else share
+
+
+def _evidence(window: Window) -> Sample:
+    """What first topics are made from."""
+    return _joined(window.traces.take(np.flatnonzero(window.evidence)), window.reference)
 
 
 def _joined(one: Sample, other: Sample) -> Sample:

@@ -11,6 +11,7 @@ from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clusters.metadata import HIDDEN
 from trace_clustering_dagster.llm.usage import ModelUsage
 from trace_clustering_dagster.topics.measures import MEASURES
+from trace_clustering_dagster.topics.registry.events import Lost
 from trace_clustering_dagster.topics.values import (
     RunFigures,
     ThemeLabel,
@@ -38,6 +39,7 @@ def topics_metadata(topics: Topics) -> dict[str, Any]:
         "first_topics_explained": registry.explained,
         "model_name": topics.model_name,
         "events": _events(topics) or "none",
+        **_edits(topics),
     }
     if topics.held_back:
         metadata["held_back"] = topics.held_back
@@ -160,6 +162,16 @@ def _text(label: TopicLabel | ThemeLabel, shows_text: bool) -> dict[str, str]:
         "description": HIDDEN if hidden else label.description,
         "source": label.source,
         "named": str(label.named),
+    }
+
+
+def _edits(topics: Topics) -> dict[str, Any]:
+    """What people have changed, and what a rebuild on this run has kept and lost."""
+    lost = [event.topic for event in topics.events if isinstance(event, Lost)]
+    kept = [t.id for t in topics.registry.topics if t.born < topics.figures.day.toordinal()]
+    return {
+        **({"edits": list(topics.edits)} if topics.edits else {}),
+        **({"kept": kept, "lost": lost} if topics.is_rebuilt else {}),
     }
 
 

@@ -18,6 +18,7 @@ from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.schema import TRACE_TOPICS_COLUMNS
 from trace_clustering_dagster.clickhouse.statements import fill_in
 from trace_clustering_dagster.topics.queries import SQL
+from trace_clustering_dagster.topics.registry.events import Merged
 from trace_clustering_dagster.topics.registry.placement import SLACK, STAY
 from trace_clustering_dagster.topics.registry.registry import UNSORTED, Registry
 from trace_clustering_dagster.topics.values import Topics, TraceTopics
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 NO_TRACES = -1
 _TOPICS_COLUMNS = {
     "ids": "Array(Int64)",
+    "earlier_ids": "Array(Int64)",
+    "positions": "Array(Int64)",
     "themes": "Array(Int64)",
     "radii": "Array(Float64)",
     "centroids": "Array(Array(Float32))",
@@ -64,6 +67,7 @@ def place_all(
     theme_of: Mapping[int, int],
     day: datetime.date,
     earlier_end: datetime.datetime | None = None,
+    merged: Mapping[int, int] | None = None,
 ) -> Placed:
     """Write the topic of each trace of the sample's window, sampled or not, that has a valid vector
     of the sample's model. What an earlier run wrote for this window does not count any more.
@@ -72,11 +76,12 @@ def place_all(
         theme_of: Theme ids by topic id; a topic without one is in theme 0.
         day: Of the partition.
         earlier_end: End of the window whose topics a trace stays in; None for none.
+        merged: Topics of that window that are gone, and where their traces went.
 
     Raises:
         dagster.Failure: The table is missing or cannot be written.
     """
-    topics = _topics_table(registry, theme_of)
+    topics = _topics_table(registry, theme_of, merged or {})
     count = len(registry.topics)
     require(
         not (count and sample.dimension) or registry.centroids.shape[1] == sample.dimension,
@@ -156,6 +161,7 @@ def place_window(
             topics.theme_of,
             day,
             end_of(link.day) if link else None,
+            _merged(topics),
         )
     except dg.Failure as failure:
         if failure.allow_retries:
@@ -166,14 +172,30 @@ def place_window(
     return TraceTopics(placed.rows, placed.unsorted, placed.topics, "", **made_from)
 
 
-def _topics_table(registry: Registry, theme_of: Mapping[int, int]) -> "pa.Table":
+def _merged(topics: Topics) -> Mapping[int, int]:
+    """Where the traces of topics went that were merged on this run."""
+    into: dict[int, int] = {}
+    for event in topics.events:
+        if isinstance(event, Merged):
+            into = {t: event.into if to == event.topic else to for t, to in into.items()}
+            into[event.topic] = event.into
+    return into
+
+
+def _topics_table(
+    registry: Registry, theme_of: Mapping[int, int], merged: Mapping[int, int]
+) -> "pa.Table":
     """One row: what the statement needs to know of all topics."""
     import pyarrow as pa
 
     topics = registry.topics
+    positions = {topic.id: position for position, topic in enumerate(topics, 1)}
+    earlier = positions | {t: positions[to] for t, to in merged.items() if to in positions}
     return pa.table(
         {
             "ids": pa.array([[topic.id for topic in topics]], pa.list_(pa.int64())),
+            "earlier_ids": pa.array([list(earlier)], pa.list_(pa.int64())),
+            "positions": pa.array([list(earlier.values())], pa.list_(pa.int64())),
             "themes": pa.array(
                 [[theme_of.get(topic.id, 0) for topic in topics]], pa.list_(pa.int64())
             ),

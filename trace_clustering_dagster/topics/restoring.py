@@ -80,7 +80,7 @@ def _restored(
     """
     end = end_of(day)
     rows = connection.rows(
-        SQL["newest_topics"],
+        SQL["topics_to_restore"],
         {
             "team_id": sample.team_id,
             "since": end - datetime.timedelta(days=LOOK_BACK_DAYS),

@@ -243,6 +243,7 @@ def _parsed(content: bytes) -> Topics:
         | {name: parse_time(rest[name]) for name in _WINDOW}
         | {
             "trace_ids": tuple(rest["trace_ids"]),
+            "edits": tuple(rest.get("edits", ())),
             "lineage": days(rest["lineage"]),
             "theme_of": dict(rest["theme_of"]),
             "remembered": dict(

@@ -59,7 +59,8 @@ class Topics:
         team_id: The team.
         window_start, window_end: UTC, half-open ``[start, end)``.
         model_name, dimension: The embedding model of the topics' centroids.
-        lineage: Day on which the first topics were made.
+        lineage: Day on which the first topics were made. A rebuild keeps it, because it keeps ids
+            and uses none twice: within a lineage an id is always the same topic.
         registry: The topics, and what the next run needs of them.
         theme_of: The theme of each topic; empty if there are fewer than six topics.
         next_theme_id: Id of the next theme.
@@ -73,6 +74,8 @@ class Topics:
         explained_by_topic: Share of the spread of each topic's new traces that it explained.
         made_from_earlier: The value of the run before; None if there is none.
         sample_digest: Digest of the sample.
+        edits: The edits by people that it obeys, one line each.
+        is_rebuilt: Whether the topics were made anew on this run because people said so.
     """
 
     team_id: int
@@ -93,6 +96,8 @@ class Topics:
     explained_by_topic: Mapping[int, float]
     made_from_earlier: Link | None
     sample_digest: str
+    edits: tuple[str, ...] = ()
+    is_rebuilt: bool = False
 
     def __post_init__(self) -> None:
         require(self.window_start < self.window_end, "the window is empty")
@@ -103,12 +108,14 @@ class Topics:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hex digest of the sample, the earlier value, the topics and the assignments."""
+        """Hex digest of the sample, the earlier value, the edits, the topics and the
+        assignments."""
         link, topics = self.made_from_earlier, self.registry.topics
         return digest_of(
             self.sample_digest.encode(),
             f"{link.day} {link.digest}".encode() if link else b"",
             self.held_back.encode(),
+            "\n".join(self.edits).encode(),
             *(topic.centroid.tobytes() for topic in topics),
             self.placement.assignments.tobytes(),
         )

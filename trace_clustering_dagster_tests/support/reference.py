@@ -155,10 +155,29 @@ def resources() -> str:
     return ", ".join(map(code, build_graph(Settings()).resources or {}))
 
 
+# click has no help for them
+ARGUMENTS = {
+    "NAME": "A source.",
+    "ID": "A topic.",
+    "INTO": "The topic that gets the traces.",
+    "TEXT": "The title, at most 120 characters.",
+    "EDIT": "An edit.",
+}
+
+
+def known_commands(group: click.Group, prefix: str = "") -> Mapping[str, click.Command]:
+    """The commands of a group and of its groups, by what is typed."""
+    known: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        known[f"{prefix}{name}"] = command
+        if isinstance(command, click.Group):
+            known |= known_commands(command, f"{prefix}{name} ")
+    return known
+
+
 def commands() -> str:
     def rows() -> Iterator[list[str]]:
-        known = {"": main, **main.commands}
-        for name, command in known.items():
+        for name, command in {"": main, **known_commands(main)}.items():
             yield [code(f"trace-clustering {name}".strip()), "", first_paragraph(command.help)]
             for parameter in command.params:
                 shown = parameter.human_readable_name
@@ -166,7 +185,7 @@ def commands() -> str:
                     shown = ", ".join(parameter.opts)
                     if not parameter.is_flag:
                         shown += f" {parameter.metavar or parameter.type.name.upper()}"
-                told = getattr(parameter, "help", None) or "A folder."
+                told = getattr(parameter, "help", None) or ARGUMENTS.get(shown, "A folder.")
                 yield ["", code(shown), told + (" Required." if parameter.required else "")]
 
     return table("command, option, meaning", rows())

@@ -55,4 +55,12 @@ class Back:
     seen: int
 
 
-Event = Born | Split | Merged | Gone | Back
+@dataclass(frozen=True)
+class Lost:
+    """A topic that a rebuild could not keep; `seen` is the last day with members."""
+
+    topic: int
+    seen: int
+
+
+Event = Born | Split | Merged | Gone | Back | Lost

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trace_clustering_dagster.topics.registry.first_topics import first_topics
 from trace_clustering_dagster.topics.registry.registry import Registry, Sample, Topic
@@ -19,6 +20,7 @@ from trace_clustering_dagster.topics.registry.vectors import (
 _PERCENTILE, _SMALLEST, _LARGEST = 95, 0.8, 1.3
 _FEWEST_MEMBERS = 4  # for a radius of one's own
 _RADIUS = 0.5  # where no topic has one
+_FEWEST_TO_KEEP = 2  # traces that keep an id in a rebuild
 # Copies of one text have no spread at all. Nearer than `placement.STAY` nothing is told apart.
 _LEAST_RADIUS = 0.05
 
@@ -67,6 +69,55 @@ def reseat(registry: Registry, vectors: Vectors, previous: Indices) -> Registry:
         unsorted_groups=(),
         mergers=(),
     )
+
+
+def rebuild(
+    registry: Registry, sample: Sample, last: Indices, today: int, *, is_same_model: bool
+) -> Registry:
+    """First topics again, which keep the ids that the traces' last topics speak for.
+
+    A topic keeps its id if most of its traces are in one new topic, and are most of the traces of
+    that one that were in a topic. Two traces are the least that speak for it. Pinned topics stay as
+    they are, if they are of the same model. No id is used twice.
+
+    Args:
+        sample: Traces (n) of four weeks. Not empty.
+        last: The topic of each (n,) on the last run, 0 for none.
+        is_same_model: Whether the topics are of the embedding model of the sample.
+    """
+    fresh = found(sample, today, registry.next_id)
+    nearest = (sample.vectors @ fresh.centroids.T).argmax(axis=1)
+    topics, next_id = [], registry.next_id
+    before = {topic.id: topic for topic in registry.topics}
+    for position, topic in enumerate(fresh.topics):
+        if old := before.pop(_spoken_for(nearest == position, last, registry.ids), None):
+            topic = replace(
+                topic,
+                id=old.id,
+                born=old.born,
+                origin=old.origin,
+                parent=old.parent,
+                pinned=old.pinned,
+                joined=old.joined,
+            )
+        else:
+            topic = replace(topic, id=next_id)
+            next_id += 1
+        topics.append(topic)
+    topics += [old for old in before.values() if old.pinned and is_same_model]
+    topics.sort(key=lambda topic: topic.id)
+    return replace(fresh, topics=tuple(topics), next_id=next_id)
+
+
+def _spoken_for(is_member: NDArray[np.bool_], last: Indices, ids: Indices) -> int:
+    """The earlier topic that the members (n,) of a new one speak for; 0 if they speak for none."""
+    known = last[is_member & np.isin(last, ids)]
+    if not len(known):
+        return 0
+    topic = int(np.bincount(known).argmax())
+    shared = int(np.count_nonzero(known == topic))
+    is_most = 2 * shared > max(len(known), int(np.count_nonzero(last == topic)))
+    return topic if is_most and shared >= _FEWEST_TO_KEEP else 0
 
 
 def _radii(groups: list[Vectors]) -> tuple[list[float], float]:

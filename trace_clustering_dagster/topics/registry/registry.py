@@ -41,6 +41,7 @@ class Topic:
     radius: the largest distance of a new member, never changed. seen: the last run on which the
     topic had two members. parent: the topic that held its first members, if one did. split_hits:
     on how many runs in a row a cut looked better. pinned: never vanishes, splits or merges away.
+    joined: people merged another topic into it, so it never splits, and the radius was widened.
     """
 
     id: int
@@ -53,6 +54,7 @@ class Topic:
     parent: int | None = None
     split_hits: int = 0
     pinned: bool = False
+    joined: bool = False
 
 
 @dataclass(frozen=True)

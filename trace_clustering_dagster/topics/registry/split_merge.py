@@ -57,7 +57,8 @@ def _better_halves(
     draft: Draft, position: int, members: Indices, centroids: Vectors
 ) -> _Halves | None:
     """The halves of a topic, if they are better than the whole."""
-    if draft.topics[position].pinned or len(members) < max(2 * draft.fewest, _SPLIT_ROWS):
+    topic = draft.topics[position]
+    if topic.pinned or topic.joined or len(members) < max(2 * draft.fewest, _SPLIT_ROWS):
         return None
     rows = draft.vectors[members]
     halves = _two_means(rows)

@@ -1,7 +1,7 @@
 (
     team_id Int64,
     edit_id String,
-    lineage Date, -- of the topics: an edit says nothing of topics that were made anew
+    lineage Date, -- of the topics: ids of another lineage are other topics
     topic_id Int64, -- 0 for the whole team
     kind String, -- rename, hide, merge, pin, rebuild
     target_id Int64, -- of a merge: the topic that gets the traces; else 0

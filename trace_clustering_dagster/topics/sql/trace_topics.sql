@@ -1,7 +1,8 @@
 -- The topic of each trace of a window that has a valid vector.
 --
 -- The table topics has one row: the ids, themes, radii and centroids of the topics, by ascending
--- id. For each topic, distance_key is filled in: arrayMap over the centroids would copy each vector
+-- id; and the ids that a trace may have had before (earlier_ids), which are these and those that were
+-- merged into them, with the positions of the topics that they are now. For each topic, distance_key is filled in: arrayMap over the centroids would copy each vector
 -- for each topic. A key is a distance in millionths times 65536, plus the position of the topic: the
 -- smallest keys are those of the nearest topics, of equally near ones the one with the smaller id.
 --
@@ -14,6 +15,8 @@ INSERT INTO {output_database:Identifier}.{output_trace_topics_table:Identifier}
     )
 WITH
     (SELECT ids FROM {topics}) AS ids,
+    (SELECT earlier_ids FROM {topics}) AS earlier_ids,
+    (SELECT positions FROM {topics}) AS positions,
     (SELECT themes FROM {topics}) AS themes,
     (SELECT radii FROM {topics}) AS radii
 SELECT
@@ -51,7 +54,7 @@ FROM (
         SELECT
             *,
             arrayPartialSort(2, keys) AS nearest,
-            indexOf(ids, previous.topic_id) AS earlier,
+            positions[indexOf(earlier_ids, previous.topic_id)] AS earlier,
             if(
                 earlier > 0
                 AND bitShiftRight(keys[earlier], 16) - bitShiftRight(nearest[1], 16)

@@ -1,0 +1,1 @@
+team_id = {team_id:Int64}
