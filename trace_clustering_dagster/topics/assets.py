@@ -18,16 +18,19 @@ from trace_clustering_dagster.topics.checks import (
     TOPIC_LABELS_CHECKS,
     TOPIC_METRICS_CHECKS,
     TOPICS_CHECKS,
+    TOPICS_OVER_TIME_CHECKS,
     TRACE_TOPICS_CHECKS,
     check_topic_labels,
     check_topic_metrics,
     check_topics,
+    check_topics_over_time,
     check_trace_topics,
 )
 from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
 from trace_clustering_dagster.topics.storage import (
     TopicMetricsIOManager,
     TopicsIOManager,
+    TopicsOverTimeIOManager,
     TraceTopicsIOManager,
 )
 from trace_clustering_dagster.topics.values import (
@@ -35,6 +38,7 @@ from trace_clustering_dagster.topics.values import (
     TopicLabels,
     TopicMetrics,
     Topics,
+    TopicsOverTime,
     TraceTopics,
 )
 from trace_clustering_dagster.traces.params import TraceParams
@@ -232,4 +236,54 @@ def topic_labels(
         value=value,
         metadata=topic_labels_metadata(value, topics, labeled.usage, params.emit_examples),
         check_results=check_topic_labels(labeled),
+    )
+
+
+@team_asset(
+    "clickhouse",
+    "json",
+    version="1",
+    stored_as=TopicsOverTimeIOManager,
+    expires="text_retention_days",
+    keeps_days=LOOK_BACK_DAYS + 1,
+    pool="clickhouse",
+    checks=TOPICS_OVER_TIME_CHECKS,
+)
+def topics_over_time(
+    context: dg.AssetExecutionContext,
+    topics: Topics,
+    topic_metrics: TopicMetrics,
+    topic_labels: TopicLabels,
+    clickhouse: Warehouse,
+    topics_over_time_io_manager: TopicsOverTimeIOManager,
+) -> dg.MaterializeResult[TopicsOverTime]:
+    """One row for each topic and day, in the table `topics_over_time`: its title, its theme, how it
+    is doing, its numbers, and all that places traces.
+
+    Without the table, or without the right to write it, this warns and succeeds.
+    """
+    from trace_clustering_dagster.topics.metadata import topics_over_time_metadata
+    from trace_clustering_dagster.topics.over_time import topics_of_day
+    from trace_clustering_dagster.topics.over_time_table import write_day
+
+    day, team_id = day_and_team(context.partition_key)
+    stored, link = topics_over_time_io_manager.stored, topics.made_from_earlier
+    before = stored(link.day, team_id) if link else None
+    week_before = stored(day - datetime.timedelta(days=7), team_id)
+    value = topics_of_day(
+        topics,
+        topic_metrics,
+        topic_labels,
+        before[0] if before else None,
+        week_before[0] if week_before else None,
+    )
+    value = replace(
+        value, not_written=write_day(clickhouse.connect(log_comment(context)), topics, value)
+    )
+    if value.not_written:
+        context.log.warning(value.not_written)
+    return dg.MaterializeResult(
+        value=value,
+        metadata=topics_over_time_metadata(value, clickhouse.output_topics_over_time_table),
+        check_results=[check_topics_over_time(value)],
     )

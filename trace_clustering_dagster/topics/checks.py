@@ -13,6 +13,7 @@ from trace_clustering_dagster.topics.values import (
     TopicLabel,
     TopicMetrics,
     Topics,
+    TopicsOverTime,
     TraceTopics,
 )
 
@@ -29,6 +30,9 @@ TRACE_TOPICS_CHECKS = {
 }
 TOPIC_METRICS_CHECKS = {
     "topic_metrics_written": "The numbers of each topic are in the table topic_metrics.",
+}
+TOPICS_OVER_TIME_CHECKS = {
+    "topics_over_time_written": "The topics of the day are in the table topics_over_time.",
 }
 TOPIC_LABELS_CHECKS = {
     "topic_labels_complete": "Every topic and theme that needs a title has one from the requested "
@@ -66,6 +70,16 @@ def check_topic_metrics(value: TopicMetrics) -> dg.AssetCheckResult:
         passed=not value.not_written,
         severity=dg.AssetCheckSeverity.WARN,
         description=value.not_written or f"{value.rows.num_rows} rows",
+    )
+
+
+def check_topics_over_time(value: TopicsOverTime) -> dg.AssetCheckResult:
+    """The result of ``TOPICS_OVER_TIME_CHECKS``."""
+    return dg.AssetCheckResult(
+        check_name="topics_over_time_written",
+        passed=not value.not_written,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=value.not_written or f"{len(value.topics)} rows",
     )
 
 

@@ -19,6 +19,7 @@ from trace_clustering_dagster.topics.values import (
     TopicLabels,
     TopicMetrics,
     Topics,
+    TopicsOverTime,
     TraceTopics,
 )
 
@@ -107,6 +108,15 @@ def topic_metrics_metadata(value: TopicMetrics, table: str, day: datetime.date) 
 
 def _short(number: float | None) -> str:
     return "" if number is None else f"{number:.4g}" if number % 1 else f"{number:.0f}"
+
+
+def topics_over_time_metadata(value: TopicsOverTime, table: str) -> dict[str, Any]:
+    """The table, and the topics of the day."""
+    return {
+        "table": table,
+        "statuses": dict(Counter(topic.status for topic in value.topics)),
+        **({"not_written": value.not_written} if value.not_written else {}),
+    }
 
 
 def topic_labels_metadata(

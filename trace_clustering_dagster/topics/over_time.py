@@ -7,48 +7,68 @@ from typing import Any
 
 from trace_clustering_dagster.topics.registry.events import Back, Born, Event, Gone, Merged, Split
 from trace_clustering_dagster.topics.registry.registry import UNSORTED, Topic
-from trace_clustering_dagster.topics.values import TopicDay, TopicLabels, TopicMetrics, Topics
+from trace_clustering_dagster.topics.values import (
+    TopicDay,
+    TopicLabels,
+    TopicMetrics,
+    Topics,
+    TopicsOverTime,
+)
 
 # Of all traces of the team, in ``topic_metrics``.
 _TEAM = -1
-# Numbers of a topic, and their measures.
-_NUMBERS = {
-    "traces": "traces",
-    "share": "share",
-    "users": "users",
-    "errors": "errors",
-    "cost": "cost",
-    "latency": "latency",
-}
+# Measures of a day that a topic's row has.
+_NUMBERS = ("traces", "share", "users", "errors", "cost", "latency")
 # A topic grows or shrinks if its share of a week's traces is this many times that of the week
 # before, and the difference is that many times its own spread by chance.
 _LEAST_CHANGE, _LEAST_SURE = 1.5, 3.0
 
-Numbers = Mapping[tuple[int, str], Mapping[str, float | None]]
 
-
-def topic_days(
+def topics_of_day(
     topics: Topics,
     metrics: TopicMetrics,
     labels: TopicLabels,
-    week_before: TopicMetrics | None,
-    earlier: Iterable[TopicDay] = (),
-) -> tuple[TopicDay, ...]:
-    """The traces in no topic, the living topics, and those that have ended on this run.
+    before: TopicsOverTime | None,
+    week_before: TopicsOverTime | None,
+) -> TopicsOverTime:
+    """The topics of a day, not written yet.
 
     Args:
-        week_before: The numbers of the run a week before; None if there was none.
-        earlier: The topics of the run before, for the titles of those that have ended.
+        before: The topics of the run before, for the titles of those that have ended.
+        week_before: The topics of the day a week before, for growth.
     """
+    counted = _counted(metrics)
+    growth = _growth(counted, week_before.counted if week_before else {})
+    earlier = before.topics if before else ()
+    return TopicsOverTime(
+        team_id=topics.team_id,
+        window_end=topics.window_end,
+        lineage=topics.lineage,
+        topics=_topic_days(topics, metrics, labels, growth, earlier),
+        counted=counted,
+        not_written="",
+        topics_digest=topics.digest,
+        topic_metrics_digest=metrics.digest,
+        topic_labels_digest=labels.digest,
+    )
+
+
+def _topic_days(
+    topics: Topics,
+    metrics: TopicMetrics,
+    labels: TopicLabels,
+    growth: Mapping[int, str],
+    earlier: Iterable[TopicDay],
+) -> tuple[TopicDay, ...]:
+    """The traces in no topic, the living topics, and those that have ended on this run."""
     day = topics.figures.day
     numbers = _of_day(metrics, day)
-    growth = _growth(metrics, week_before)
     titled = {label.topic_id: label for label in labels.topics}
     themes = {label.theme_id: label.title for label in labels.themes}
     happened = _happened(topics.events)
 
     def numbers_of(topic_id: int) -> dict[str, Any]:
-        return {name: numbers.get((topic_id, measure)) for name, measure in _NUMBERS.items()}
+        return {name: numbers.get((topic_id, name)) for name in _NUMBERS}
 
     def living(topic: Topic) -> TopicDay:
         label, theme = titled.get(topic.id), topics.theme_of.get(topic.id, 0)
@@ -142,9 +162,8 @@ def _of_day(metrics: TopicMetrics, day: datetime.date) -> dict[tuple[int, str], 
     }
 
 
-def _growth(metrics: TopicMetrics, before: TopicMetrics | None) -> dict[int, str]:
+def _growth(now: Mapping[int, float], then: Mapping[int, float]) -> dict[int, str]:
     """Topics whose share of a week's traces is clearly another than that of the week before."""
-    now, then = _of_week(metrics), _of_week(before) if before else {}
     total, total_then = now.get(_TEAM), then.get(_TEAM)
     if not total or not total_then:
         return {}
@@ -162,8 +181,7 @@ def _growth(metrics: TopicMetrics, before: TopicMetrics | None) -> dict[int, str
     return growth
 
 
-def _of_week(metrics: TopicMetrics) -> dict[int, float]:
-    """Counted traces by topic; no topics if any day is unknown."""
+def _counted(metrics: TopicMetrics) -> dict[int, float]:
     rows = metrics.rows
     names = ("topic_id", "measure", "n")
     counts: dict[int, float] = {}

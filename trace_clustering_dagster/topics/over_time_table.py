@@ -1,7 +1,6 @@
 """Write a day of the table ``topics_over_time``."""
 
 import datetime
-from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,10 +10,10 @@ from trace_clustering_dagster.base.times import UTC
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.failures import how_to_write
 from trace_clustering_dagster.clickhouse.schema import TOPICS_OVER_TIME_COLUMNS
-from trace_clustering_dagster.topics.values import TopicDay, Topics
+from trace_clustering_dagster.topics.values import TopicDay, Topics, TopicsOverTime
 
 
-def write_day(connection: Connection, topics: Topics, rows: Sequence[TopicDay]) -> str:
+def write_day(connection: Connection, topics: Topics, value: TopicsOverTime) -> str:
     """Write the topics of a day.
 
     Returns:
@@ -46,7 +45,7 @@ def write_day(connection: Connection, topics: Topics, rows: Sequence[TopicDay]) 
 
     try:
         connection.insert(
-            table, TOPICS_OVER_TIME_COLUMNS, [*map(stored, rows)], f"{day}-{topics.team_id}"
+            table, TOPICS_OVER_TIME_COLUMNS, [*map(stored, value.topics)], f"{day}-{topics.team_id}"
         )
     except dg.Failure as failure:
         if failure.allow_retries:

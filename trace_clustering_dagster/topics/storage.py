@@ -37,7 +37,7 @@ _PARTS = ("topics", "candidates", "unsorted_groups", "mergers")
 
 
 class CarriedIOManager(TeamDayIOManager):
-    """``.npz`` files of a value from which the next day's is made."""
+    """Files of a value from which the next day's is made."""
 
     extension = ".npz"
     asset: ClassVar[str]
@@ -158,43 +158,47 @@ class TraceTopicsIOManager(TeamDayIOManager):
         return TraceTopics(**rest | {"topics": dict(rest["topics"])})
 
 
-class TopicsOverTimeIOManager(TeamDayIOManager):
+class TopicsOverTimeIOManager(CarriedIOManager):
     """JSON: what people read. The topics' vectors are in ``topics``."""
 
     extension = ".json"
+    asset = "topics_over_time"
 
     def write(self, value: TopicsOverTime, file: BinaryIO) -> None:
         topics = [
             as_dict(topic) | {name: str(getattr(topic, name)) for name in _DAYS}
             for topic in value.topics
         ]
-        write_json(as_dict(value) | {"topics": topics}, file)
+        rest = {
+            "window_end": value.window_end.isoformat(),
+            "lineage": str(value.lineage),
+            "topics": topics,
+            "counted": sorted(value.counted.items()),
+        }
+        write_json(as_dict(value) | rest, file)
 
-    def read(self, path: "UPath") -> TopicsOverTime:
-        rest = json.loads(path.read_bytes())
+    @staticmethod
+    def parse(content: bytes) -> TopicsOverTime:
+        """The topics of a file."""
+        rest = json.loads(content)
+        day = datetime.date.fromisoformat
         topics = tuple(
             TopicDay(
                 **topic
-                | {name: datetime.date.fromisoformat(topic[name]) for name in _DAYS}
+                | {name: day(topic[name]) for name in _DAYS}
                 | {"parents": tuple(topic["parents"])}
             )
             for topic in rest["topics"]
         )
-        return TopicsOverTime(**rest | {"topics": topics})
-
-    def stored(self, day: datetime.date, team_id: int) -> TopicsOverTime | None:
-        """The topics of a day; None if there are none.
-
-        Raises:
-            dagster.Failure: The file cannot be read.
-        """
-        path = self._base_path / "topics_over_time" / str(day) / f"{team_id}{self.extension}"
-        try:
-            return self.read(path)
-        except FileNotFoundError:
-            return None
-        except storage_errors() as error:
-            raise storage_failure(f"{path} cannot be read", path, error) from None
+        return TopicsOverTime(
+            **rest
+            | {
+                "window_end": parse_time(rest["window_end"]),
+                "lineage": day(rest["lineage"]),
+                "topics": topics,
+                "counted": dict(rest["counted"]),
+            }
+        )
 
 
 class TopicMetricsIOManager(TeamDayIOManager):

@@ -349,13 +349,22 @@ class TopicsOverTime:
     """All topics of a team on a day (the value of ``topics_over_time``).
 
     Attributes:
+        team_id: The team.
+        window_end: UTC.
+        lineage: Day on which the first topics were made.
         topics: The traces in no topic, then the topics by id: those that live, and those that have
             ended on this run.
+        counted: Counted traces of the window by topic, -1 for all; of a sample if it is one. Empty
+            if the window has an unknown day.
         not_written: Why the table has no rows of this run; "" if it has.
         topics_digest, topic_metrics_digest, topic_labels_digest: What it was made from.
     """
 
+    team_id: int
+    window_end: datetime.datetime
+    lineage: datetime.date
     topics: tuple[TopicDay, ...]
+    counted: Mapping[int, float]
     not_written: str
     topics_digest: str
     topic_metrics_digest: str

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from trace_clustering_dagster.base.times import end_of
-from trace_clustering_dagster.topics.over_time import topic_days
+from trace_clustering_dagster.topics.over_time import topics_of_day
 from trace_clustering_dagster.topics.registry.events import Back, Born, Gone, Merged, Split
 from trace_clustering_dagster.topics.registry.placement import nowhere
 from trace_clustering_dagster.topics.registry.registry import Registry, Topic
@@ -86,6 +86,10 @@ def metrics_of(last_day: datetime.date, *weekdays: Mapping[int, int | None]) -> 
 
 
 LABELS = TopicLabels(
+    team_id=1,
+    window_end=end_of(DAY),
+    lineage=AGO[20],
+    model_name="m",
     topics=tuple(
         TopicLabel(id_, f"title {id_}", f"about {id_}", "offline", "", AGO[20], CENTROID)
         for id_ in (1, 2, 3)
@@ -97,6 +101,25 @@ LABELS = TopicLabels(
     topic_metrics_digest="",
 )
 STEADY = {-1: 40, 0: 10, 1: 10, 2: 10, 3: 10}
+
+
+def topic_days(
+    topics: Topics,
+    metrics: TopicMetrics,
+    labels: TopicLabels,
+    week_before: TopicMetrics | None = None,
+    before: Iterable[TopicDay] = (),
+) -> tuple[TopicDay, ...]:
+    """The rows of a day.
+
+    Args:
+        week_before: The numbers of the week before.
+        before: The rows of the run before.
+    """
+    a_week_ago = week_before and topics_of_day(topics, week_before, labels, None, None)
+    today = topics_of_day(topics, metrics, labels, None, None)
+    earlier = replace(today, topics=tuple(before))
+    return topics_of_day(topics, metrics, labels, earlier, a_week_ago).topics
 
 
 def statuses(rows: Iterable[TopicDay]) -> dict[int, str]:
