@@ -79,13 +79,11 @@ def topics(
     wait_for_earlier_days(context, graph)
     connection = clickhouse.connect(log_comment(context))
     found = topics_io_manager.newest_before(day, team_id, LOOK_BACK_DAYS)
-    past = past_topics(connection, found, trace_ids, day)
-    if past.problem:
-        context.log.warning(past.problem)
+    edits, no_edits = readable_edits(connection, team_id)
+    past = past_topics(connection, found, trace_ids, day, edits or ())
+    for problem in filter(None, (past.problem, no_edits)):
+        context.log.warning(problem)
     window = read_window(connection, trace_ids, embeddings, params)
-    edits, why_none = readable_edits(connection, team_id)
-    if why_none:
-        context.log.warning(why_none)
     value = next_topics(past.topics, past.link, window, day, past.next_id, edits=edits)
     made_from = past.link.day if past.link else "nothing"
     context.log.info(f"{len(value.registry.topics)} topics, made from {made_from}")

@@ -5,7 +5,15 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trace_clustering_dagster.topics.registry.events import Back, Born, Event, Gone, Merged, Split
+from trace_clustering_dagster.topics.registry.events import (
+    Back,
+    Born,
+    Event,
+    Gone,
+    Lost,
+    Merged,
+    Split,
+)
 from trace_clustering_dagster.topics.registry.registry import UNSORTED, Topic
 from trace_clustering_dagster.topics.values import (
     TopicDay,
@@ -17,6 +25,7 @@ from trace_clustering_dagster.topics.values import (
 
 # Of all traces of the team, in ``topic_metrics``.
 _TEAM = -1
+_End = Merged | Gone | Lost
 # Measures of a day that a topic's row has.
 _NUMBERS = ("traces", "share", "users", "errors", "cost", "latency")
 # A topic grows or shrinks if its share of a week's traces is this many times that of the week
@@ -98,9 +107,7 @@ def _topic_days(
         **numbers_of(UNSORTED),
     )
     before = {topic.topic_id: topic for topic in earlier}
-    ended = [
-        _ended(event, before, day) for event in topics.events if isinstance(event, Merged | Gone)
-    ]
+    ended = [_ended(event, before, day) for event in topics.events if isinstance(event, _End)]
     return (unsorted, *sorted([*map(living, topics.registry.topics), *ended], key=_topic_id))
 
 
@@ -108,7 +115,7 @@ def _topic_id(topic: TopicDay) -> int:
     return topic.topic_id
 
 
-def _ended(event: Merged | Gone, before: Mapping[int, TopicDay], day: datetime.date) -> TopicDay:
+def _ended(event: _End, before: Mapping[int, TopicDay], day: datetime.date) -> TopicDay:
     known = before.get(event.topic)
     return TopicDay(
         topic_id=event.topic,
@@ -118,13 +125,15 @@ def _ended(event: Merged | Gone, before: Mapping[int, TopicDay], day: datetime.d
         theme_title=known.theme_title if known else "",
         status="merged" if isinstance(event, Merged) else "gone",
         born=known.born if known else day,
-        last_seen=datetime.date.fromordinal(event.seen)
-        if isinstance(event, Gone)
-        else known.last_seen
-        if known
-        else day,
+        last_seen=_last_seen(event, known, day),
         parents=(event.into,) if isinstance(event, Merged) else (),
     )
+
+
+def _last_seen(event: _End, known: TopicDay | None, day: datetime.date) -> datetime.date:
+    if isinstance(event, Gone | Lost):
+        return datetime.date.fromordinal(event.seen)
+    return known.last_seen if known else day
 
 
 def _happened(events: Iterable[Event]) -> dict[int, str]:
@@ -146,6 +155,8 @@ def _status(
 ) -> str:
     if topic.id in happened:
         return happened[topic.id]
+    if topics.is_rebuilt and topic.born == topics.figures.day.toordinal():
+        return "new"
     if topics.trace_ids and topic.seen < topics.figures.day.toordinal():
         return "silent"
     return growth.get(topic.id, "steady")

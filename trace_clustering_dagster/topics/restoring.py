@@ -12,6 +12,7 @@ import numpy as np
 from trace_clustering_dagster.base.times import end_of, parse_time
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.failures import how_to_write
+from trace_clustering_dagster.topics.edits import Edit, in_force
 from trace_clustering_dagster.topics.queries import SQL
 from trace_clustering_dagster.topics.registry.placement import nowhere
 from trace_clustering_dagster.topics.registry.registry import Registry, Topic
@@ -43,8 +44,12 @@ def past_topics(
     stored: tuple[Topics, Link] | None,
     sample: TraceSample,
     day: datetime.date,
+    edits: Sequence[Edit],
 ) -> Past:
     """The stored topics; those of the table if there are none; else what first topics need.
+
+    Args:
+        edits: What people have changed in topics of the team.
 
     Raises:
         dagster.Failure: ClickHouse does not answer.
@@ -52,7 +57,7 @@ def past_topics(
     if stored:
         return Past(*stored)
     try:
-        if restored := _restored(connection, sample, day):
+        if restored := _restored(connection, sample, day, edits):
             return Past(*restored)
         return Past(next_id=_largest_id(connection, sample.team_id, end_of(day)) + 1)
     except dg.Failure as failure:
@@ -71,7 +76,7 @@ def _largest_id(connection: Connection, team_id: int, before: datetime.datetime)
 
 
 def _restored(
-    connection: Connection, sample: TraceSample, day: datetime.date
+    connection: Connection, sample: TraceSample, day: datetime.date, edits: Sequence[Edit]
 ) -> tuple[Topics, Link] | None:
     """The newest topics of the 28 days before, from the table; None if it has none.
 
@@ -118,6 +123,8 @@ def _restored(
         explained_by_topic={},
         made_from_earlier=None,
         sample_digest="",
+        # a rebuild is obeyed once
+        edits=tuple(map(str, in_force(edits, first.lineage, first.window_end))),
     )
     return value, Link(of_day, RESTORED)
 
