@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 import numpy as np
 
-from trace_clustering_dagster.base.times import end_of, parse_time
+from trace_clustering_dagster.base.times import UTC, end_of
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.failures import how_to_write
 from trace_clustering_dagster.topics.edits import Edit, in_force
@@ -145,7 +145,7 @@ class _Row:
             self.model_name,
             self.dimension,
         ) = row
-        self.window_end = parse_time(window_end)
+        self.window_end = window_end.replace(tzinfo=UTC)
         self.topic = Topic(
             id=topic_id,
             centroid=np.array(centroid, np.float32),
@@ -153,6 +153,7 @@ class _Row:
             radius=radius,
             born=born.toordinal(),
             seen=last_seen.toordinal(),
+            origin="start" if born == self.lineage else "born",
             parent=parents[0] if parents else None,
         )
 

@@ -2,13 +2,32 @@
 
 import datetime
 import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from trace_clustering_dagster.build import build_graph
+from trace_clustering_dagster.base.files import Storage
+from trace_clustering_dagster.base.times import end_of
+from trace_clustering_dagster.build import build_graph, graph_of
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
+from trace_clustering_dagster.operations.chains import broken_links
 from trace_clustering_dagster.settings import Settings
-from trace_clustering_dagster_tests.topics.months import Team
+from trace_clustering_dagster.topics.storage import TopicsIOManager
+from trace_clustering_dagster.topics.values import RESTORED, Link
+from trace_clustering_dagster_tests.conftest import TOPICS_TABLES
+from trace_clustering_dagster_tests.support.server import Server
+from trace_clustering_dagster_tests.topics.months import (
+    STEADY,
+    MakeTeam,
+    Team,
+    day_of,
+    topic_of_intents,
+    traces_of,
+)
 
 TODAY = datetime.datetime.now(datetime.timezone.utc).date()
 
@@ -47,3 +66,83 @@ def test_topics_are_kept_as_long_as_runs_look_back(monkeypatch: pytest.MonkeyPat
     for days in ("0", "56"):
         monkeypatch.setenv("TRACE_CLUSTERING_TOPICS_RETENTION_DAYS", days)
         assert Settings.from_environment().topics_retention_days == int(days)
+
+
+def over_time(team: Team, day: int) -> list[tuple[Any, ...]]:
+    """The rows of the table of a day, as its view shows them."""
+    connection = Warehouse.of(team.settings).connect()
+    rows = connection.rows(
+        "SELECT topic_id, lineage, title, status, born, centroid FROM "
+        "{output_database:Identifier}.topics_over_time_latest WHERE team_id = 1 AND "
+        "window_end = {end:DateTime64(3, 'UTC')} ORDER BY topic_id",
+        {"end": end_of(day_of(day))},
+    )
+    return [tuple(row) for row in rows]
+
+
+def play(team: Team, days: Iterable[int]) -> None:
+    for day in days:
+        team.run(day, asset="topics_over_time")
+
+
+def test_lost_topics_are_made_again_from_the_table(team_of: MakeTeam) -> None:
+    team = team_of([*STEADY, *traces_of(7, range(30, 36))])
+    play(team, range(27, 34))
+    kept, rows = team.topics(33), over_time(team, 33)
+    shutil.rmtree(team.storage)
+    play(team, [34])
+    value = team.topics(34)
+    assert value.made_from_earlier == Link(day_of(33), RESTORED)
+    assert value.lineage == day_of(27)
+    ids = {topic.id for topic in kept.registry.topics}
+    assert {topic.id for topic in value.registry.topics} >= ids
+    assert topic_of_intents(value) == topic_of_intents(kept)
+    assert value.theme_of.keys() >= kept.theme_of.keys()
+    assert [row[:2] for row in over_time(team, 34)][: len(rows)] == [row[:2] for row in rows]
+    # the check of the chain takes it for what it is
+    connection = TopicsIOManager(Storage.of(team.settings), graph_of(team.settings))
+    days = [day_of(day) for day in range(30, 36)]
+    assert not list(broken_links(connection, [1], days))
+
+
+def test_first_topics_after_a_long_pause_have_new_ids(team_of: MakeTeam) -> None:
+    rows = [row for i in range(7) for row in traces_of(i, [*range(20, 28), *range(68, 76)])]
+    team = team_of(rows)
+    play(team, [27, 75])
+    first, last = team.topics(27), team.topics(75)
+    assert last.lineage == day_of(75)
+    assert min(topic.id for topic in last.registry.topics) == first.registry.next_id
+    before = team.path(75).read_bytes()
+    play(team, [75])
+    assert team.path(75).read_bytes() == before, "its own rows do not count"
+
+
+def test_without_the_table_first_topics_are_made_with_a_warning(
+    deploy_server: Any, clickhouse_server: Server, tmp_path: Path
+) -> None:
+    clickhouse = deploy_server(STEADY).clickhouse
+    for table in TOPICS_TABLES:
+        clickhouse_server.client().command(f"DROP TABLE {clickhouse.database}.{table} SYNC")
+    team = Team({"url": clickhouse.url}, tmp_path / "assets")
+    result = team.run(27, asset="topics_over_time")
+    assert result.success
+    found = {c.check_name: c for c in result.get_asset_check_evaluations() if not c.passed}
+    for name in ("trace_topics", "topic_metrics", "topics_over_time"):
+        check = found[f"{name}_written"]
+        assert "`trace-clustering schema --apply`" in (check.description or "")
+        assert f"GRANT SELECT, INSERT ON {clickhouse.database}.t" in (check.description or "")
+    assert team.topics(27).registry.topics
+
+
+def test_topics_of_a_day_are_rows_of_the_table_and_a_second_run_replaces_them(
+    team_of: MakeTeam,
+) -> None:
+    team = team_of([*STEADY, *(row | {"team_id": 2} for row in STEADY)])
+    play(team, [27, 28])
+    rows = over_time(team, 28)
+    assert [row[0] for row in rows] == [0, *(t.id for t in team.topics(28).registry.topics)]
+    for topic, row in zip(team.topics(28).registry.topics, rows[1:], strict=True):
+        assert np.allclose(row[-1], topic.centroid)
+        assert row[1] == day_of(27)
+    team.run(28, asset="topics_over_time")
+    assert over_time(team, 28) == rows
