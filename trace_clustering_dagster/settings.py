@@ -254,7 +254,7 @@ class Settings(Section):
         "Days to keep files with the text of raw traces that need a summary. 0 keeps them all.",
     )
     topics: OnOrOff = setting(
-        False, "TOPICS", "Whether runs keep topics that last from day to day: on or off."
+        True, "TOPICS", "Whether runs keep topics that last from day to day: on or off."
     )
     topics_retention_days: TopicsDays = setting(
         90,

@@ -44,8 +44,9 @@ settings.register_profile("long", deadline=None, max_examples=20_000)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 UTC = datetime.timezone.utc
-GRAPH = graph_of(Settings())
-ASSETS = [asset.build(GRAPH) for asset in team_assets(Settings())]
+WITHOUT_TOPICS = Settings.model_validate({"topics": "off"})
+GRAPH = graph_of(WITHOUT_TOPICS)
+ASSETS = [asset.build(GRAPH) for asset in team_assets(WITHOUT_TOPICS)]
 
 
 def sensor(name: str) -> Any:
@@ -102,6 +103,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("TRACE_CLUSTERING_", "OPENAI_", "DAGSTER_")):
             monkeypatch.delenv(name)
+    # five assets more a run; tests of topics have settings of their own
+    monkeypatch.setenv("TRACE_CLUSTERING_TOPICS", "off")
 
 
 def embedding_row(trace_id: str, vector: Sequence[float], **values: Any) -> dict[str, Any]:

@@ -279,6 +279,7 @@ def labels(
     from trace_clustering_dagster.clusters.labels import label_clusters
     from trace_clustering_dagster.clusters.metadata import labels_metadata
     from trace_clustering_dagster.clusters.quality import round_trip
+    from trace_clustering_dagster.clusters.queries import has_topics_tables
     from trace_clustering_dagster.traces.queries import fetch_summaries
     from trace_clustering_dagster.traces.usage import record_usage
 
@@ -307,7 +308,10 @@ def labels(
     )
     answers = label_answers.of_team(trace_ids.team_id)
     asset = context.asset_key.to_user_string()
-    has_topics = "topics" in graph.assets
+    # an installation of version 0.1 has no tables of topics: its clusters keep their titles
+    has_topics = "topics" in graph.assets and has_topics_tables(
+        clickhouse.connect(log_comment(context))
+    )
     labeled, usage = label_clusters(evidence, params, answers, asset, has_topics)
     end, run_id = trace_ids.window_end, context.run.run_id
     comment = log_comment(context)

@@ -11,6 +11,7 @@ import dagster as dg
 from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clickhouse.connection import Connection
 from trace_clustering_dagster.clickhouse.ddl import Table
+from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.schema import EVENTS_COLUMNS
 from trace_clustering_dagster.clickhouse.statements import Statements, fill_in
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
@@ -188,3 +189,10 @@ def _own_events(team_id: int, days: Collection[datetime.date] | None) -> dict[st
 def events_columns(clickhouse: Connection) -> dict[str, str]:
     """Types of the columns of the events table that are read or written, by name."""
     return {row[0]: row[1] for row in clickhouse.rows(SQL["events_columns"], {})}
+
+
+def has_topics_tables(clickhouse: Connection) -> bool:
+    """Whether there are tables of topics that this user may use."""
+    warehouse = clickhouse.warehouse
+    database, table = warehouse.output_database, warehouse.output_topics_over_time_table
+    return warehouse.is_embedded or table_engine(clickhouse, database, table) is not None
