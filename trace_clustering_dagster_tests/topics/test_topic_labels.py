@@ -191,10 +191,12 @@ def test_only_topics_that_moved_are_titled_again(
     the centroid wanders."""
     model_server.answer = answer_by_subject
     large = [row for intent in range(5) for row in rows_of(intent, range(36))]
-    small = [row for intent in (5, 6) for row in rows_of(intent, range(36), a_day=2)]
+    small = [row for intent in (5, 6) for row in rows_of(intent, range(20))]
+    small += [row for intent in (5, 6) for row in rows_of(intent, range(20, 36), a_day=2)]
     team = team_of([*large, *small])
     label(team, 27)
     topic_of = topic_of_intents(team.topics(27))
+    assert len(set(topic_of.values())) == 7
     cosines = {topic_of[i]: cosine for i, cosine in {0: 0.85, 1: 0.95, 5: 0.85, 6: 0.75}.items()}
     value = labels_of(team, 27)
     named = [
