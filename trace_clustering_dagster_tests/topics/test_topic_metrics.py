@@ -245,7 +245,7 @@ def assert_counted(
                 assert {name for name in expected if row[name] is None} == unknown, measure
                 numbers = {name: expected[name] for name in expected.keys() - unknown}
                 found = {name: row[name] for name in numbers}
-                assert found == pytest.approx(numbers, rel=1e-9), measure
+                assert found == pytest.approx(numbers, rel=1e-9, abs=1e-7), measure
 
 
 def team_on(deployment: Deployment, folder: Path, **params: Any) -> Team:
@@ -542,7 +542,7 @@ def test_numbers_of_a_source_are_of_all_its_traces(
         assert row["estimated"] == (len(own) < of_day)
         for name in (*SUMS, *BUSY):
             assert row[name] == (
-                None if expected[name] is None else pytest.approx(expected[name])
+                None if expected[name] is None else pytest.approx(expected[name], abs=1e-7)
             ), (measure, name)
         by_name = {m.name: m for m in MEASURES}
         if by_name[measure].kind in ("count", "total") and expected["value"] is not None and own:
