@@ -185,7 +185,7 @@ def topic_labels(
     clickhouse: Warehouse,
     label_answers: KeptAnswers,
     topic_labels_io_manager: TopicLabelsIOManager,
-    topic_metrics: TopicMetrics | None = None,
+    topic_metrics: TopicMetrics,
 ) -> dg.MaterializeResult[TopicLabels]:
     """A title and a description for each topic and theme. A topic keeps its title until its traces
     mean something else, so that most days the language model is asked nothing.
@@ -215,7 +215,7 @@ def topic_labels(
     labeled = label_topics(
         topics,
         (labels for labels, _ in topic_labels_io_manager.earlier(day, team_id, LOOK_BACK_DAYS)),
-        topic_metrics.users if topic_metrics else {},
+        topic_metrics.users,
         params,
         label_answers.of_team(team_id),
         context.asset_key.to_user_string(),
@@ -226,9 +226,7 @@ def topic_labels(
         clickhouse, comment, team_id, topics.window_end, run_id, [labeled.usage]
     ):
         context.log.warning(why)
-    value = replace(
-        labeled.labels, topic_metrics_digest=topic_metrics.digest if topic_metrics else ""
-    )
+    value = replace(labeled.labels, topic_metrics_digest=topic_metrics.digest)
     context.log.info(f"{len(value.topics)} titles of topics, the model was asked for {value.asked}")
     return dg.MaterializeResult(
         value=value,

@@ -143,14 +143,21 @@ def _count(
 def _columns(amounts: str, distinct: str) -> Iterator[str]:
     """The columns of the statement for each value: an amount, or something to count."""
     for i, value in enumerate(_VALUES):
-        kinds = {measure.kind for measure in MEASURES if measure.value == value}
+        own = [measure for measure in MEASURES if measure.value == value]
+        kinds = {measure.kind for measure in own}
+        has_logs = any(measure.has_logs for measure in own)
         has_quantiles = bool(kinds & {"median", "p95"})
         texts = {
             "i": str(i),
-            "values": f"groupArray(value_{i})" if has_quantiles else "[]::Array(Float64)",
+            # of values that are 0 or 1, the sum
+            "squares": SQL["squares_of_person"] if kinds & {"total", "mean"} else "sum_{i}",
+            "logs": SQL["logs_of_person"].replace("{power}", "1") if has_logs else "0",
+            "log_squares": SQL["logs_of_person"].replace("{power}", "2") if has_logs else "0",
+            "values": "groupArray(value_{i})" if has_quantiles else "[]::Array(Float64)",
             # whoever has most hits; of amounts, whoever has most traces
             "busy": "sum" if kinds & {"count", "rate"} else "n",
         }
+        texts = {name: text.strip().replace("{i}", str(i)) for name, text in texts.items()}
         yield fill_in(distinct if "distinct" in kinds else amounts, **texts).strip()
 
 

@@ -302,8 +302,7 @@ class TopicLabels:
     @property
     def made_from(self) -> Mapping[str, str]:
         """Digests of the values that it was made from, by asset."""
-        numbers = {"topic_metrics": self.topic_metrics_digest} if self.topic_metrics_digest else {}
-        return {"topics": self.topics_digest, **numbers}
+        return {"topics": self.topics_digest, "topic_metrics": self.topic_metrics_digest}
 
 
 @dataclass(frozen=True)

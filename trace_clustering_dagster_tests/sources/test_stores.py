@@ -268,6 +268,7 @@ def test_langfuse(stores: StoreMaker) -> None:
     (row,), (trace,) = read(settings, PROJECT)[0], read(settings, PROJECT)[1].values()
     assert (row["trace_id"], row["ended"], row["steps"]) == ("5f2c", at("09:00:05"), 2)
     assert (row["input_tokens"], row["cost"], row["user"]) == (120, 3e-05, "u-17")
+    assert (row["scores"], row["score"]) == (0, None)
     root, generation = trace.steps
     assert (root.kind, root.input) == ("trace", "Refund for order 1182?")
     assert (generation.kind, generation.model) == ("generation", "gpt-4o-mini")
@@ -280,9 +281,29 @@ def test_a_score_of_the_next_day_comes_with_the_trace_and_does_not_move_it(
     tables["scores"] = [{**tables["scores"][0], "timestamp": "2026-11-21 00:30:00.000"}]
     (row,), traces = read(stores.make("langfuse", tables), PROJECT)
     assert (row["ended"], row["steps"]) == (at("09:00:05"), 2)
+    # a text is no number
+    assert (row["scores"], row["score"]) == (1, None)
     *_, score = traces["5f2c"].steps
     assert (score.is_score, score.kind) == (True, "score")
     assert (score.name, score.output) == ("thumbs", "down: not my order")
+
+
+def test_the_score_of_a_trace_is_the_mean_of_those_from_0_to_1(stores: StoreMaker) -> None:
+    tables = fixture_tables("langfuse")
+    score = {
+        **tables["scores"][0],
+        "timestamp": "2026-11-20 10:00:00.000",
+        "comment": "seen: twice",
+    }
+    given = [(0.25, ""), (1, ""), (1.5, ""), (-1, ""), (0.5, "good")]
+    scores = [
+        {**score, "id": f"s{i}", "value": value, "string_value": text}
+        for i, (value, text) in enumerate(given)
+    ]
+    older = {**scores[0], "value": 0, "event_ts": "2026-01-01 00:00:00.000"}
+    tables["scores"] = [*scores, older]
+    (row,), _ = read(stores.make("langfuse", tables), PROJECT)
+    assert (row["scores"], row["score"]) == (5, 0.625)
 
 
 def test_langfuse_3(stores: StoreMaker) -> None:
@@ -292,7 +313,7 @@ def test_langfuse_3(stores: StoreMaker) -> None:
     (row,), (trace,) = read(settings, PROJECT)[0], read(settings, PROJECT)[1].values()
     assert (row["trace_id"], row["ended"], row["errors"]) == ("tr-1", at("09:00:04"), 1)
     assert (row["input_tokens"], row["output_tokens"]) == (152, 18)
-    assert (row["cost"], row["user"]) == (3e-05, "u-17")
+    assert (row["cost"], row["user"], row["session"]) == (3e-05, "u-17", "s-9")
     root, generation, tool = trace.steps
     assert (root.kind, root.output, root.session) == (
         "trace",

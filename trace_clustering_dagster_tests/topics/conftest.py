@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 
 from trace_clustering_dagster_tests.conftest import write_warehouse
+from trace_clustering_dagster_tests.sources.conftest import (  # noqa: F401 - fixtures
+    clickhouse_database,
+    deploy_source,
+    stores,
+)
 from trace_clustering_dagster_tests.topics.months import Team
 
 

@@ -116,7 +116,7 @@ def topic_days(
         week_before: The numbers of the week before.
         before: The rows of the run before.
     """
-    a_week_ago = week_before and topics_of_day(topics, week_before, labels, None, None)
+    a_week_ago = topics_of_day(topics, week_before, labels, None, None) if week_before else None
     today = topics_of_day(topics, metrics, labels, None, None)
     earlier = replace(today, topics=tuple(before))
     return topics_of_day(topics, metrics, labels, earlier, a_week_ago).topics

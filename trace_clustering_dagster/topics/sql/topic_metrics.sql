@@ -1,6 +1,6 @@
 -- What the traces of each topic have, on each day and over the whole window; topic -1 is the team.
 --
--- Sums are exact, whatever the order: decimals. A person is a user, or a session where the user is
+-- Sums are exact, whatever the order: decimals, and billionths of logarithms. A person is a user, or a session where the user is
 -- unknown; 0 for traces of which neither is known.
 SELECT
     topic_id,
@@ -43,5 +43,5 @@ FROM (
 GROUP BY GROUPING SETS ((topic_id, day), (topic_id))
 ORDER BY topic_id, is_window, day
 SETTINGS
-    max_bytes_before_external_group_by = 1000000000,
+    max_bytes_before_external_group_by = 400000000,
     distributed_product_mode = 'global'

@@ -1,0 +1,1 @@
+sum(toDecimal256(ifNull(value_{i} * value_{i}, 0), 24))
