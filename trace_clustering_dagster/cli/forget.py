@@ -15,7 +15,7 @@ from trace_clustering_dagster.cli.text import one_line
 
 if TYPE_CHECKING:
     from trace_clustering_dagster.clickhouse.warehouse import Warehouse
-    from trace_clustering_dagster.operations.forgetting import Scope
+    from trace_clustering_dagster.operations.scope import Scope
     from trace_clustering_dagster.operations.stored_files import StoredFiles
     from trace_clustering_dagster.settings import Settings
 
@@ -107,8 +107,8 @@ def _scope(
     """What the options select."""
     from trace_clustering_dagster.build import graph_of, stored_files_of
     from trace_clustering_dagster.clickhouse.warehouse import Warehouse
-    from trace_clustering_dagster.operations.forgetting import Scope
     from trace_clustering_dagster.operations.held_traces import days_with, traces_of_user
+    from trace_clustering_dagster.operations.scope import Scope
 
     if not traces and not user:
         return Scope(team_id)

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
 
     from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 
+# Rows of an insert. A row with a vector has up to 30 kB.
+ROWS_AT_ONCE = 1_000
+
 
 class External(NamedTuple):
     """A small table that goes along with a query, under the name that the query gives it.
@@ -66,7 +69,12 @@ class Connection(Protocol):
         """Run a statement that returns no rows."""
 
     def insert(
-        self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        rows: Sequence[Mapping[str, Any]],
+        file: str,
+        at_once: int = ROWS_AT_ONCE,
     ) -> None:
         """Insert rows into one of the tables that are written.
 
@@ -75,6 +83,7 @@ class Connection(Protocol):
             rows: Values of these columns, by name; all rows have the same.
             file: In an embedded warehouse, the name of the file of these rows. It replaces an
                 earlier file of that name.
+            at_once: On a server, so many rows are inserted all or none.
         """
 
     def insert_query(

@@ -22,7 +22,7 @@ import dagster as dg
 
 from trace_clustering_dagster.base.files import replacing, write_whole
 from trace_clustering_dagster.base.formats import column
-from trace_clustering_dagster.clickhouse.connection import External
+from trace_clustering_dagster.clickhouse.connection import ROWS_AT_ONCE, External
 from trace_clustering_dagster.clickhouse.failures import first_line
 from trace_clustering_dagster.clickhouse.parquet import problems_of
 from trace_clustering_dagster.clickhouse.queries import latest_rows
@@ -98,7 +98,12 @@ class EmbeddedConnection(SessionConnection):
             return self._session.rows(sql.replace(f"{{{external.name}}}", source), parameters)
 
     def insert(
-        self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        rows: Sequence[Mapping[str, Any]],
+        file: str,
+        at_once: int = ROWS_AT_ONCE,
     ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq

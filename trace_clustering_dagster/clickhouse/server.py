@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from trace_clustering_dagster.clickhouse.connection import External
+from trace_clustering_dagster.clickhouse.connection import ROWS_AT_ONCE, External
 from trace_clustering_dagster.clickhouse.queries import table_engine
 from trace_clustering_dagster.clickhouse.session import Session, SessionConnection
 from trace_clustering_dagster.clickhouse.statements import SQL
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 10
 RECEIVE_MARGIN_SECONDS = 10
-# A row with a vector has up to 30 kB.
-ROWS_PER_INSERT = 1_000
 
 
 class ServerConnection(SessionConnection):
@@ -46,10 +44,15 @@ class ServerConnection(SessionConnection):
         return self._session.rows(text, parameters, data)
 
     def insert(
-        self, table: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], file: str
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        rows: Sequence[Mapping[str, Any]],
+        file: str,
+        at_once: int = ROWS_AT_ONCE,
     ) -> None:
-        for start in range(0, len(rows), ROWS_PER_INSERT):
-            some = rows[start : start + ROWS_PER_INSERT]
+        for start in range(0, len(rows), at_once):
+            some = rows[start : start + at_once]
             with self._session.failures():
                 self._session.client.insert(
                     table,

@@ -10,8 +10,8 @@ from trace_clustering_dagster.clickhouse.warehouse import QUERY_TIMEOUT_SECONDS,
 from trace_clustering_dagster.llm.cache import FOLDER as ANSWERS
 from trace_clustering_dagster.llm.cache import SUMMARIES_FOLDER
 from trace_clustering_dagster.operations.decisions import closed_days, is_listed
-from trace_clustering_dagster.operations.forgetting import Scope
 from trace_clustering_dagster.operations.retention import is_backfilling
+from trace_clustering_dagster.operations.scope import Scope
 from trace_clustering_dagster.operations.stored_files import StoredFiles
 from trace_clustering_dagster.params import params_of
 from trace_clustering_dagster.settings import Settings, named

@@ -5,19 +5,17 @@ there.
 """
 
 import contextlib
-import datetime
-import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetKeyTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
-from trace_clustering_dagster.base.files import is_local, write_whole
+from trace_clustering_dagster.base.files import is_local
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.instance import is_own
 from trace_clustering_dagster.base.partitions import DAY_TAG, TEAM_TAG
@@ -27,7 +25,15 @@ from trace_clustering_dagster.clusters.queries import (
     count_own_events,
     delete_own_events,
 )
+from trace_clustering_dagster.operations.forgetting_topics import (
+    TopicEdits,
+    TopicMetrics,
+    TopicsOfDays,
+    TopicTitles,
+    TraceTopics,
+)
 from trace_clustering_dagster.operations.held_traces import LISTS
+from trace_clustering_dagster.operations.scope import DELETION_TIMEOUT_SECONDS, Place, Scope
 from trace_clustering_dagster.operations.stored_files import (
     StoredFile,
     StoredFiles,
@@ -35,56 +41,10 @@ from trace_clustering_dagster.operations.stored_files import (
     size_of,
 )
 from trace_clustering_dagster.sources.own_rows import Kind, count_own_rows, delete_own_rows
-from trace_clustering_dagster.topics.edit_rows import count_edits, delete_edits
-from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
-from trace_clustering_dagster.topics.measuring import count_measured, delete_measured
-from trace_clustering_dagster.topics.placing import count_placed, delete_placed
-from trace_clustering_dagster.topics.values import TopicLabels
-from trace_clustering_dagster.traces.queries import half_md5
 from trace_clustering_dagster.traces.usage import count_usage, delete_usage
 
 if TYPE_CHECKING:
-    from upath import UPath
-
-# A mutation rewrites every part of the table that holds rows of the team.
-DELETION_TIMEOUT_SECONDS = 3600
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What to forget: a team, or some of its traces.
-
-    Attributes:
-        traces: Their ids; None for the whole team.
-        days: The days that hold one of these traces. Everything of them is forgotten, because it
-            is made from all traces together; other days stay.
-    """
-
-    team_id: int
-    traces: frozenset[str] | None = None
-    days: frozenset[datetime.date] | None = None
-
-    def __str__(self) -> str:
-        count = "" if self.traces is None else f"{len(self.traces)} traces of "
-        return f"{count}team {self.team_id}"
-
-
-class Place(Protocol):
-    """A place that stores data about teams."""
-
-    def describe(self, scope: Scope) -> str:
-        """Describe what is stored; "" if nothing.
-
-        Raises:
-            dagster.Failure: one line that says why the place cannot be read.
-        """
-
-    def remove(self, scope: Scope) -> None:
-        """Remove all of it. After an interruption, it can be called again.
-
-        Raises:
-            dagster.Failure: one line that says what is left, and why.
-        """
+    pass
 
 
 def places(
@@ -99,12 +59,17 @@ def places(
     everywhere: dict[str, Place] = {"events_table": _Events(clickhouse)}
     if clickhouse.is_filled_here:
         everywhere["vectors"] = _OwnRows(clickhouse, "vectors")
-    everywhere["trace_topics_table"] = _TraceTopics(clickhouse)
-    everywhere["topic_metrics_table"] = _TopicMetrics(clickhouse)
-    everywhere["topic_edits_table"] = _TopicEdits(clickhouse)
+    everywhere["trace_topics_table"] = TraceTopics(clickhouse)
+    everywhere["topic_metrics_table"] = TopicMetrics(clickhouse)
+    everywhere["topic_edits_table"] = TopicEdits(clickhouse)
     everywhere["usage_table"] = _Usage(clickhouse)
     if "topic_labels" in files:
-        everywhere["topic_titles"] = _TopicTitles(stored, graph)
+        titles = TopicTitles(stored, graph)
+        # before the titles, which say what rows hold them
+        everywhere["topics_over_time_table"] = TopicsOfDays(clickhouse, stored, titles)
+        everywhere["topic_titles"] = titles
+    else:
+        everywhere["topics_over_time_table"] = TopicsOfDays(clickhouse, stored)
     everywhere |= {name: place for name, place in files.items() if name not in LISTS}
     if instance:
         everywhere["runs"] = _Runs(instance, graph)
@@ -168,52 +133,6 @@ class _OwnRows:
 
 
 @dataclass(frozen=True)
-class _TraceTopics:
-    """The rows of the traces alone: those of other traces say nothing of them."""
-
-    clickhouse: Warehouse
-
-    def describe(self, scope: Scope) -> str:
-        connection = self.clickhouse.connect("trace-clustering forget")
-        rows = count_placed(connection, scope.team_id, scope.traces)
-        return f"{rows} rows in {self.clickhouse.output_trace_topics_table}" if rows else ""
-
-    def remove(self, scope: Scope) -> None:
-        connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
-        delete_placed(connection, scope.team_id, scope.traces)
-
-
-@dataclass(frozen=True)
-class _TopicMetrics:
-    clickhouse: Warehouse
-
-    def describe(self, scope: Scope) -> str:
-        if scope.traces is not None:  # sums name none
-            return ""
-        rows = count_measured(self.clickhouse.connect("trace-clustering forget"), scope.team_id)
-        return f"{rows} rows in {self.clickhouse.output_topic_metrics_table}" if rows else ""
-
-    def remove(self, scope: Scope) -> None:
-        connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
-        delete_measured(connection, scope.team_id)
-
-
-@dataclass(frozen=True)
-class _TopicEdits:
-    clickhouse: Warehouse
-
-    def describe(self, scope: Scope) -> str:
-        if scope.traces is not None:  # it names none
-            return ""
-        rows = count_edits(self.clickhouse.connect("trace-clustering forget"), scope.team_id)
-        return f"{rows} rows in {self.clickhouse.output_topic_edits_table}" if rows else ""
-
-    def remove(self, scope: Scope) -> None:
-        connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
-        delete_edits(connection, scope.team_id)
-
-
-@dataclass(frozen=True)
 class _Usage:
     clickhouse: Warehouse
 
@@ -226,38 +145,6 @@ class _Usage:
     def remove(self, scope: Scope) -> None:
         connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
         delete_usage(connection, scope.team_id)
-
-
-@dataclass(frozen=True)
-class _TopicTitles:
-    """Titles that were made from the traces, on days that hold none of them: topics keep titles."""
-
-    stored: StoredFiles
-    graph: Graph
-
-    def describe(self, scope: Scope) -> str:
-        count = sum(len(topics) for _, _, topics in self._found(scope))
-        return f"{count} titles on days that hold none of these traces" if count else ""
-
-    def remove(self, scope: Scope) -> None:
-        for path, labels, topics in list(self._found(scope)):
-            with io.BytesIO() as file:
-                rest = labels.without(topics, "a trace that it was made from is forgotten")
-                self._manager.write(rest, file)
-                write_whole(path, file.getvalue())
-
-    @property
-    def _manager(self) -> TopicLabelsIOManager:
-        return TopicLabelsIOManager(self.stored.storage, self.graph)
-
-    def _found(self, scope: Scope) -> Iterator[tuple["UPath", TopicLabels, set[int]]]:
-        hashes = set(map(half_md5, scope.traces or ()))
-        for file in self.stored.files("topic_labels") if hashes else ():
-            is_removed = file.day in (scope.days or ())
-            if file.team_id == scope.team_id and not file.is_temporary and not is_removed:
-                labels = self._manager.read(file.path)
-                if topics := labels.made_of(hashes):
-                    yield file.path, labels, topics
 
 
 @dataclass(frozen=True)

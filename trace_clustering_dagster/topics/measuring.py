@@ -266,6 +266,7 @@ def _write(
         TOPIC_METRICS_COLUMNS,
         [row | own for row in rows],
         f"{day}-{sample.team_id}",
+        at_once=len(rows),
     )
 
 

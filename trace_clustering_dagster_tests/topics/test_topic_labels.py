@@ -1,5 +1,6 @@
 """Titles of topics: kept from day to day, made for what is new, and never text of a few users."""
 
+import datetime
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,10 +13,12 @@ from click.testing import CliRunner
 
 from trace_clustering_dagster.build import stored_files_of
 from trace_clustering_dagster.cli import main
+from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.topics.assets import topic_labels
+from trace_clustering_dagster.topics.edit_rows import write_edit
+from trace_clustering_dagster.topics.edits import Edit
 from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
-from trace_clustering_dagster.topics.storage import TopicsIOManager
 from trace_clustering_dagster.topics.values import TopicLabels
 from trace_clustering_dagster.traces.queries import half_md5
 from trace_clustering_dagster_tests.conftest import summary_row, write_warehouse
@@ -402,12 +405,9 @@ def test_a_pinned_topic_keeps_its_title(team_of: MakeTeam, model_server: ModelSe
     model_server.answer = answer_by_subject
     team = team_of(STEADY)
     label(team, 27, labeler="offline")
-    value = team.topics(27)
-    pinned = replace(value.registry.topics[0], pinned=True)
-    topics = (pinned, *value.registry.topics[1:])
-    registry = replace(value.registry, topics=topics)
-    with team.path(27).open("wb") as file:
-        TopicsIOManager.write(None, replace(value, registry=registry), file)  # type: ignore[arg-type]
+    now = datetime.datetime.combine(day_of(27), datetime.time(), datetime.timezone.utc)
+    pin = Edit("1", day_of(27), 1, "pin", 0, "", "me", now, now, False, now)
+    write_edit(Warehouse.of(team.settings).connect(), 1, pin)
     label(team, 28)
     assert sorted(asked_topics(model_server)) == [2, 3, 4, 5, 6, 7]
     assert titles_of(labels_of(team, 28))[1] == titles_of(labels_of(team, 27))[1]
