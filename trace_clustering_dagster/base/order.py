@@ -1,9 +1,11 @@
 """The order of a team's days, for assets that are made from the value of the day before."""
 
 import datetime
+from collections.abc import Iterable
 from time import monotonic, sleep
 
 import dagster as dg
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.instance import is_own
@@ -26,8 +28,8 @@ def wait_for_earlier_days(context: dg.AssetExecutionContext, graph: Graph) -> No
     """Wait for started runs of earlier days of the team.
 
     Raises:
-        dagster.Failure: An earlier day is queued, or does not end within ten minutes. Waiting for a
-            queued run could keep all slots from it.
+        dagster.Failure: An earlier day is queued, or still to be launched by a backfill, or does
+            not end within ten minutes. Waiting for a queued run could keep all slots from it.
     """
     end = monotonic() + WAIT_SECONDS
     day, team_id = day_and_team(context.partition_key)
@@ -35,7 +37,14 @@ def wait_for_earlier_days(context: dg.AssetExecutionContext, graph: Graph) -> No
         f"run {day} of team {team_id} again after it; with the tag_concurrency_limits on "
         f"{TEAM_TAG} of this project's dagster.yaml, an instance keeps the order"
     )
+    # in the order in which a run passes through them: none slips through between two looks
     while True:
+        if left := _left_to_launch(context, graph):
+            raise dg.Failure(
+                f"{left[0]} of team {team_id} is still to be launched by a backfill, and has to "
+                f"run before {day}: {remedy}",
+                allow_retries=False,
+            )
         if queued := _earlier_days(context, graph, _QUEUED):
             raise dg.Failure(
                 f"{queued[0]} of team {team_id} is queued, and has to run before {day}: {remedy}",
@@ -72,3 +81,49 @@ def _earlier_days(
         and not run.tags.get(EXPLORES_TAG)
         and is_own(context.instance, graph, run, if_unknown=False)
     )
+
+
+def _left_to_launch(context: dg.AssetExecutionContext, graph: Graph) -> list[str]:
+    """The earlier days of the team that backfills have not launched yet."""
+    day, team_id = day_and_team(context.partition_key)
+    days = set[str]()
+    for backfill in context.instance.get_backfills(status=BulkActionStatus.REQUESTED):
+        of_team = {
+            earlier
+            for key in _left_of(backfill, context.asset_key, graph.job)
+            if (earlier := key.partition("|")[0]) < str(day) and key == f"{earlier}|{team_id}"
+        }
+        if of_team:
+            of_backfill = dg.DagsterRun.tags_for_backfill_id(backfill.backfill_id)
+            launched = context.instance.get_runs(
+                dg.RunsFilter(tags={**of_backfill, TEAM_TAG: str(team_id)})
+            )
+            days |= of_team - {
+                run.tags[DAY_TAG]
+                for run in launched
+                if DAY_TAG in run.tags
+                and (not run.asset_selection or context.asset_key in run.asset_selection)
+            }
+    return sorted(days)
+
+
+def _left_of(backfill: PartitionBackfill, asset: dg.AssetKey, job: str) -> Iterable[str]:
+    """The partitions of the asset that a backfill may not have launched yet: it writes down only
+    now and then which it has."""
+    if backfill.partition_names and backfill.job_name == job:
+        names = list(backfill.partition_names)
+        last = backfill.last_submitted_partition_name
+        return names[names.index(last) + 1 :] if last in names else names
+    if not (data := backfill.asset_backfill_data):
+        return ()
+    targets, *others = (
+        set(subset.partitions_subsets_by_asset_key[asset].get_partition_keys())
+        if asset in subset.partitions_subsets_by_asset_key
+        else set[str]()
+        for subset in (
+            data.target_subset,
+            data.requested_subset,
+            data.failed_and_downstream_subset,
+        )
+    )
+    return targets.difference(*others)
