@@ -77,9 +77,9 @@ class Backfilled:
         backfill_id: str = launched["backfillId"]
         return backfill_id
 
-    def kill(self, team_id: int, day: datetime.date) -> None:
+    def kill(self, team_id: int, day: datetime.date, seconds: float) -> None:
         """Kill the first run of a partition while it runs."""
-        until(lambda: self.home.statuses(team_id, day) == ["STARTED"])
+        until(lambda: self.home.statuses(team_id, day) == ["STARTED"], seconds)
         tags = {TEAM_TAG: str(team_id), DAY_TAG: str(day)}
         (run,) = self.home.instance.get_runs(dg.RunsFilter(tags=tags))
         os.kill(process_of(self.home, run), signal.SIGKILL)
@@ -185,7 +185,7 @@ def test_backfill_of_three_teams_keeps_the_order(
         killed, failing = (2, teams.days[1]), (3, teams.days[-2])
         teams.fail_for_good(*failing)
         first = teams.launch(reversed(everything))
-        teams.kill(*killed)
+        teams.kill(*killed, seconds)
         assert_in_order(teams.ended(first, seconds))
         teams.assert_one_chain()
         after_first = teams.stored()
@@ -221,7 +221,7 @@ def test_without_the_limit_there_are_never_two_chains(
             first = teams.launch(listed, OF_JOB)
         else:
             first = teams.launch(everything)
-        teams.kill(*killed)
+        teams.kill(*killed, seconds)
         records = teams.ended(first, seconds)
         teams.assert_one_chain()
         by_creation = sorted(records, key=lambda record: record.create_timestamp)
