@@ -107,6 +107,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACE_CLUSTERING_TOPICS", "off")
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory where there is such a place: an instance commits hundreds of times a run."""
+    memory = Path("/dev/shm")
+    path = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def embedding_row(trace_id: str, vector: Sequence[float], **values: Any) -> dict[str, Any]:
     """A row of the embeddings table; the defaults are eligible for ``DAY`` and team 1."""
     time_ = values.get("timestamp", NOON)

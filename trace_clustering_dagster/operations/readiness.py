@@ -5,7 +5,12 @@ import datetime
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from typing import Any, cast
 from urllib.parse import urlsplit
+
+from dagster._core.instance.config import ConcurrencyConfig
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.run_coordinator import QueuedRunCoordinator
 
 from trace_clustering_dagster.base.files import (
     Storage,
@@ -14,6 +19,7 @@ from trace_clustering_dagster.base.files import (
     storage_failure,
     write_whole,
 )
+from trace_clustering_dagster.base.partitions import TEAM_TAG
 from trace_clustering_dagster.base.times import yesterday
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
@@ -79,6 +85,8 @@ def findings(
     yield from failed("storage") if "storage" in wrong else [_storage(settings)]
     if params:
         yield _label_model(params, ask)
+    if settings.topics:
+        yield _order_of_days()
     yield from failed("settings") if "settings" in wrong else [_settings(settings)]
 
 
@@ -148,6 +156,50 @@ def _label_model(params: ClusteringParams, ask: bool) -> Finding:
     problem = ask_briefly(model, _ASKING_SECONDS, PARAMETERS)
     text = f"{model} at {host}: {problem}" if problem else f"{model} at {host} answers"
     return Finding("failed" if problem else "ok", "label model", text)
+
+
+def _order_of_days() -> Finding:
+    """Whether the Dagster instance runs the days of a team one after the other. Reads its
+    `dagster.yaml` alone: opening the instance could need its database, and create files."""
+    home = os.path.expanduser(os.environ.get("DAGSTER_HOME", ""))
+    if not home:
+        text = f"unknown: DAGSTER_HOME is not set, so no limit on {TEAM_TAG} was looked for"
+        return Finding("ok", "order of days", text)
+    try:
+        instance = InstanceRef.from_dir(home)
+        coordinator = instance.run_coordinator
+        queue = (
+            coordinator.get_run_queue_config()
+            if isinstance(coordinator, QueuedRunCoordinator)
+            else None
+        )
+        queue = ConcurrencyConfig.from_concurrency_settings(
+            cast("Mapping[str, Any]", instance.settings.get("concurrency", {})), queue
+        ).run_queue_config
+    except Exception as error:  # what a file of a person may hold
+        problem = f"the instance in {home} cannot be read: {error}"
+        return Finding("warning", "order of days", f"{problem} -> mend its dagster.yaml")
+    limits = (queue.tag_concurrency_limits or []) if queue else []
+    if queue and (queue.max_concurrent_runs == 1 or any(map(_is_one_run_a_team, limits))):
+        text = f"the instance in {home} runs the days of a team one after the other"
+        return Finding("ok", "order of days", text)
+    problem = (
+        f"the instance in {home} may run days of a team at once, and topics are made from those of "
+        "the day before: of the days of a backfill that meet, the later ones wait or fail"
+    )
+    remedy = (
+        "add to its dagster.yaml concurrency: {runs: {tag_concurrency_limits: [{key: "
+        f"{TEAM_TAG}, value: {{applyLimitPerUniqueValue: true}}, limit: 1}}]}}}}"
+    )
+    return Finding("warning", "order of days", f"{problem} -> {remedy}")
+
+
+def _is_one_run_a_team(limit: Mapping[str, Any]) -> bool:
+    value = limit.get("value")
+    is_of_each = value is None or (
+        isinstance(value, Mapping) and value.get("applyLimitPerUniqueValue")
+    )
+    return limit.get("key") == TEAM_TAG and bool(is_of_each) and limit.get("limit") == 1
 
 
 def _settings(settings: Settings) -> Finding:

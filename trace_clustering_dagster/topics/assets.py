@@ -76,7 +76,7 @@ def topics(
     from trace_clustering_dagster.topics.restoring import past_topics
 
     day, team_id = day_and_team(context.partition_key)
-    wait_for_earlier_days(context, graph)
+    wait_for_earlier_days(context, graph, LOOK_BACK_DAYS)
     connection = clickhouse.connect(log_comment(context))
     found = topics_io_manager.newest_before(day, team_id, LOOK_BACK_DAYS)
     edits, no_edits = readable_edits(connection, team_id)

@@ -28,9 +28,9 @@ from trace_clustering_dagster_tests.conftest import (
     separated_vectors,
     summary_row,
 )
-from trace_clustering_dagster_tests.operations.test_coordinator import LAUNCH_BACKFILL, graphql
+from trace_clustering_dagster_tests.operations.test_coordinator import LAUNCH_BACKFILL
 from trace_clustering_dagster_tests.report.test_page import HOSTILE, Page
-from trace_clustering_dagster_tests.support.daemon import DaemonHome
+from trace_clustering_dagster_tests.support.daemon import DaemonHome, graphql
 from trace_clustering_dagster_tests.support.server import Server
 
 MARKDOWN = "# Heading\n\n![x](http://example.com/x.png) [y](javascript:alert(1)) `code` | a | b |"

@@ -6,12 +6,10 @@ import itertools
 import json
 import logging
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +22,6 @@ import pytest
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.sensor import execute_sensor_iteration
-from dagster_graphql.test.utils import execute_dagster_graphql
 
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
@@ -41,7 +38,7 @@ from trace_clustering_dagster_tests.conftest import (
     separated_rows,
     write_warehouse,
 )
-from trace_clustering_dagster_tests.support.daemon import DaemonHome, until
+from trace_clustering_dagster_tests.support.daemon import DaemonHome, graphql, process_of, until
 from trace_clustering_dagster_tests.support.proxy import Fault, Proxy
 from trace_clustering_dagster_tests.support.server import SERVER_PASSWORD, Server
 
@@ -52,15 +49,6 @@ def yesterday() -> datetime.date:
 
 def noon(day: datetime.date) -> datetime.datetime:
     return datetime.datetime.combine(day, datetime.time(12), tzinfo=UTC)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory where there is such a place: an instance commits hundreds of times a run."""
-    memory = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def put_rows(warehouse: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -118,21 +106,6 @@ PARTITION_STATUSES = """
       secondaryDim { ... on DefaultPartitionStatuses { materializedPartitions failedPartitions } }
 } } } } } }
 """
-
-
-@contextlib.contextmanager
-def graphql(home: DaemonHome) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
-    """A function that asks the instance what the UI asks it."""
-    with WorkspaceProcessContext(
-        home.instance, ModuleTarget(home.module, None, None, home.module)
-    ) as workspace:
-
-        def query(text: str, variables: dict[str, Any]) -> Any:
-            result = execute_dagster_graphql(workspace.create_request_context(), text, variables)
-            assert not result.errors, result.errors
-            return result.data
-
-        yield query
 
 
 def failed_and_missing(statuses: Any, keys: Sequence[str]) -> set[str]:
@@ -392,17 +365,6 @@ def test_clickhouse_is_down_then_runs_are_killed_and_hang(
     assert "Exceeded maximum runtime of 25 seconds." in [entry.message for entry in second]
     assert home.log().count("failed in attempt 2 of 9: ") == 1
     assert len(deployment.events()) == 1
-
-
-def process_of(home: DaemonHome, run: dg.DagsterRun) -> int:
-    """The operating system's process of a run."""
-    entries = home.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-    (pid, *_) = (
-        entry.dagster_event.engine_event_data.metadata["pid"].value
-        for entry in entries
-        if entry.dagster_event and "pid" in entry.dagster_event.engine_event_data.metadata
-    )
-    return int(str(pid))
 
 
 def evaluate(instance: dg.DagsterInstance, clickhouse: Warehouse, cursor: str | None = None) -> Any:

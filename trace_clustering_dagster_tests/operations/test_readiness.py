@@ -3,16 +3,19 @@
 import datetime
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
 from trace_clustering_dagster_tests.conftest import (
     NOON,
+    REPOSITORY,
     Deployment,
     as_user,
     embedding_row,
@@ -73,6 +76,58 @@ def test_ready_deployment_is_ok_in_every_line(make_deployment: Any, check: Check
     )
     assert deployment.events() == [], "it wrote no row"
     assert not list(deployment.storage.parent.glob("assets/*")), "and left no file"
+
+
+LIMIT = {
+    "key": "dagster/partition/team",
+    "value": {"applyLimitPerUniqueValue": True},
+    "limit": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("instance", "status"),
+    [
+        ({"concurrency": {"runs": {"tag_concurrency_limits": [LIMIT]}}}, "ok"),
+        ({"concurrency": {"runs": {"max_concurrent_runs": 1}}}, "ok"),
+        ({}, "warning"),
+        ({"concurrency": {"runs": {"tag_concurrency_limits": [LIMIT | {"limit": 2}]}}}, "warning"),
+        (
+            {"concurrency": {"runs": {"tag_concurrency_limits": [LIMIT | {"value": "7"}]}}},
+            "warning",
+        ),
+        ({"run_coordinator": {"module": "dagster", "class": "DefaultRunCoordinator"}}, "warning"),
+        ({"no section": 1}, "warning"),
+    ],
+    ids=["limit", "one run", "no limit", "two runs", "of one team", "no queue", "invalid"],
+)
+def test_instance_keeps_the_days_of_a_team_in_order(
+    deploy: Any, check: Check, tmp_path: Path, instance: dict[str, Any], status: str
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(yaml.safe_dump(instance))
+    deployment = deploy([row | {"timestamp": yesterday()} for row in separated_rows()])
+    environment = {"DAGSTER_HOME": str(home), "TRACE_CLUSTERING_TOPICS": "on"}
+    _, found = check(deployment, **environment)
+    assert found["order of days"][0] == status
+    assert str(home) in found["order of days"][1]
+    assert [file.name for file in home.iterdir()] == ["dagster.yaml"]
+    _, found = check(deployment, **environment | {"TRACE_CLUSTERING_TOPICS": "off"})
+    assert "order of days" not in found
+
+
+@pytest.mark.parametrize(
+    "file", ["dagster.yaml", "deploy/dagster.yaml", "deploy/compose.dagster.yaml"]
+)
+def test_instances_of_this_repository_keep_the_order(
+    file: str, deploy: Any, check: Check, tmp_path: Path
+) -> None:
+    shutil.copy(REPOSITORY / file, tmp_path / "dagster.yaml")
+    _, found = check(
+        deploy(separated_rows()), DAGSTER_HOME=str(tmp_path), TRACE_CLUSTERING_TOPICS="on"
+    )
+    assert found["order of days"][0] == "ok"
 
 
 def test_rights_that_the_readme_names_are_enough(deploy_server: Any, check: Check) -> None:

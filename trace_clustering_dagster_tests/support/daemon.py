@@ -16,6 +16,9 @@ from typing import Any
 
 import dagster as dg
 import yaml
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import ModuleTarget
+from dagster_graphql.test.utils import execute_dagster_graphql
 
 from trace_clustering_dagster_tests.conftest import REPOSITORY
 
@@ -142,3 +145,29 @@ class DaemonHome:
         (state,) = (s for s in self.instance.all_instigator_state() if s.name == COORDINATOR)
         data: Any = state.instigator_data
         return json.loads(data.cursor)["days"][-1] if data.cursor else {}
+
+
+@contextlib.contextmanager
+def graphql(home: DaemonHome) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
+    """A function that asks the instance what the UI asks it."""
+    with WorkspaceProcessContext(
+        home.instance, ModuleTarget(home.module, None, None, home.module)
+    ) as workspace:
+
+        def query(text: str, variables: dict[str, Any]) -> Any:
+            result = execute_dagster_graphql(workspace.create_request_context(), text, variables)
+            assert not result.errors, result.errors
+            return result.data
+
+        yield query
+
+
+def process_of(home: DaemonHome, run: dg.DagsterRun) -> int:
+    """The operating system's process of a run."""
+    entries = home.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    (pid, *_) = (
+        entry.dagster_event.engine_event_data.metadata["pid"].value
+        for entry in entries
+        if entry.dagster_event and "pid" in entry.dagster_event.engine_event_data.metadata
+    )
+    return int(str(pid))

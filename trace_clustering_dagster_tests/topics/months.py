@@ -26,6 +26,11 @@ def day_of(number: int) -> datetime.date:
     return FIRST + number * ONE_DAY
 
 
+def noon_of(number: int) -> datetime.datetime:
+    """Noon of the day with that number."""
+    return datetime.datetime.combine(day_of(number), datetime.time(12), UTC)
+
+
 def traces_of(
     intent: int, days: Iterable[int], a_day: int = 6, **values: Any
 ) -> list[dict[str, Any]]:
@@ -33,11 +38,10 @@ def traces_of(
     rows = []
     for day in days:
         rng = np.random.default_rng((intent, day))
-        noon = datetime.datetime.combine(day_of(day), datetime.time(12), UTC)
         for number in range(a_day):
             vector = np.eye(DIMENSION)[intent] + 0.09 * rng.standard_normal(DIMENSION)
             trace_id = f"intent-{intent}-{day}-{number}"
-            rows.append(embedding_row(trace_id, vector, **{"timestamp": noon} | values))
+            rows.append(embedding_row(trace_id, vector, **{"timestamp": noon_of(day)} | values))
     return rows
 
 

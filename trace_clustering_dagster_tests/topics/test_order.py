@@ -99,8 +99,13 @@ def test_day_does_not_wait_for_ever(team_of: MakeTeam, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("day", "tags"),
-    [(29, {}), (27, {"dagster/partition/team": "2"}), (27, {"trace_clustering/explores": "abc"})],
-    ids=["a later day", "another team", "an exploration"],
+    [
+        (29, {}),
+        (-1, {}),
+        (27, {"dagster/partition/team": "2"}),
+        (27, {"trace_clustering/explores": "abc"}),
+    ],
+    ids=["a later day", "29 days before", "another team", "an exploration"],
 )
 def test_other_runs_do_not_matter(team_of: MakeTeam, day: int, tags: dict[str, str]) -> None:
     team = team_of(ROWS)
