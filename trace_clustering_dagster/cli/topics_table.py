@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from trace_clustering_dagster.topics.edits import Shown
     from trace_clustering_dagster.topics.reading_days import RecentTopics, TopicOnDay
 
+# Columns of a terminal in which titles and four weeks fit side by side.
+_WIDE = 110
 _BARS = "▁▂▃▄▅▆▇█"
 _NUMBERS = ("traces", "share", "users", "errors", "cost", "latency", "explained")
 
@@ -93,8 +95,13 @@ def print_topics(found: Mapping[str, Any], team_id: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS
+
     console, table = Console(), Table()
-    for name in ("#", "title", "traces", "share", "28 days", "status", "since"):
+    is_wide = console.width >= _WIDE
+    days = LOOK_BACK_DAYS if is_wide else LOOK_BACK_DAYS // 2
+    trend, since = f"{days} days", ["since"] if is_wide else []
+    for name in ("#", "title", "traces", "share", trend, "status", *since):
         is_number = name in ("#", "traces", "share")
         table.add_column(name, justify="right" if is_number else "left", no_wrap=name != "title")
     for theme, topics in _by_theme(found["topics"]):
@@ -109,9 +116,9 @@ def print_topics(found: Mapping[str, Any], team_id: int) -> None:
                 title,
                 _number(topic["traces"]),
                 _share(topic["share"]),
-                sparkline(topic["trend"]),
+                sparkline(topic["trend"][-days:]),
                 Text(one_line(topic["status"])),
-                topic["born"],
+                *([topic["born"]] if is_wide else []),
             )
     console.print(Text(f"Team {team_id}, {found['day']}: {len(found['topics'])} topics"))
     console.print(table)
