@@ -65,13 +65,13 @@ ALL_TIME = (datetime.datetime(1970, 1, 1, tzinfo=UTC), datetime.datetime(2200, 1
 REPOSITORY = Path(__file__).resolve().parents[1]
 # The tables and views of the topics, in the order in which they are made.
 TOPICS_TABLES = (
+    "topic_edits",
     "trace_topics",
     "trace_topics_latest",
     "topic_metrics",
     "topic_metrics_latest",
     "topics_over_time",
     "topics_over_time_latest",
-    "topic_edits",
 )
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 

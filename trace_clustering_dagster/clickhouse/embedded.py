@@ -258,7 +258,7 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
     with _chdb_lock:
         database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))
         for statement, table in latest:
-            _chdb_latest_view(database, statement, table)
+            _chdb_latest_view(database, statement, table, warehouse.output_topic_edits_table)
         return _chdb_client(), database, database
 
 
@@ -339,8 +339,8 @@ def _chdb_views(folder: Path, tables: tuple[tuple[str, tuple[tuple[str, str], ..
 
 
 @functools.cache
-def _chdb_latest_view(database: str, statement: str, table: str) -> None:
-    query = latest_rows(statement, database, table)
+def _chdb_latest_view(database: str, statement: str, table: str, edits_table: str) -> None:
+    query = latest_rows(statement, database, table, edits_table)
     _chdb_client().command(f"CREATE OR REPLACE VIEW {database}.{table}_latest AS {query}")
 
 

@@ -36,10 +36,13 @@ def table_engine(clickhouse: Connection, database: str, table: str) -> TableEngi
     return TableEngine(*rows[0]) if rows else None
 
 
-def latest_rows(view: str, database: str, table: str) -> str:
+def latest_rows(view: str, database: str, table: str, edits_table: str) -> str:
     """The query of the view beside a table of topics: of each window, the rows of its newest run.
 
     Args:
         view: The statement: ``SQL["trace_topics_latest"]`` and the like.
+        edits_table: The table of what people have changed in topics.
     """
-    return fill_in(view, output_database=database, output_table=table).strip()
+    return fill_in(
+        view, output_database=database, output_table=table, output_edits_table=edits_table
+    ).strip()

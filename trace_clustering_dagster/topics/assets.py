@@ -133,6 +133,7 @@ def trace_topics(
     "parquet",
     version="1",
     stored_as=TopicMetricsIOManager,
+    expires="topics_retention_days",
     pool="clickhouse",
     checks=TOPIC_METRICS_CHECKS,
 )

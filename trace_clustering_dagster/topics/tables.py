@@ -22,6 +22,14 @@ def tables(warehouse: Warehouse, trace_topics_days: int = 90) -> list[Table]:
     if not trace_topics_days:
         placed = re.sub(r"\nTTL .*", "", placed)
     return [
+        Table(
+            warehouse.output_database,
+            warehouse.output_topic_edits_table,
+            "what people have changed in topics",
+            SQL["topic_edits_table"].strip(),
+            sharded_by="team_id",
+            is_written=True,
+        ),
         *_with_view(
             warehouse,
             warehouse.output_trace_topics_table,
@@ -46,14 +54,6 @@ def tables(warehouse: Warehouse, trace_topics_days: int = 90) -> list[Table]:
             view=SQL["topics_over_time_latest"],
             sharded_by="team_id",
         ),
-        Table(
-            warehouse.output_database,
-            warehouse.output_topic_edits_table,
-            "what people have changed in topics",
-            SQL["topic_edits_table"].strip(),
-            sharded_by="team_id",
-            is_written=True,
-        ),
     ]
 
 
@@ -68,7 +68,7 @@ def _with_view(
             database,
             f"{name}_latest",
             f"{rows}, of the newest run of each window",
-            latest_rows(view, database, name),
+            latest_rows(view, database, name, warehouse.output_topic_edits_table),
             sharded_by="",
             is_view=True,
         ),

@@ -316,14 +316,8 @@ def test_without_a_table(
     fill(deployment, [topic_row(1)])
     clickhouse_server.client().command(f"DROP TABLE limited.{table} SYNC")
     deployment = as_user(deployment, "limited")
-    listed = run(deployment)
-    for command in (["hide", "1"], ["rebuild"]):
+    for command in ([], ["hide", "1"], ["rebuild"]):
         assert "`trace-clustering schema --apply`" in refused(run(deployment, *command))
-    if table == "topic_edits":
-        assert "Title 1" in listed.output
-        assert "note: edits of topics are not read: " in listed.output
-    else:
-        assert "`trace-clustering schema --apply`" in refused(listed)
 
 
 def test_a_user_with_the_printed_rights_can_edit(deploy_server: MakeDeployment) -> None:
@@ -336,12 +330,14 @@ def test_a_user_with_the_printed_rights_can_edit(deploy_server: MakeDeployment) 
 
 def test_forgetting_a_team_forgets_its_edits(make_deployment: MakeDeployment) -> None:
     deployment = make_deployment([embedding_row("a", [1.0])])
-    fill(deployment, [topic_row(1), topic_row(1, team_id=11)])
+    for team_id in (1, 11):
+        fill(deployment, [topic_row(1, team_id=team_id)], f"{LAST}-{team_id}")
     for team in ("1", "11"):
         assert run(deployment, "hide", "1", team=team).exit_code == 0
     assert "topic_edits_table" not in lines(forget(deployment, "--trace", "a"))
     assert lines(forget(deployment))["topic_edits_table"] == "1 rows in topic_edits"
-    assert forget(deployment, "--yes").exit_code == 0
+    done = forget(deployment, "--yes")
+    assert done.exit_code == 0, done.output
     connection = deployment.clickhouse.connect()
     assert [len(read_edits(connection, team)) for team in (1, 11)] == [0, 1]
 

@@ -96,7 +96,7 @@ def test_tables_are_created_by_the_command(
     ]
     assert (
         client.command("SELECT count() FROM system.columns WHERE database = 'applied'")
-        == 47 + 2 * 19 + 2 * 25 + 12
+        == 47 + 2 * 19 + 2 * 25 + 1 + 12
     )
     client.command("DROP TABLE applied.events")
     again = printed("--apply", **environment)

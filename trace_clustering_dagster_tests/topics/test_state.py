@@ -2,8 +2,10 @@
 
 import datetime
 import os
+import re
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ from trace_clustering_dagster.build import build_graph, graph_of
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.operations.chains import broken_links
 from trace_clustering_dagster.settings import Settings
+from trace_clustering_dagster.topics.edit_rows import write_edit
+from trace_clustering_dagster.topics.edits import Edit
 from trace_clustering_dagster.topics.storage import TopicsIOManager
 from trace_clustering_dagster.topics.values import RESTORED, Link
-from trace_clustering_dagster_tests.conftest import TOPICS_TABLES
+from trace_clustering_dagster_tests.conftest import REPOSITORY, TOPICS_TABLES
 from trace_clustering_dagster_tests.support.server import Server
 from trace_clustering_dagster_tests.topics.months import (
     STEADY,
@@ -146,3 +150,53 @@ def test_topics_of_a_day_are_rows_of_the_table_and_a_second_run_replaces_them(
         assert row[1] == day_of(27)
     team.run(28, asset="topics_over_time")
     assert over_time(team, 28) == rows
+
+
+def test_the_view_shows_what_people_have_renamed_and_hidden(team_of: MakeTeam) -> None:
+    team = team_of([*STEADY, *(row | {"team_id": 2} for row in STEADY)])
+    play(team, [27, 28])
+    team.run(28, 2, asset="topics_over_time")
+    connection = Warehouse.of(team.settings).connect()
+    at = end_of(day_of(28))
+
+    def edit(edit_id: str, topic: int, kind: Any, text: str = "", **values: Any) -> None:
+        row = Edit(edit_id, day_of(27), topic, kind, 0, text, "me", at, at, False, at)
+        write_edit(connection, 1, replace(row, **values))
+
+    def shown(team_id: int) -> dict[tuple[datetime.date, int], tuple[str, bool]]:
+        rows = connection.rows(
+            "SELECT toDate(window_end - 1), topic_id, title, is_hidden FROM "
+            "{output_database:Identifier}.topics_over_time_latest WHERE team_id = {team:Int64}",
+            {"team": team_id},
+        )
+        return {(day, topic): (title, bool(hidden)) for day, topic, title, hidden in rows}
+
+    before = shown(1)
+    edit("a", 1, "rename", "Refunds")
+    edit("b", 1, "rename", "Refund <b>status</b>", made_at=at + datetime.timedelta(hours=1))
+    edit("c", 2, "hide")
+    edit("d", 3, "rename", "Undone", revoked=True)
+    edit("e", 4, "rename", "Of another lineage", lineage=day_of(20))
+    after = shown(1)
+    assert after.keys() == before.keys()
+    for (day, topic), (title, is_hidden) in after.items():
+        expected = "Refund <b>status</b>" if topic == 1 else before[day, topic][0]
+        assert (title, is_hidden) == (expected, topic == 2)
+    assert not any(is_hidden for _, is_hidden in shown(2).values())
+    assert "Refund" not in str(shown(2))
+
+
+def test_the_queries_of_the_documents_run(team_of: MakeTeam) -> None:
+    text = (REPOSITORY / "docs" / "topics.md").read_text()
+    text += (REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"```sql\n(.*?)```", text, re.S)
+    queries = [block for block in blocks if "topics_over_time_latest" in block]
+    assert len(queries) == 4
+    team = team_of([*STEADY, *traces_of(7, range(30, 36))])
+    play(team, range(29, 34))
+    connection = Warehouse.of(team.settings).connect()
+    for query in queries:
+        here = query.replace(
+            "topics_over_time_latest", "{output_database:Identifier}.topics_over_time_latest"
+        )
+        assert connection.rows(here, {"team_id": 1}), query
