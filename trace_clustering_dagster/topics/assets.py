@@ -51,7 +51,7 @@ from trace_clustering_dagster.traces.values import TraceEmbeddings, TraceSample,
     version="1",
     stored_as=TopicsIOManager,
     expires="topics_retention_days",
-    pool="clickhouse",
+    # no pool: it may wait for a run that needs a slot of it
     checks=TOPICS_CHECKS,
     skips_explorations=True,
 )
