@@ -109,8 +109,9 @@ def show(topic_id: int, team_id: int, day: datetime.datetime | None, as_json: bo
         params = params_of(settings)
         window = params.window(found.day)
         nearest = nearest_traces(connection, team_id, topic_id, window, _REPRESENTATIVES)
+        shown = nearest if found.history[topic_id][-1].has_text else ()
         titles = fetch_summaries(
-            connection, team_id, window, nearest, redact=params.redact, titles_only=True
+            connection, team_id, window, shown, redact=params.redact, titles_only=True
         )
         traces = [
             {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trace_clustering_dagster.clusters.labels import chat_model, wants_model, why_no_model
 from trace_clustering_dagster.llm.cache import AnswerCache
@@ -29,6 +29,7 @@ from trace_clustering_dagster.traces.values import TraceSummary
 if TYPE_CHECKING:
     from trace_clustering_dagster.clusters.params import ClusteringParams
 
+_Label = TypeVar("_Label", TopicLabel, ThemeLabel)
 _HELD_BACK = "the topics are those of the run before"
 # Titles of topics of other themes that a theme is shown with.
 _CONTRAST = 6
@@ -94,6 +95,7 @@ def label_topics(
         note="; ".join(dict.fromkeys(titler.notes)),
         topics_digest=topics.digest,
         topic_metrics_digest="",
+        min_users=params.min_users,
     )
     reasons = (failure.partition(": ")[2] for failure in titler.failures)
     usage = ModelUsage.of(asset, titler.chat, reasons)
@@ -215,7 +217,7 @@ def _of_topics(
             traces=evidence.traces[i],
         )
         if i in titles
-        else before[i]
+        else _unimproved(before[i], titler, centroid=topic.centroid)
         for i, topic in living.items()
     }
 
@@ -249,7 +251,7 @@ def _of_themes(
         if i in kept
         else ThemeLabel(**_fields(titles[i], titler), theme_id=i, named=now.day, topics=tuple(of))
         if i in titles
-        else before[i]
+        else _unimproved(before[i], titler, topics=tuple(of))
         for i, of in members.items()
     }
 
@@ -266,6 +268,16 @@ def _theme_group(
         if label.source not in (OTHER, "fallback")
     )
     return Group(theme, sum(sizes.values()), summaries)
+
+
+def _unimproved(label: _Label, titler: _Titler, **now: Any) -> _Label:
+    """An earlier title for which there is no better one.
+
+    Args:
+        now: What decides whether it has to be named again. If the model has answered, it counts
+            from here: else the model would be asked every day.
+    """
+    return replace(label, refused=True, **now) if titler.has_answered else label
 
 
 def _titles_of(labels: Iterable[TopicLabel | ThemeLabel]) -> list[str]:

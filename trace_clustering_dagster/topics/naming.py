@@ -53,12 +53,14 @@ class Situation:
 
 @dataclass(frozen=True)
 class Earlier:
-    """The newest titles of a team, by topic and by theme, and the newest that are not "other"."""
+    """The newest titles of a team, by topic and by theme, and the newest that are not "other";
+    ``min_users`` of the newest."""
 
     topics: Mapping[int, TopicLabel]
     themes: Mapping[int, ThemeLabel]
     shown_topics: Mapping[int, TopicLabel]
     shown_themes: Mapping[int, ThemeLabel]
+    min_users: int
 
     @classmethod
     def of(cls, topics: Topics, values: Iterable[TopicLabels]) -> "Earlier":
@@ -88,7 +90,8 @@ class Earlier:
                 break
         topics_of = {t.topic_id: t for t in newest.topics} if newest else {}
         themes_of = {t.theme_id: t for t in newest.themes} if newest else {}
-        return cls(topics_of, themes_of, shown_topics, shown_themes)
+        min_users = newest.min_users if newest else 0
+        return cls(topics_of, themes_of, shown_topics, shown_themes, min_users)
 
 
 def kept_topics(topics: Topics, earlier: Earlier, now: Situation) -> dict[int, TopicLabel]:
@@ -99,7 +102,10 @@ def kept_topics(topics: Topics, earlier: Earlier, now: Situation) -> dict[int, T
         before = earlier.shown_topics.get(topic.id)
         last = earlier.topics.get(topic.id)
         is_silent = not now.users.get(topic.id, 0)
-        if now.hides(topic.id) or (is_silent and last and last.source == OTHER):
+        # of a silent topic only its last title says whether it had enough users
+        is_known = last and earlier.min_users >= now.min_users
+        was_hidden = last.source == OTHER if last and is_known else now.min_users > 1
+        if now.hides(topic.id) or (is_silent and was_hidden):
             kept[topic.id] = _other(topic, now)
         elif before and (
             topic.pinned

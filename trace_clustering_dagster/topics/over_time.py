@@ -47,7 +47,9 @@ def topics_of_day(
         week_before: The topics of the day a week before, for growth.
     """
     counted = _counted(metrics)
-    growth = _growth(counted, week_before.counted if week_before else {})
+    # ids of another lineage are other topics
+    is_comparable = week_before and week_before.lineage == topics.lineage
+    growth = _growth(counted, week_before.counted if week_before and is_comparable else {})
     earlier = before.topics if before else ()
     return TopicsOverTime(
         team_id=topics.team_id,

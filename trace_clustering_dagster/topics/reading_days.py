@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from trace_clustering_dagster.base.times import UTC
 from trace_clustering_dagster.clickhouse.connection import Connection
+from trace_clustering_dagster.topics.naming import OTHER
 from trace_clustering_dagster.topics.queries import SQL
 from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS
 
@@ -41,6 +42,11 @@ class TopicOnDay:
     def day(self) -> datetime.date:
         """The day that it is of."""
         return (self.window_end - ONE_DAY).date()
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it has enough users to show text of its traces."""
+        return (self.title, self.description) != (OTHER, "")
 
 
 @dataclass(frozen=True)

@@ -259,6 +259,7 @@ class TopicLabels:
         topics_digest: Digest of the topics.
         topic_metrics_digest: Digest of the numbers, which hold the users of each topic; "" if there
             are none.
+        min_users: Topics with fewer users have no text.
     """
 
     team_id: int
@@ -271,6 +272,7 @@ class TopicLabels:
     note: str
     topics_digest: str
     topic_metrics_digest: str
+    min_users: int = 1
 
     @functools.cached_property
     def digest(self) -> str:

@@ -330,9 +330,8 @@ def test_a_user_with_the_printed_rights_can_edit(deploy_server: MakeDeployment) 
 
 def test_forgetting_a_team_forgets_its_edits(make_deployment: MakeDeployment) -> None:
     deployment = make_deployment([embedding_row("a", [1.0])])
-    for team_id in (1, 11):
-        fill(deployment, [topic_row(1, team_id=team_id)], f"{LAST}-{team_id}")
     for team in ("1", "11"):
+        fill(deployment, [topic_row(1, team_id=int(team))], f"{LAST}-{team}")
         assert run(deployment, "hide", "1", team=team).exit_code == 0
     assert "topic_edits_table" not in lines(forget(deployment, "--trace", "a"))
     assert lines(forget(deployment))["topic_edits_table"] == "1 rows in topic_edits"
@@ -346,3 +345,16 @@ def test_sparkline_has_a_bar_a_day() -> None:
     assert sparkline([None, 0, 1, 7, 3.6]) == " ▁▂█▅"
     assert sparkline([0, None]) == "▁ "
     assert sparkline([]) == ""
+
+
+def test_no_text_of_traces_of_a_topic_of_few_users(make_deployment: MakeDeployment) -> None:
+    deployment = make_deployment(
+        [embedding_row("a", [1.0])], [summary_row("a", {"$ai_summary_title": "Secret of one"})]
+    )
+    fill(deployment, [topic_row(3, title="other", description="")])
+    deployment.clickhouse.connect().insert(
+        "trace_topics", TRACE_TOPICS_COLUMNS, [placed_row("a", 3, 0.1)], "x"
+    )
+    shown = json.loads(run(deployment, "show", "3", "--json").output)
+    assert [(t["trace_id"], t["title"]) for t in shown["representatives"]] == [("a", "")]
+    assert "Secret" not in run(deployment, "show", "3").output

@@ -224,3 +224,12 @@ def test_chance_seldom_looks_like_growth() -> None:
         rows = topic_days(topics_of(1, 2, 3), weeks[0], LABELS, weeks[1])
         told += sum(status != "steady" for status in statuses(rows).values())
     assert told < 0.01 * 300 * 4
+
+
+def test_topics_of_another_lineage_are_no_comparison() -> None:
+    topics = topics_of(1, 2)
+    last_week = metrics_of(AGO[7], {-1: 40, 0: 10, 1: 30, 2: 0})
+    other = topics_of_day(replace(topics, lineage=AGO[30]), last_week, LABELS, None, None)
+    today = metrics_of(DAY, {-1: 400, 0: 100, 1: 100, 2: 200})
+    found = topics_of_day(topics, today, LABELS, None, other)
+    assert set(statuses(found.topics).values()) == {"steady"}

@@ -38,6 +38,7 @@ from trace_clustering_dagster_tests.topics.months import (
     after_change_of_model,
     day_of,
 )
+from trace_clustering_dagster_tests.topics.test_edits import edit
 
 DAY = 27
 WINDOW = [day_of(day) for day in range(DAY - 6, DAY + 1)]
@@ -414,6 +415,45 @@ def test_teams_are_apart_and_a_second_run_writes_the_same(
     assert done.exit_code == 0, done.output
     assert stored(team, 11) == {}
     assert stored(team) == later
+
+
+def test_many_steps_of_a_trace_cannot_make_its_squares_overflow(
+    make_deployment: Any, tmp_path: Path
+) -> None:
+    one = next(row for row in STEADY if row["timestamp"].date() == WINDOW[-1])
+    events = [
+        event(
+            "generation",
+            one["document_id"],
+            one["timestamp"],
+            ai_generation_id=f"g{i}",
+            ai_input_tokens=9.9e14,
+        )
+        for i in range(14_000)
+    ]
+    team = team_on(make_deployment(STEADY, events), tmp_path)
+    team.run(DAY, asset="topic_metrics")
+    found = stored(team)[TEAM, WINDOW[-1], "input_tokens"]
+    total = 14_000 * 9.9e14
+    assert (found["sum"], found["sum_squares"]) == pytest.approx((total, total**2))
+
+
+def test_a_trace_counts_once_on_each_day_after_a_merge(
+    make_deployment: Any, tmp_path: Path
+) -> None:
+    team = team_on(make_deployment(STEADY, []), tmp_path)
+    team.run(DAY, asset="topic_metrics")
+    one, other = sorted({topic for topic, *_ in stored(team) if topic > 0})[:2]
+    edit(team, "merge", one, other)
+    team.run(DAY + 1, asset="topic_metrics")
+    found = stored(team)
+    for day in WINDOW:
+        shares = [
+            row["value"] for (t, d, m), row in found.items() if (d, m) == (day, "share") and t >= 0
+        ]
+        assert sum(shares) == pytest.approx(1), day
+    # the window of the second run begins a day later
+    assert {d for t, d, _ in found if t == one} == {WINDOW[0]}
 
 
 @pytest.mark.parametrize("table", ["topic_metrics", "trace_topics"])

@@ -1,1 +1,1 @@
-sum(toDecimal256(ifNull(value_{i} * value_{i}, 0), 24))
+sum(toDecimal256(ifNull(toFloat64(value_{i}) * toFloat64(value_{i}), 0), 24))
