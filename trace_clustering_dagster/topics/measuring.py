@@ -1,5 +1,6 @@
 """Measure the topics of a window, inside ClickHouse, and write the numbers."""
 
+import contextlib
 import datetime
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -71,9 +72,11 @@ def measure_window(
         dagster.Failure: ClickHouse does not answer.
     """
     made_from = {"topics_digest": topics.digest, "trace_topics_digest": trace_topics.digest}
-    if why := trace_topics.not_written:
-        return TopicMetrics(_as_table([]), {}, 0, f"no topic is measured: {why}", **made_from)
     warehouse = connection.warehouse
+    if why := trace_topics.not_written:
+        with contextlib.suppress(dg.Failure):  # `why` says it already
+            _withdraw(connection, sample, day)
+        return TopicMetrics(_as_table([]), {}, 0, f"no topic is measured: {why}", **made_from)
     table = warehouse.output_trace_topics_table
     rows: list[dict[str, Any]] = []
     users: dict[int, int] = {}
@@ -249,6 +252,15 @@ def _ended_by_day(raw_traces: RawTraces) -> dict[datetime.date, int]:
         epoch + datetime.timedelta(days=d): n
         for d, n in zip(days.tolist(), counts.tolist(), strict=True)
     }
+
+
+def _withdraw(connection: Connection, sample: TraceSample, day: datetime.date) -> None:
+    """Let the rows that earlier runs wrote for the window count no more: its last day is unknown,
+    and the days before it are those of earlier windows."""
+    sql = SQL["topic_metrics_version"]
+    stored, _ = stored_version(connection, sql, sample.team_id, sample.window_end)
+    if stored:
+        _write(connection, sample, [*metric_rows({}, [WHOLE_TEAM], {day: None})], day)
 
 
 def _write(

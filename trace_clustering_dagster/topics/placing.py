@@ -120,22 +120,31 @@ def place_all(
         for topic, rows in connection.rows(SQL["placed_traces"], {**window, "version": version})
     }
     if stored and not counts:
-        row = {
-            **dict.fromkeys(("topic_id", "theme_id", "runner_up_id"), 0),
-            **window,
-            "trace_id": "",
-            "timestamp": sample.window_end,
-            "topic_id": NO_TRACES,
-            "distance": None,
-            "runner_up_distance": None,
-            "_timestamp": version,
-        }
-        connection.insert(table, TRACE_TOPICS_COLUMNS, [row], file)
+        _withdraw(connection, sample, day, version)
     return Placed(
         rows=sum(counts.values()),
         unsorted=counts.pop(UNSORTED, 0),
         topics=counts,
     )
+
+
+def _withdraw(
+    connection: Connection, sample: TraceSample, day: datetime.date, version: datetime.datetime
+) -> None:
+    """Let the rows that earlier runs wrote for the window count no more."""
+    row = {
+        **dict.fromkeys(("theme_id", "runner_up_id"), 0),
+        "team_id": sample.team_id,
+        "window_end": sample.window_end,
+        "trace_id": "",
+        "timestamp": sample.window_end,
+        "topic_id": NO_TRACES,
+        "distance": None,
+        "runner_up_distance": None,
+        "_timestamp": version,
+    }
+    table = connection.warehouse.output_trace_topics_table
+    connection.insert(table, TRACE_TOPICS_COLUMNS, [row], f"{day}-{sample.team_id}")
 
 
 def place_window(
@@ -150,10 +159,14 @@ def place_window(
         dagster.Failure: ClickHouse does not answer.
     """
     made_from = {"topics_digest": topics.digest, "sample_digest": sample.digest}
-    if (topics.model_name, topics.dimension) != (sample.model_name, sample.dimension):
-        return TraceTopics(0, 0, {}, f"no trace is placed: {topics.held_back}", **made_from)
     link = topics.made_from_earlier
     try:
+        if (topics.model_name, topics.dimension) != (sample.model_name, sample.dimension):
+            sql = SQL["trace_topics_version"]
+            stored, newest = stored_version(connection, sql, sample.team_id, sample.window_end)
+            if stored:
+                _withdraw(connection, sample, day, next_version(newest))
+            return TraceTopics(0, 0, {}, f"no trace is placed: {topics.held_back}", **made_from)
         placed = place_all(
             connection,
             sample,

@@ -22,12 +22,13 @@ from trace_clustering_dagster.topics.edit_rows import write_edit
 from trace_clustering_dagster.topics.edits import Edit
 from trace_clustering_dagster.topics.storage import TopicsIOManager
 from trace_clustering_dagster.topics.values import RESTORED, Link
-from trace_clustering_dagster_tests.conftest import REPOSITORY, TOPICS_TABLES
+from trace_clustering_dagster_tests.conftest import REPOSITORY, TOPICS_TABLES, write_warehouse
 from trace_clustering_dagster_tests.support.server import Server
 from trace_clustering_dagster_tests.topics.months import (
     STEADY,
     MakeTeam,
     Team,
+    after_change_of_model,
     day_of,
     topic_of_intents,
     traces_of,
@@ -200,3 +201,26 @@ def test_the_queries_of_the_documents_run(team_of: MakeTeam) -> None:
             "topics_over_time_latest", "{output_database:Identifier}.topics_over_time_latest"
         )
         assert connection.rows(here, {"team_id": 1}), query
+
+
+def test_a_window_that_is_held_back_when_run_again_withdraws_its_rows(
+    team_of: MakeTeam, tmp_path: Path
+) -> None:
+    team = team_of(STEADY)
+    play(team, [27, 35])
+    connection = Warehouse.of(team.settings).connect()
+    window = {"end": end_of(day_of(35))}
+
+    def count(view: str, column: str) -> int:
+        sql = f"SELECT count() FROM {{output_database:Identifier}}.{view} WHERE team_id = 1"
+        ((rows,),) = connection.rows(
+            f"{sql} AND window_end = {{end:DateTime64(3, 'UTC')}} AND {column} IS NOT NULL", window
+        )
+        return int(rows)
+
+    views = [("trace_topics_latest", "topic_id"), ("topic_metrics_latest", "value")]
+    assert all(count(*view) for view in views)
+    write_warehouse(tmp_path / "warehouse", after_change_of_model(29))
+    play(team, [35])
+    assert team.topics(35).held_back
+    assert [count(*view) for view in views] == [0, 0]
