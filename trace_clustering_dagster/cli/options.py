@@ -1,6 +1,8 @@
 """Options that several commands have."""
 
+import datetime
 import re
+from typing import Any
 
 import click
 
@@ -30,13 +32,28 @@ class _Team(click.ParamType[int]):
         )
 
 
+class Day(click.DateTime):
+    """A UTC day that ClickHouse can hold."""
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%d"])
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime.datetime:
+        day: datetime.datetime = super().convert(value, param, ctx)
+        if not 1970 <= day.year < 2200:
+            self.fail(f"{day.date()} is not between 1970-01-01 and 2199-12-31", param, ctx)
+        return day
+
+
 team = click.option(
     "--team", "team_id", type=_Team(), required=True, help="Team id; with a source also its name."
 )
 date = click.option(
     "--date",
     "day",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=Day(),
     help="UTC day of the partition. Default: the latest.",
 )
 

@@ -55,7 +55,7 @@ _author = click.option(
 _since = click.option(
     "--from",
     "since",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=options.Day(),
     help="First UTC day that obeys it, when it runs again. Default: runs of windows that end after "
     "now.",
 )

@@ -358,3 +358,19 @@ def test_no_text_of_traces_of_a_topic_of_few_users(make_deployment: MakeDeployme
     shown = json.loads(run(deployment, "show", "3", "--json").output)
     assert [(t["trace_id"], t["title"]) for t in shown["representatives"]] == [("a", "")]
     assert "Secret" not in run(deployment, "show", "3").output
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "0001-01-01"])
+def test_days_that_no_table_holds_are_refused(filled: Deployment, day: str) -> None:
+    for command in (["--date", day], ["show", "3", "--date", day], ["pin", "1", "--from", day]):
+        shown = run(filled, *command)
+        assert shown.exit_code == 2
+        assert f"{day} is not between 1970-01-01 and 2199-12-31" in shown.output
+
+
+def test_numbers_that_are_none_are_unknown(filled: Deployment) -> None:
+    row = topic_row(5, traces=float("nan"), share=float("inf"), cost=float("-inf"))
+    fill(filled, [row], f"{LAST}-9")
+    assert run(filled).exit_code == 0
+    (topic,) = (t for t in json.loads(run(filled, "--json").output)["topics"] if t["topic_id"] == 5)
+    assert (topic["traces"], topic["share"], topic["cost"]) == (None, None, None)

@@ -1,4 +1,5 @@
--- A team's topics of some days, the oldest day first, without the vectors.
+-- A team's topics of some days, the oldest day first, without the vectors. Other
+-- programs may have written numbers that are none.
 SELECT
     window_end,
     topic_id,
@@ -11,13 +12,13 @@ SELECT
     born,
     last_seen,
     parents,
-    traces,
-    share,
-    users,
-    errors,
-    cost,
-    latency,
-    explained
+    if(isFinite(traces), traces, NULL),
+    if(isFinite(share), share, NULL),
+    if(isFinite(users), users, NULL),
+    if(isFinite(errors), errors, NULL),
+    if(isFinite(cost), cost, NULL),
+    if(isFinite(latency), latency, NULL),
+    if(isFinite(explained), explained, NULL)
 FROM {output_database:Identifier}.{topics_view:Identifier}
 WHERE
     team_id = {team_id:Int64}
