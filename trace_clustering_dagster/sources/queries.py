@@ -1,5 +1,6 @@
 """Queries for raw traces: which teams have some, which traces ended when, their steps."""
 
+import collections
 import datetime
 import itertools
 import statistics
@@ -216,60 +217,40 @@ def read_index(
         lookback: Time before the window, for the first steps of its traces.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    text, count, number, time = pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", "UTC")
     span = {"team": team, "seed": seed, **_span(window[0], window[1], lookback)}
-    batches = [
-        batch
-        for batch in raw.batches(SQL["index"], **span, start=window[0], end=window[1])
-        if batch.num_rows
-    ]
-    table = pa.Table.from_batches(batches) if batches else None
-    reasons = table["reason"].to_pylist() if table else []
-    left_out = {r: reasons.count(r) for r in sorted(set(reasons)) if r}
-    if table is not None and left_out:
-        table = table.filter(pa.array([not reason for reason in reasons]))
-    ids = table["id"].to_pylist() if table else []
-    hashes = table["hash"].to_pylist() if table else []
-    chosen = len(ids) if not max_samples else min(max_samples, len(ids))
-    cutoff = hashes[chosen - 1] if chosen else 0
-    rows = raw.rows(SQL["amounts"], **span, hash_cutoff=cutoff) if chosen else []
-    amounts = {row[0]: row[1:] for row in rows}
-    rows = raw.rows(SQL["scores"], **span, hash_cutoff=cutoff) if chosen else []
-    scores = {row[0]: row[1:] for row in rows}
-    found: list[tuple[Any, ...]] = [
-        (*amounts.get(i, (0, 0, None, "", "")), *scores.get(i, (0, None))) for i in ids[:chosen]
-    ]
-    found += [(None,) * 7] * (len(ids) - chosen)
-
-    def times(name: str) -> "pa.Array":
-        return pa.array(table[name].to_pylist() if table else [], pa.int64()).view(
-            pa.timestamp("us", "UTC")
-        )
-
-    def counts(name: str) -> "pa.Array":
-        return pa.array(table[name].to_pylist() if table else [], pa.int64())
-
-    return Index(
-        pa.table(
-            {
-                "trace_id": pa.array(ids, pa.string()),
-                "hash": pa.array(hashes, pa.uint64()),
-                "started": times("started"),
-                "ended": times("ended"),
-                "steps": counts("steps"),
-                "errors": counts("errors"),
-                "chosen": pa.array([i < chosen for i in range(len(ids))], pa.bool_()),
-                "input_tokens": pa.array([row[0] for row in found], pa.int64()),
-                "output_tokens": pa.array([row[1] for row in found], pa.int64()),
-                "cost": pa.array([row[2] for row in found], pa.float64()),
-                "user": pa.array([row[3] for row in found], pa.string()),
-                "session": pa.array([row[4] for row in found], pa.string()),
-                "scores": pa.array([row[5] for row in found], pa.int64()),
-                "score": pa.array([row[6] for row in found], pa.float64()),
-            }
-        ),
-        left_out,
+    of_index = {"reason": text, "id": text, "hash": pa.uint64(), "started": time, "ended": time}
+    of_index |= {"steps": count, "errors": count}
+    table = _table(raw, SQL["index"], of_index, **span, start=window[0], end=window[1])
+    counts = dict(collections.Counter(table["reason"].to_pylist()))
+    usable = counts.pop("", 0)
+    table = table.filter(pc.equal(table["reason"], "")).drop_columns("reason")
+    chosen = min(max_samples or usable, usable)
+    ids = table["id"].slice(0, chosen)
+    of_amounts = {"input_tokens": count, "output_tokens": count, "cost": number}
+    of_amounts |= {"user": text, "session": text}
+    of_scores = {"scores": count, "score": number}
+    columns = {"trace_id": table["id"]}
+    columns |= {name: table[name] for name in table.column_names[1:]}
+    columns["chosen"] = pa.chunked_array(
+        [pa.repeat(True, chosen), pa.repeat(False, usable - chosen)]
     )
+    for sql, of_sample in ((SQL["amounts"], of_amounts), (SQL["scores"], of_scores)):
+        found = pa.schema({"trace_id": text, **of_sample}).empty_table()
+        if chosen:
+            cutoff = table["hash"][chosen - 1].as_py()
+            found = _table(raw, sql, {"trace_id": text, **of_sample}, **span, hash_cutoff=cutoff)
+        places = pc.index_in(ids, found["trace_id"])
+        for name, type_ in of_sample.items():
+            values = found[name].take(places)
+            if type_ != number:
+                values = values.fill_null("" if type_ == text else 0)
+            columns[name] = pa.chunked_array(
+                [*values.chunks, pa.nulls(usable - chosen, type_)], type_
+            )
+    return Index(pa.table(columns).combine_chunks(), {r: counts[r] for r in sorted(counts)})
 
 
 def read_traces(
@@ -364,15 +345,32 @@ def _span(
     return {"since": start - lookback, "until": end + GRACE}
 
 
+def _table(
+    raw: SourceReader, sql: str, columns: Mapping[str, "pa.DataType"], **parameters: Any
+) -> "pa.Table":
+    import pyarrow as pa
+
+    schema = pa.schema(columns)
+    batches = [batch for batch in raw.batches(sql, **parameters) if batch.num_rows]
+    if not batches:
+        return schema.empty_table()
+    return pa.Table.from_batches(batches).select(schema.names).cast(schema)
+
+
 def _steps_of(batch: "pa.RecordBatch") -> Iterator[tuple[str, Step]]:
-    columns = [column.to_pylist() for column in batch.columns]
-    for trace_id, step, parent, started, ended, *rest in zip(*columns, strict=True):
-        times = (_EPOCH + datetime.timedelta(microseconds=time) for time in (started, ended))
-        yield trace_id, Step(*map(_without_nul, (step, parent, *times, *rest)))
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-
-def _without_nul(value: Any) -> Any:
-    return value.replace("\0", "�") if isinstance(value, str) else value
+    trace_ids, *columns = batch.columns
+    values = [
+        (
+            pc.replace_substring(column, "\0", "�") if pa.types.is_string(column.type) else column
+        ).to_pylist()
+        for column in columns
+    ]
+    for times in (Step._fields.index("started"), Step._fields.index("ended")):
+        values[times] = [_EPOCH + datetime.timedelta(microseconds=time) for time in values[times]]
+    return zip(trace_ids.to_pylist(), map(Step._make, zip(*values, strict=True)), strict=True)
 
 
 def _distinct(steps: Iterator[Step]) -> Sequence[Step]:

@@ -6,7 +6,8 @@ In a source's file, ``{{...}}`` stands for:
 * ``{{final:name}}``: the same without rows that others replace.
 * ``{{team}}``: the team's name.
 * ``{{a:key}}``: an attribute of the span, a text, "" if it is missing.
-* ``{{of:column/key}}``: the same of another column.
+* ``{{one_of:key, ...}}``: the first of these attributes that is not "".
+* ``{{of:column/key}}``: an attribute in another column.
 * ``{{attribute:column}}``: the attribute that a setting names, in one of the columns.
 * ``{{flat:prefix}}``: the attributes ``prefix.*``, as JSON.
 * ``{{event:name/key}}``: an attribute of the first event of this name.
@@ -47,10 +48,10 @@ MARKS = (
 )
 
 
-_SNIPPET = re.compile(r"{{(\w+)(?::(.+?))?}}")
+_SNIPPET = re.compile(r"{{(\w+)(?::(.+?))?}}", re.DOTALL)
 # Snippets that depend on the store.
 _OF_STORE = (
-    *("table", "final", "team", "a", "of", "attribute"),
+    *("table", "final", "team", "a", "one_of", "of", "attribute"),
     *("flat", "event", "events", "present", "first"),
 )
 
@@ -108,6 +109,7 @@ class Store:
             "table": self._table,
             "final": lambda table: self._table(table, newest_only=True),
             "a": lambda key: self._attribute("SpanAttributes", key),
+            "one_of": self._one_of,
             "of": lambda argument: self._attribute(*argument.split("/", 1)),
             "attribute": self._named_attribute,
             "flat": self._flat,
@@ -191,6 +193,21 @@ class Store:
         if self._is_json(column):
             return f"ifNull(toString({column}.{_path(key)}), '')"
         return f"{column}['{key}']"
+
+    def _one_of(self, argument: str) -> str:
+        keys = split(argument)
+        if self._is_json("SpanAttributes"):
+            given = [f"nullIf({self._attribute('SpanAttributes', key)}, '')" for key in keys]
+            return f"coalesce({', '.join(given)}, '')"
+        # one pass over a row's attributes, not one for each key
+        named, ranked = ", ".join(map(_quoted, keys)), [*range(len(keys), 0, -1)]
+        ranks = (
+            "arrayMap((key, value) -> (value != '') "
+            f"* transform(key, [{named}], {ranked}, 0), "
+            "mapKeys(SpanAttributes), mapValues(SpanAttributes))"
+        )
+        best = f"indexOf({ranks}, greatest(arrayMax({ranks}), 1))"
+        return f"ifNull(mapValues(SpanAttributes)[{best}], '')"
 
     def _named_attribute(self, column: str) -> str:
         if self._is_missing(column):

@@ -4,7 +4,7 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal[
     "generation",
@@ -52,8 +52,7 @@ KINDS: dict[str, Kind] = {
 _AFFIX = re.compile(r"\A(?:execute_tool|invoke_agent|tool)\s+|\.(?:tool|agent|task|workflow)\Z")
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One step of a trace, a row of the common model.
 
     Attributes:

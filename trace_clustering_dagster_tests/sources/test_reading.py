@@ -1,7 +1,6 @@
 """Which traces are in a window, and what of a trace is read."""
 
 import datetime
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from trace_clustering_dagster.sources.queries import (
     GRACE,
     LOOKBACK,
     MAX_STEPS,
-    SQL,
     SourceReader,
     count_days,
     count_team_traces,
@@ -29,7 +27,7 @@ from trace_clustering_dagster.sources.queries import (
 )
 from trace_clustering_dagster.sources.steps import RawTrace
 from trace_clustering_dagster_tests.conftest import SHARED_DATA
-from trace_clustering_dagster_tests.sources.stores import FIXTURES, StoreMaker, fixture_tables
+from trace_clustering_dagster_tests.sources.stores import StoreMaker
 
 DAY = datetime.date(2026, 11, 20)
 START = midnight(DAY)
@@ -256,66 +254,6 @@ def test_an_overview_of_a_day(stores: StoreMaker) -> None:
     found = overview(raw, DAY)
     assert (found.teams, found.traces, found.steps, found.with_content) == (1, 2, 2, 1)
     assert (found.input_tokens, found.output_tokens) == (10, 4)
-
-
-def test_the_index_reads_no_content(stores: StoreMaker) -> None:
-    if stores.is_embedded:
-        pytest.skip("only a server says which columns it reads")
-    definition = (FIXTURES / "otel/otel_traces.sql").read_text()
-    events = definition[definition.index(",\n    Events") : definition.index("\n)\nENGINE")]
-    for store, small, team, alter in (
-        ("otel", "SpanAttributes.keys", "s", {}),
-        # as older exporters make it
-        ("otel", "SpanAttributes.keys", "s", {events: ""}),
-        ("signoz", "attributes_string.keys", "s", {}),
-        ("signoz", "attributes_string.keys", "s", {"    status_message String,\n": ""}),
-        ("langfuse", "", "s", {}),
-        ("langfuse-v3", "", "s", {}),
-        ("posthog-ai-events", "", "7", {}),
-    ):
-        dropped = ("Events", "Links", "status_message") if alter else ()
-        tables = {
-            table: [{k: v for k, v in row.items() if not k.startswith(dropped)} for row in rows]
-            for table, rows in fixture_tables(store).items()
-        }
-        raw = open_source(stores.make(store, tables, alter=alter))
-        assert bool(raw.missing) == bool(alter or store == "signoz")
-        for query, values in (
-            ("index", {"start": START, "end": END, "seed": 0}),
-            ("window_traces", {"starts": [START], "ends": [END], "at_most": 9}),
-            ("day_traces", {}),
-        ):
-            plan = raw.rows(
-                f"EXPLAIN header = 1 {SQL[query]}", team=team, since=START, until=END, **values
-            )
-            text = "\n".join(row[0] for row in plan)
-            reading = text[text.index("ReadFromMergeTree") :]
-            assert f"{small}" in reading
-            assert not re.search(
-                r"\b(SpanAttributes|attributes_string|input|output|output_choices"
-                r"|metadata)(?!\.keys)( (Map|Nullable|String)|\[|\))",
-                reading,
-            ), (store, query, reading)
-
-
-def test_the_team_prunes_the_primary_key(stores: StoreMaker) -> None:
-    if stores.is_embedded:
-        pytest.skip("Parquet files have no primary key")
-    for store, key in (
-        ("otel", "ServiceName"),
-        ("langfuse", "project_id"),
-        ("langfuse-v3", "project_id"),
-        ("posthog", "team_id"),
-        ("posthog-ai-events", "team_id"),
-    ):
-        raw = open_source(stores.make(store))
-        plan = raw.rows(
-            f"EXPLAIN indexes = 1 {SQL['index']}",
-            **{"team": "7", "since": START, "until": END, "start": START, "end": END, "seed": 0},
-        )
-        lines = [row[0].strip() for row in plan]
-        after = [lines[i + 1 : i + 6] for i, line in enumerate(lines) if line == "PrimaryKey"]
-        assert any(key in found for found in after), (store, lines)
 
 
 @pytest.mark.parametrize(

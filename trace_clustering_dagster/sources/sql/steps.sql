@@ -30,7 +30,9 @@ WHERE
     AND cityHash64(trace_id, {seed:UInt64}) IN {hashes:Array(UInt64)}
     AND isValidUTF8(trace_id)
     AND (
-        NOT has({long_hashes:Array(UInt64)}, cityHash64(trace_id, {seed:UInt64}))
+        -- without one, the source is not read a second time
+        empty({long_hashes:Array(UInt64)})
+        OR NOT has({long_hashes:Array(UInt64)}, cityHash64(trace_id, {seed:UInt64}))
         OR (trace_id, step_id) IN (
             SELECT
                 trace_id,
