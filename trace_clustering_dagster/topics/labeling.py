@@ -1,6 +1,6 @@
 """Title the topics and themes that need a title; all others keep theirs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,13 +198,14 @@ def _of_topics(
     living = {topic.id: topic for topic in topics.registry.topics}
     hidden = [i for i, label in kept.items() if label.source == OTHER]
     evidence = gather_evidence(topics, living.keys() - kept.keys(), hidden, representatives, fetch)
-    before = {i: label for i, label in earlier.shown_topics.items() if label.source != "fallback"}
+    taken = _titles_of(kept.values())
+    before = _usable(earlier.shown_topics, living.keys() - kept.keys(), taken)
     titles = titler.title(
         evidence.groups,
         evidence.others,
         TOPICS,
-        _titles_of(kept.values()),
-        {i: before[i].title for i in living.keys() - kept.keys() if i in before},
+        taken,
+        {i: label.title for i, label in before.items()},
     )
     return {
         i: kept[i]
@@ -236,14 +237,14 @@ def _of_themes(
     for theme, group in groups.items():
         rest = (other.nearest[0] for other in largest if other.id != theme and other.nearest)
         groups[theme] = replace(group, contrast=tuple(rest)[:_CONTRAST])
-    before = {i: label for i, label in earlier.shown_themes.items() if label.source != "fallback"}
-    new = members.keys() - kept.keys()
+    new, taken = members.keys() - kept.keys(), _titles_of(kept.values())
+    before = _usable(earlier.shown_themes, new, taken)
     titles = titler.title(
         [groups[theme] for theme in members if theme in new],
         [groups[theme] for theme in members if theme not in new],
         THEMES,
-        _titles_of(kept.values()),
-        {i: before[i].title for i in new if i in before},
+        taken,
+        {i: label.title for i, label in before.items()},
         words_first=True,
     )
     return {
@@ -268,6 +269,18 @@ def _theme_group(
         if label.source not in (OTHER, "fallback")
     )
     return Group(theme, sum(sizes.values()), summaries)
+
+
+def _usable(
+    earlier: Mapping[int, _Label], new: Set[int], taken: Sequence[str]
+) -> dict[int, _Label]:
+    """The earlier titles that may stay where there is no new one: no numbers, none of the taken."""
+    return {
+        i: earlier[i]
+        for i in sorted(new & earlier.keys())
+        if earlier[i].source != "fallback"
+        and not any(nearly_equal(earlier[i].title, title) for title in taken)
+    }
 
 
 def _unimproved(label: _Label, titler: _Titler, **now: Any) -> _Label:
