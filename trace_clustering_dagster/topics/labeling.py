@@ -20,6 +20,7 @@ from trace_clustering_dagster.topics.naming import (
     Situation,
     kept_themes,
     kept_topics,
+    says_hidden,
     topics_of_themes,
 )
 from trace_clustering_dagster.topics.prompt import THEMES, TOPICS
@@ -238,7 +239,10 @@ def _of_themes(
         rest = (other.nearest[0] for other in largest if other.id != theme and other.nearest)
         groups[theme] = replace(group, contrast=tuple(rest)[:_CONTRAST])
     new, taken = members.keys() - kept.keys(), _titles_of(kept.values())
-    before = _usable(earlier.shown_themes, new, taken)
+    open_themes = {
+        i: label for i, label in earlier.shown_themes.items() if not says_hidden(label, labels)
+    }
+    before = _usable(open_themes, new, taken)
     titles = titler.title(
         [groups[theme] for theme in members if theme in new],
         [groups[theme] for theme in members if theme not in new],
@@ -250,7 +254,13 @@ def _of_themes(
     return {
         i: kept[i]
         if i in kept
-        else ThemeLabel(**_fields(titles[i], titler), theme_id=i, named=now.day, topics=tuple(of))
+        else ThemeLabel(
+            **_fields(titles[i], titler),
+            theme_id=i,
+            named=now.day,
+            topics=tuple(of),
+            shown=tuple(topic for topic in of if _has_text(labels[topic])),
+        )
         if i in titles
         else _unimproved(before[i], titler, topics=tuple(of))
         for i, of in members.items()
@@ -266,7 +276,7 @@ def _theme_group(
     summaries = tuple(
         Summary(label.title, bullets=(label.description,) if label.source == "model" else ())
         for label in shown
-        if label.source not in (OTHER, "fallback")
+        if _has_text(label)
     )
     return Group(theme, sum(sizes.values()), summaries)
 
@@ -294,7 +304,11 @@ def _unimproved(label: _Label, titler: _Titler, **now: Any) -> _Label:
 
 
 def _titles_of(labels: Iterable[TopicLabel | ThemeLabel]) -> list[str]:
-    return [label.title for label in labels if label.source not in (OTHER, "fallback")]
+    return [label.title for label in labels if _has_text(label)]
+
+
+def _has_text(label: TopicLabel | ThemeLabel) -> bool:
+    return label.source not in (OTHER, "fallback")
 
 
 def _fields(title: Title, titler: _Titler) -> dict[str, Any]:

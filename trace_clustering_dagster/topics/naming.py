@@ -143,12 +143,21 @@ def kept_themes(
             kept[theme] = ThemeLabel(
                 theme, OTHER, "", OTHER, _too_few(now), now.day, tuple(members)
             )
-        elif before and (
-            topics.held_back
-            or not (_has_other_topics(before, members, now) or _is_provisional(before, now))
+        elif (
+            before
+            and not says_hidden(before, labels)
+            and (
+                topics.held_back
+                or not (_has_other_topics(before, members, now) or _is_provisional(before, now))
+            )
         ):
             kept[theme] = before
     return _without_doubles(kept, earlier.themes)
+
+
+def says_hidden(theme: ThemeLabel, labels: Mapping[int, TopicLabel]) -> bool:
+    """Whether a theme's title was made from that of a topic that is hidden now."""
+    return any(labels[topic].source == OTHER for topic in theme.shown if topic in labels)
 
 
 def topics_of_themes(topics: Topics) -> dict[int, list[int]]:

@@ -434,6 +434,39 @@ def test_a_title_that_comes_back_gives_way_to_one_that_took_its_place(
     assert all(labels[i].title == titles_of(shown)[i] for i in range(3, 8))
 
 
+def test_a_theme_says_nothing_of_topics_that_are_hidden_later(
+    tmp_path: Any, team_of: MakeTeam, model_server: ModelServer
+) -> None:
+    model_server.answer = answer_by_subject
+    team = team_of(STEADY)
+    label(team, 27)
+    before = max(labels_of(team, 27).themes, key=lambda theme: len(theme.shown))
+    assert len(before.shown) > 1
+    (intent,) = (i for i in range(7) if SUBJECTS[i] in before.title)
+    topic = topic_of_intents(team.topics(27))[intent]
+    # the traces of all other topics have two users
+    known = [
+        summary_row(
+            row["document_id"],
+            event="$ai_trace",
+            distinct_id=f"user-{n % 2}",
+            timestamp=row["timestamp"],
+        )
+        for n, row in enumerate(STEADY)
+        if intent_of(row["document_id"]) != intent
+    ]
+    write_warehouse(tmp_path / "warehouse", STEADY, [*summaries_of(STEADY), *known])
+    model_server.answer = lambda request: (401, {"error": {"message": "no", "code": "invalid"}})
+    label(team, 28, min_users=2)
+    labels = labels_of(team, 28)
+    assert titles_of(labels)[topic] == "other"
+    assert list(titles_of(labels).values()).count("other") == 1
+    assert SUBJECTS[intent] not in repr(labels)
+    (after,) = (theme for theme in labels.themes if theme.theme_id == before.theme_id)
+    assert after.source == "offline"
+    assert set(after.shown) == {*before.shown} - {topic}
+
+
 def test_a_silent_topic_is_hidden_unless_it_had_enough_users(team_of: MakeTeam) -> None:
     team = team_of([*STEADY, *rows_of(7, range(15, 21))])
     label(team, 27)
