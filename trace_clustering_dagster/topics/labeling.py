@@ -12,7 +12,7 @@ from trace_clustering_dagster.llm.usage import ModelUsage
 from trace_clustering_dagster.titles.groups import Group, Summary, Title, Wording
 from trace_clustering_dagster.titles.offline import shared_titles
 from trace_clustering_dagster.titles.text import nearly_equal
-from trace_clustering_dagster.titles.titling import Titles, title_groups
+from trace_clustering_dagster.titles.titling import ALL_WITHHELD, NO_SUMMARY, Titles, title_groups
 from trace_clustering_dagster.topics.evidence import gather_evidence
 from trace_clustering_dagster.topics.naming import (
     OTHER,
@@ -109,7 +109,7 @@ class _Titler:
 
     Attributes:
         asked: Groups that the model was asked for.
-        has_answered: Whether the model has answered in the last conversation, however useless.
+        answered: Groups that the model has answered for in the last conversation, however useless.
         notes, failures, followed: As in ``TopicLabels`` and ``Labeled``.
     """
 
@@ -118,7 +118,7 @@ class _Titler:
     ) -> None:
         self.chat = chat
         self.asked = 0
-        self.has_answered = False
+        self.answered: frozenset[int] = frozenset()
         self.notes: list[str] = []
         self.failures: list[str] = []
         self.followed: list[str] = []
@@ -166,12 +166,15 @@ class _Titler:
                 del titles[group_id]
         reasons = {i: why for i, why in missing.items() if i not in kept}
         in_use = [*taken, *stay, *(title.title for title in titles.values())]
-        offline = shared_titles(
-            [*groups, *others], wording, reasons, taken=in_use, words_first=words_first
-        )
+        all_groups = [*groups, *others]
+        own = shared_titles(all_groups, wording, reasons, taken=in_use, words_first=words_first)
         # an earlier title is better than a number
-        usable = {i: t for i, t in offline.items() if t.source != "fallback" or i not in before}
-        return titles | usable
+        numbered = [i for i, t in own.items() if t.source == "fallback" and i in before]
+        if numbered:
+            reasons = {i: why for i, why in reasons.items() if i not in numbered}
+            in_use += [before[i] for i in numbered]
+            own = shared_titles(all_groups, wording, reasons, taken=in_use, words_first=words_first)
+        return titles | own
 
     def _note(self, found: Titles, wording: Wording) -> None:
         if self._is_wanted:
@@ -182,7 +185,11 @@ class _Titler:
             ]
         if self._can_ask:
             self.asked += len(found.titles)
-        self.has_answered = self._can_ask and not found.note
+        has_answered = self._can_ask and not found.note
+        not_asked = (NO_SUMMARY, ALL_WITHHELD)
+        self.answered = frozenset(
+            t.group_id for t in found.titles if has_answered and t.reason not in not_asked
+        )
         self.notes += [found.note] if found.note else []
         self.followed += [f"{wording.group} {group_id}" for group_id in found.followed]
 
@@ -219,7 +226,7 @@ def _of_topics(
             traces=evidence.traces[i],
         )
         if i in titles
-        else _unimproved(before[i], titler, centroid=topic.centroid)
+        else _unimproved(before[i], i in titler.answered, centroid=topic.centroid)
         for i, topic in living.items()
     }
 
@@ -262,7 +269,7 @@ def _of_themes(
             shown=tuple(topic for topic in of if _has_text(labels[topic])),
         )
         if i in titles
-        else _unimproved(before[i], titler, topics=tuple(of))
+        else _unimproved(before[i], i in titler.answered, topics=tuple(of))
         for i, of in members.items()
     }
 
@@ -293,14 +300,14 @@ def _usable(
     }
 
 
-def _unimproved(label: _Label, titler: _Titler, **now: Any) -> _Label:
+def _unimproved(label: _Label, has_answered: bool, **now: Any) -> _Label:
     """An earlier title for which there is no better one.
 
     Args:
         now: What decides whether it has to be named again. If the model has answered, it counts
             from here: else the model would be asked every day.
     """
-    return replace(label, refused=True, **now) if titler.has_answered else label
+    return replace(label, refused=True, **now) if has_answered else label
 
 
 def _titles_of(labels: Iterable[TopicLabel | ThemeLabel]) -> list[str]:
@@ -313,5 +320,5 @@ def _has_text(label: TopicLabel | ThemeLabel) -> bool:
 
 def _fields(title: Title, titler: _Titler) -> dict[str, Any]:
     names = ("title", "description", "source", "reason")
-    refused = title.source == "offline" and titler.has_answered
+    refused = title.source != "model" and title.group_id in titler.answered
     return {"refused": refused, **{name: getattr(title, name) for name in names}}

@@ -197,8 +197,8 @@ def _has_other_topics(named: ThemeLabel, members: Sequence[int], now: Situation)
 
 
 def _is_provisional(label: TopicLabel | ThemeLabel, now: Situation) -> bool:
-    can_be_better = now.has_model and not label.refused
-    return label.source == "fallback" or (label.source == "offline" and can_be_better)
+    can_be_better = label.source == "fallback" or (label.source == "offline" and now.has_model)
+    return can_be_better and not label.refused
 
 
 def _other(topic: Topic, now: Situation) -> TopicLabel:
