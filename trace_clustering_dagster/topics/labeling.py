@@ -1,6 +1,6 @@
 """Title the topics and themes that need a title; all others keep theirs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +12,7 @@ from trace_clustering_dagster.llm.usage import ModelUsage
 from trace_clustering_dagster.titles.groups import Group, Summary, Title, Wording
 from trace_clustering_dagster.titles.offline import shared_titles
 from trace_clustering_dagster.titles.text import nearly_equal
-from trace_clustering_dagster.titles.titling import Titles, title_groups
+from trace_clustering_dagster.titles.titling import ALL_WITHHELD, NO_SUMMARY, Titles, title_groups
 from trace_clustering_dagster.topics.evidence import gather_evidence
 from trace_clustering_dagster.topics.naming import (
     OTHER,
@@ -20,6 +20,7 @@ from trace_clustering_dagster.topics.naming import (
     Situation,
     kept_themes,
     kept_topics,
+    says_hidden,
     topics_of_themes,
 )
 from trace_clustering_dagster.topics.prompt import THEMES, TOPICS
@@ -108,7 +109,7 @@ class _Titler:
 
     Attributes:
         asked: Groups that the model was asked for.
-        has_answered: Whether the model has answered in the last conversation, however useless.
+        answered: Groups that the model has answered for in the last conversation, however useless.
         notes, failures, followed: As in ``TopicLabels`` and ``Labeled``.
     """
 
@@ -117,7 +118,7 @@ class _Titler:
     ) -> None:
         self.chat = chat
         self.asked = 0
-        self.has_answered = False
+        self.answered: frozenset[int] = frozenset()
         self.notes: list[str] = []
         self.failures: list[str] = []
         self.followed: list[str] = []
@@ -165,12 +166,15 @@ class _Titler:
                 del titles[group_id]
         reasons = {i: why for i, why in missing.items() if i not in kept}
         in_use = [*taken, *stay, *(title.title for title in titles.values())]
-        offline = shared_titles(
-            [*groups, *others], wording, reasons, taken=in_use, words_first=words_first
-        )
+        all_groups = [*groups, *others]
+        own = shared_titles(all_groups, wording, reasons, taken=in_use, words_first=words_first)
         # an earlier title is better than a number
-        usable = {i: t for i, t in offline.items() if t.source != "fallback" or i not in before}
-        return titles | usable
+        numbered = [i for i, t in own.items() if t.source == "fallback" and i in before]
+        if numbered:
+            reasons = {i: why for i, why in reasons.items() if i not in numbered}
+            in_use += [before[i] for i in numbered]
+            own = shared_titles(all_groups, wording, reasons, taken=in_use, words_first=words_first)
+        return titles | own
 
     def _note(self, found: Titles, wording: Wording) -> None:
         if self._is_wanted:
@@ -181,7 +185,11 @@ class _Titler:
             ]
         if self._can_ask:
             self.asked += len(found.titles)
-        self.has_answered = self._can_ask and not found.note
+        has_answered = self._can_ask and not found.note
+        not_asked = (NO_SUMMARY, ALL_WITHHELD)
+        self.answered = frozenset(
+            t.group_id for t in found.titles if has_answered and t.reason not in not_asked
+        )
         self.notes += [found.note] if found.note else []
         self.followed += [f"{wording.group} {group_id}" for group_id in found.followed]
 
@@ -198,13 +206,14 @@ def _of_topics(
     living = {topic.id: topic for topic in topics.registry.topics}
     hidden = [i for i, label in kept.items() if label.source == OTHER]
     evidence = gather_evidence(topics, living.keys() - kept.keys(), hidden, representatives, fetch)
-    before = {i: label for i, label in earlier.shown_topics.items() if label.source != "fallback"}
+    taken = _titles_of(kept.values())
+    before = _usable(earlier.shown_topics, living.keys() - kept.keys(), taken)
     titles = titler.title(
         evidence.groups,
         evidence.others,
         TOPICS,
-        _titles_of(kept.values()),
-        {i: before[i].title for i in living.keys() - kept.keys() if i in before},
+        taken,
+        {i: label.title for i, label in before.items()},
     )
     return {
         i: kept[i]
@@ -217,7 +226,7 @@ def _of_topics(
             traces=evidence.traces[i],
         )
         if i in titles
-        else _unimproved(before[i], titler, centroid=topic.centroid)
+        else _unimproved(before[i], i in titler.answered, centroid=topic.centroid)
         for i, topic in living.items()
     }
 
@@ -236,22 +245,31 @@ def _of_themes(
     for theme, group in groups.items():
         rest = (other.nearest[0] for other in largest if other.id != theme and other.nearest)
         groups[theme] = replace(group, contrast=tuple(rest)[:_CONTRAST])
-    before = {i: label for i, label in earlier.shown_themes.items() if label.source != "fallback"}
-    new = members.keys() - kept.keys()
+    new, taken = members.keys() - kept.keys(), _titles_of(kept.values())
+    open_themes = {
+        i: label for i, label in earlier.shown_themes.items() if not says_hidden(label, labels)
+    }
+    before = _usable(open_themes, new, taken)
     titles = titler.title(
         [groups[theme] for theme in members if theme in new],
         [groups[theme] for theme in members if theme not in new],
         THEMES,
-        _titles_of(kept.values()),
-        {i: before[i].title for i in new if i in before},
+        taken,
+        {i: label.title for i, label in before.items()},
         words_first=True,
     )
     return {
         i: kept[i]
         if i in kept
-        else ThemeLabel(**_fields(titles[i], titler), theme_id=i, named=now.day, topics=tuple(of))
+        else ThemeLabel(
+            **_fields(titles[i], titler),
+            theme_id=i,
+            named=now.day,
+            topics=tuple(of),
+            shown=tuple(topic for topic in of if _has_text(labels[topic])),
+        )
         if i in titles
-        else _unimproved(before[i], titler, topics=tuple(of))
+        else _unimproved(before[i], i in titler.answered, topics=tuple(of))
         for i, of in members.items()
     }
 
@@ -265,26 +283,42 @@ def _theme_group(
     summaries = tuple(
         Summary(label.title, bullets=(label.description,) if label.source == "model" else ())
         for label in shown
-        if label.source not in (OTHER, "fallback")
+        if _has_text(label)
     )
     return Group(theme, sum(sizes.values()), summaries)
 
 
-def _unimproved(label: _Label, titler: _Titler, **now: Any) -> _Label:
+def _usable(
+    earlier: Mapping[int, _Label], new: Set[int], taken: Sequence[str]
+) -> dict[int, _Label]:
+    """The earlier titles that may stay where there is no new one: no numbers, none of the taken."""
+    return {
+        i: earlier[i]
+        for i in sorted(new & earlier.keys())
+        if earlier[i].source != "fallback"
+        and not any(nearly_equal(earlier[i].title, title) for title in taken)
+    }
+
+
+def _unimproved(label: _Label, has_answered: bool, **now: Any) -> _Label:
     """An earlier title for which there is no better one.
 
     Args:
         now: What decides whether it has to be named again. If the model has answered, it counts
             from here: else the model would be asked every day.
     """
-    return replace(label, refused=True, **now) if titler.has_answered else label
+    return replace(label, refused=True, **now) if has_answered else label
 
 
 def _titles_of(labels: Iterable[TopicLabel | ThemeLabel]) -> list[str]:
-    return [label.title for label in labels if label.source not in (OTHER, "fallback")]
+    return [label.title for label in labels if _has_text(label)]
+
+
+def _has_text(label: TopicLabel | ThemeLabel) -> bool:
+    return label.source not in (OTHER, "fallback")
 
 
 def _fields(title: Title, titler: _Titler) -> dict[str, Any]:
     names = ("title", "description", "source", "reason")
-    refused = title.source == "offline" and titler.has_answered
+    refused = title.source != "model" and title.group_id in titler.answered
     return {"refused": refused, **{name: getattr(title, name) for name in names}}

@@ -49,7 +49,15 @@ class TopicLabelsIOManager(CarriedIOManager):
             for topic, centroid in zip(rest.pop("topics"), centroids, strict=True)
         )
         themes = tuple(
-            ThemeLabel(**theme | {"named": day(theme["named"]), "topics": tuple(theme["topics"])})
+            ThemeLabel(
+                **theme
+                | {
+                    "named": day(theme["named"]),
+                    "topics": tuple(theme["topics"]),
+                    # older files have none
+                    "shown": tuple(theme.get("shown", ())),
+                }
+            )
             for theme in rest.pop("themes")
         )
         times = {"window_end": parse_time(rest["window_end"]), "lineage": day(rest["lineage"])}

@@ -1,11 +1,13 @@
 """Which topics and themes keep their titles, and which need new ones."""
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
+from trace_clustering_dagster.titles.text import nearly_equal
 from trace_clustering_dagster.topics.registry.registry import Topic
 from trace_clustering_dagster.topics.values import ThemeLabel, TopicLabel, TopicLabels, Topics
 
@@ -15,6 +17,7 @@ _MOVED, _MOVED_OF_FEW, _FEW_TRACES = 0.90, 0.80, 20
 # A theme is named again if more than this share of its traffic is in other topics than then.
 _OTHER_TOPICS = 0.5
 OTHER = "other"
+_Label = TypeVar("_Label", TopicLabel, ThemeLabel)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def kept_topics(topics: Topics, earlier: Earlier, now: Situation) -> dict[int, T
             or not (has_moved(topic, before, now) or _is_provisional(before, now))
         ):
             kept[topic.id] = before
-    return kept
+    pinned = {topic.id for topic in topics.registry.topics if topic.pinned}
+    return _without_doubles(kept, earlier.topics, pinned)
 
 
 def has_moved(topic: Topic, named: TopicLabel, now: Situation) -> bool:
@@ -139,12 +143,21 @@ def kept_themes(
             kept[theme] = ThemeLabel(
                 theme, OTHER, "", OTHER, _too_few(now), now.day, tuple(members)
             )
-        elif before and (
-            topics.held_back
-            or not (_has_other_topics(before, members, now) or _is_provisional(before, now))
+        elif (
+            before
+            and not says_hidden(before, labels)
+            and (
+                topics.held_back
+                or not (_has_other_topics(before, members, now) or _is_provisional(before, now))
+            )
         ):
             kept[theme] = before
-    return kept
+    return _without_doubles(kept, earlier.themes)
+
+
+def says_hidden(theme: ThemeLabel, labels: Mapping[int, TopicLabel]) -> bool:
+    """Whether a theme's title was made from that of a topic that is hidden now."""
+    return any(labels[topic].source == OTHER for topic in theme.shown if topic in labels)
 
 
 def topics_of_themes(topics: Topics) -> dict[int, list[int]]:
@@ -154,6 +167,22 @@ def topics_of_themes(topics: Topics) -> dict[int, list[int]]:
         if theme := topics.theme_of.get(topic.id, 0):
             members.setdefault(theme, []).append(topic.id)
     return dict(sorted(members.items()))
+
+
+def _without_doubles(
+    kept: Mapping[int, _Label], last: Mapping[int, _Label], pinned: Collection[int] = ()
+) -> dict[int, _Label]:
+    """The titles without those that come back while another has taken their place. Pinned ones
+    come first, then those that were shown last."""
+    shown = {i: label.title for i, label in kept.items() if label.source != OTHER}
+    back = {i for i in shown if i not in last or last[i].source == OTHER}
+    stay: list[int] = []
+    for i in sorted(shown, key=lambda i: (i not in pinned, i in back)):
+        # doubles of the day before stay: a model that was asked twice had no better title
+        rivals = (j for j in stay if i in back or j in back)
+        if i in pinned or not any(nearly_equal(shown[i], shown[j]) for j in rivals):
+            stay.append(i)
+    return {i: label for i, label in kept.items() if i not in shown or i in stay}
 
 
 def _has_other_topics(named: ThemeLabel, members: Sequence[int], now: Situation) -> bool:
@@ -168,8 +197,8 @@ def _has_other_topics(named: ThemeLabel, members: Sequence[int], now: Situation)
 
 
 def _is_provisional(label: TopicLabel | ThemeLabel, now: Situation) -> bool:
-    can_be_better = now.has_model and not label.refused
-    return label.source == "fallback" or (label.source == "offline" and can_be_better)
+    can_be_better = label.source == "fallback" or (label.source == "offline" and now.has_model)
+    return can_be_better and not label.refused
 
 
 def _other(topic: Topic, now: Situation) -> TopicLabel:

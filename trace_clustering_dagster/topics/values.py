@@ -231,7 +231,12 @@ class TopicLabel:
 
 @dataclass(frozen=True)
 class ThemeLabel:
-    """The title of a theme, and the topics that it was made from; otherwise as ``TopicLabel``."""
+    """The title of a theme; otherwise as ``TopicLabel``.
+
+    Attributes:
+        topics: The theme's topics when it was titled, or when a model last had no better title.
+        shown: Those whose titles this one was made from.
+    """
 
     theme_id: int
     title: str
@@ -241,6 +246,7 @@ class ThemeLabel:
     named: datetime.date
     topics: tuple[int, ...]
     refused: bool = False
+    shown: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -296,7 +302,9 @@ class TopicLabels:
                 for topic in self.topics
             ),
             themes=tuple(
-                theme if set(theme.topics).isdisjoint(topics) else replace(theme, **gone)
+                theme
+                if {*theme.topics, *theme.shown}.isdisjoint(topics)
+                else replace(theme, **gone, shown=())
                 for theme in self.themes
             ),
         )

@@ -19,7 +19,7 @@ from trace_clustering_dagster.topics.assets import topic_labels
 from trace_clustering_dagster.topics.edit_rows import write_edit
 from trace_clustering_dagster.topics.edits import Edit
 from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
-from trace_clustering_dagster.topics.values import TopicLabels
+from trace_clustering_dagster.topics.values import TopicLabel, TopicLabels
 from trace_clustering_dagster.traces.queries import half_md5
 from trace_clustering_dagster_tests.conftest import summary_row, write_warehouse
 from trace_clustering_dagster_tests.support.model_server import ModelServer, asked, completion
@@ -104,6 +104,20 @@ def labels_path(team: Team, day: int, team_id: int = 1) -> Any:
 
 def titles_of(labels: TopicLabels) -> dict[int, str]:
     return {topic.topic_id: topic.title for topic in labels.topics}
+
+
+def edit_topics(team: Team, day: int, topics: Iterable[TopicLabel]) -> None:
+    """Replace the stored titles of a day's topics."""
+    value = replace(labels_of(team, day), topics=tuple(topics))
+    with labels_path(team, day).open("wb") as file:
+        TopicLabelsIOManager.write(None, value, file)  # type: ignore[arg-type]
+
+
+def pin_first(team: Team) -> None:
+    """Pin topic 1 from day 27 on."""
+    now = datetime.datetime.combine(day_of(27), datetime.time(), datetime.timezone.utc)
+    pin = Edit("1", day_of(27), 1, "pin", 0, "", "me", now, now, False, now)
+    write_edit(Warehouse.of(team.settings).connect(), 1, pin)
 
 
 def by_intent(team: Team, day: int) -> dict[int, str]:
@@ -208,8 +222,7 @@ def test_only_topics_that_moved_are_titled_again(
         else t
         for t in value.topics
     ]
-    with labels_path(team, 27).open("wb") as file:
-        TopicLabelsIOManager.write(None, replace(value, topics=tuple(named)), file)  # type: ignore[arg-type]
+    edit_topics(team, 27, named)
     model_server.requests.clear()
     label(team, 28)
     moved = {topic_of[0], topic_of[6]}
@@ -329,8 +342,7 @@ def test_a_topic_that_moved_keeps_its_title_if_the_model_has_none(
     named = [
         replace(t, centroid=turned(t.centroid, 0.8)) if t.topic_id == 1 else t for t in value.topics
     ]
-    with labels_path(team, 27).open("wb") as file:
-        TopicLabelsIOManager.write(None, replace(value, topics=tuple(named)), file)  # type: ignore[arg-type]
+    edit_topics(team, 27, named)
     model_server.answer = lambda request: (200, completion('{"topics": [], "themes": []}'))
     model_server.requests.clear()
     label(team, 28)
@@ -340,6 +352,48 @@ def test_a_topic_that_moved_keeps_its_title_if_the_model_has_none(
     label(team, 29)
     assert model_server.requests == [], "not every day"
     assert titles_of(labels_of(team, 29)) == titles_of(value)
+
+
+def test_an_earlier_title_that_stays_in_place_of_a_number_is_no_other_topics(
+    team_of: MakeTeam,
+) -> None:
+    """As if topics 1 and 2 had moved, and topic 1 had had the title that topic 2 would get."""
+    team = team_of(STEADY, {row["document_id"]: "" for row in rows_of(0, range(36))})
+    label(team, 27)
+    topic_of = topic_of_intents(team.topics(27))
+    title = f"Question about {SUBJECTS[1]}"
+    new = {topic_of[0]: title, topic_of[1]: "Old name"}
+    edit_topics(
+        team,
+        27,
+        (
+            replace(t, title=new[t.topic_id], source="offline", centroid=turned(t.centroid, 0.5))
+            if t.topic_id in new
+            else t
+            for t in labels_of(team, 27).topics
+        ),
+    )
+    label(team, 28)
+    titles = by_intent(team, 28)
+    assert titles[0] == title
+    assert titles[1] not in (title, "Old name")
+
+
+def test_for_a_topic_with_a_number_a_model_that_has_answered_is_not_asked_every_day(
+    team_of: MakeTeam, model_server: ModelServer
+) -> None:
+    team = team_of(STEADY, {row["document_id"]: "?!" for row in rows_of(0, range(36))})
+    model_server.answer = lambda request: (401, {"error": {"message": "no", "code": "invalid"}})
+    label(team, 27)
+    model_server.answer = lambda request: (200, completion('{"topics": [], "themes": []}'))
+    model_server.requests.clear()
+    label(team, 28)
+    topic = topic_of_intents(team.topics(28))[0]
+    assert by_intent(team, 28)[0] == f"Topic {topic}"
+    assert topic in asked_topics(model_server), "it was down"
+    model_server.requests.clear()
+    label(team, 29)
+    assert model_server.requests == []
 
 
 def test_hostile_texts_are_data(team_of: MakeTeam, model_server: ModelServer) -> None:
@@ -396,6 +450,65 @@ def test_topics_of_few_users_have_no_text(team_of: MakeTeam, model_server: Model
     assert model_server.requests == []
 
 
+@pytest.mark.parametrize("is_pinned", [False, True])
+def test_a_title_that_comes_back_gives_way_to_one_that_took_its_place(
+    team_of: MakeTeam, model_server: ModelServer, is_pinned: bool
+) -> None:
+    """As if topic 2 had been given topic 1's title while that was hidden."""
+    model_server.answer = answer_by_subject
+    team = team_of(STEADY)
+    label(team, 27)
+    shown = labels_of(team, 27)
+    title = titles_of(shown)[1]
+    label(team, 28, min_users=3)
+    hidden = labels_of(team, 28).topics
+    second = (replace(topic, title=title) for topic in shown.topics if topic.topic_id == 2)
+    edit_topics(team, 28, (hidden[0], *second, *hidden[2:]))
+    if is_pinned:
+        pin_first(team)
+    model_server.answer = lambda request: (401, {"error": {"message": "no", "code": "invalid"}})
+    label(team, 29)
+    renamed, keeps = (2, 1) if is_pinned else (1, 2)
+    labels = {topic.topic_id: topic for topic in labels_of(team, 29).topics}
+    assert labels[keeps].title == title
+    assert labels[renamed].title.startswith("Question about")
+    assert labels[renamed].named == day_of(29)
+    assert all(labels[i].title == titles_of(shown)[i] for i in range(3, 8))
+
+
+def test_a_theme_says_nothing_of_topics_that_are_hidden_later(
+    tmp_path: Any, team_of: MakeTeam, model_server: ModelServer
+) -> None:
+    model_server.answer = answer_by_subject
+    team = team_of(STEADY)
+    label(team, 27)
+    before = max(labels_of(team, 27).themes, key=lambda theme: len(theme.shown))
+    assert len(before.shown) > 1
+    (intent,) = (i for i in range(7) if SUBJECTS[i] in before.title)
+    topic = topic_of_intents(team.topics(27))[intent]
+    # the traces of all other topics have two users
+    known = [
+        summary_row(
+            row["document_id"],
+            event="$ai_trace",
+            distinct_id=f"user-{n % 2}",
+            timestamp=row["timestamp"],
+        )
+        for n, row in enumerate(STEADY)
+        if intent_of(row["document_id"]) != intent
+    ]
+    write_warehouse(tmp_path / "warehouse", STEADY, [*summaries_of(STEADY), *known])
+    model_server.answer = lambda request: (401, {"error": {"message": "no", "code": "invalid"}})
+    label(team, 28, min_users=2)
+    labels = labels_of(team, 28)
+    assert titles_of(labels)[topic] == "other"
+    assert list(titles_of(labels).values()).count("other") == 1
+    assert SUBJECTS[intent] not in repr(labels)
+    (after,) = (theme for theme in labels.themes if theme.theme_id == before.theme_id)
+    assert after.source == "offline"
+    assert set(after.shown) == {*before.shown} - {topic}
+
+
 def test_a_silent_topic_is_hidden_unless_it_had_enough_users(team_of: MakeTeam) -> None:
     team = team_of([*STEADY, *rows_of(7, range(15, 21))])
     label(team, 27)
@@ -438,9 +551,7 @@ def test_a_pinned_topic_keeps_its_title(team_of: MakeTeam, model_server: ModelSe
     model_server.answer = answer_by_subject
     team = team_of(STEADY)
     label(team, 27, labeler="offline")
-    now = datetime.datetime.combine(day_of(27), datetime.time(), datetime.timezone.utc)
-    pin = Edit("1", day_of(27), 1, "pin", 0, "", "me", now, now, False, now)
-    write_edit(Warehouse.of(team.settings).connect(), 1, pin)
+    pin_first(team)
     label(team, 28)
     assert sorted(asked_topics(model_server)) == [2, 3, 4, 5, 6, 7]
     assert titles_of(labels_of(team, 28))[1] == titles_of(labels_of(team, 27))[1]
