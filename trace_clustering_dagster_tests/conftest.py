@@ -233,6 +233,7 @@ class Deployment:
     def settings(self) -> Settings:
         """All but the warehouse and the parameters."""
         return Settings(
+            topics=False,
             storage=str(self.storage),
             retention_days=self.retention_days,
             text_retention_days=self.text_retention_days,

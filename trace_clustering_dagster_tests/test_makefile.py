@@ -84,7 +84,7 @@ def test_demo_reads_the_sample_whatever_the_environment_says(checkout: Path, tar
     shown = subprocess.run(
         ["make", "--file", "shown.mk", target],
         cwd=checkout,
-        env=os.environ
+        env={k: v for k, v in os.environ.items() if not k.startswith("TRACE_CLUSTERING_")}
         | {
             "TRACE_CLUSTERING_SOURCE": "langfuse",
             "TRACE_CLUSTERING_SOURCE_URL": "https://user@host:8443/default",

@@ -37,6 +37,12 @@ VARIABLES: dict[str, tuple[str, str, Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Topics are off in other tests."""
+    monkeypatch.delenv("TRACE_CLUSTERING_TOPICS")
+
+
 def value_of(settings: Settings, name: str) -> Any:
     value: Any = settings.model_dump(by_alias=True)
     for part in name.split("."):

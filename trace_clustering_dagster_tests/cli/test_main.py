@@ -9,7 +9,17 @@ from click.testing import CliRunner
 
 from trace_clustering_dagster.cli import main
 
-COMMANDS = ("check", "clusters", "demo-data", "forget", "report", "schema", "settings", "source")
+COMMANDS = (
+    "check",
+    "clusters",
+    "demo-data",
+    "forget",
+    "report",
+    "schema",
+    "settings",
+    "source",
+    "topics",
+)
 
 
 def test_commands_are_listed() -> None:
