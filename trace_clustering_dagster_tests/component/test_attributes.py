@@ -61,7 +61,7 @@ def test_attributes_are_the_settings() -> None:
             "retention_days": 1,
             "text_retention_days": 2,
             "raw_retention_days": 4,
-            "topics": True,
+            "topics": False,
             "topics_retention_days": 60,
             "start_date": "2026-01-31",
             "params": {"max_k": 9, "renderings": ["detailed"]},
@@ -119,7 +119,9 @@ def test_names_are_prefixed_and_pools_are_shared_unless_renamed(project: Project
     assert keys == {"support", "sales"}
     groups = {node.group_name for node in assets.asset_nodes}
     assert groups == {
-        f"{name}_{group}" for name in ("support", "sales") for group in ("clusters", "report")
+        f"{name}_{group}"
+        for name in ("support", "sales")
+        for group in ("clusters", "topics", "report")
     }
     pools = {pool for node in assets.asset_nodes for pool in node.pools or ()}
     assert pools == {"clickhouse", "sales_clickhouse", "llm"}
