@@ -98,8 +98,9 @@ def test_nothing_of_the_environment_reaches_an_instance(monkeypatch: pytest.Monk
 
 
 def test_names_are_prefixed_and_pools_are_shared_unless_renamed(project: Project) -> None:
-    project.write("support", {"name": "support", **HOST, "output": {"prefix": "support_"}})
-    renamed = {"pools": {"clickhouse": "sales_clickhouse"}}
+    support = {"name": "support", **HOST, "output": {"prefix": "support_"}, "topics": "on"}
+    project.write("support", support)
+    renamed = {"topics": "on", "pools": {"clickhouse": "sales_clickhouse"}}
     project.write("sales", {"name": "sales", **HOST, "output": {"prefix": "sales_"}, **renamed})
     definitions = project.load()
     repository = definitions.get_repository_def()

@@ -166,12 +166,8 @@ def test_it_has_the_clusters_alone_and_the_vectors_of_the_other_as_input(unread:
     unread.write_support()
     graph = unread.project.load().get_repository_def().asset_graph
     own = {node for node in graph.asset_nodes if node.key.path[0] == "issues"}
-    topics = {node.key.path[1] for node in own if node.group_name == "issues_topics"}
-    assert "topics_over_time" in topics
-    assert {node.key.path[1] for node in own} - topics == {*CLUSTERS, "report", "teams"}
-    assert {node.group_name for node in own} == {
-        f"issues_{x}" for x in ("clusters", "topics", "report")
-    }
+    assert {node.key.path[1] for node in own} == {*CLUSTERS, "report", "teams"}
+    assert {node.group_name for node in own} == {"issues_clusters", "issues_report"}
     sample, vectors = (
         dg.AssetKey(["issues", "trace_ids"]),
         dg.AssetKey(["support", "trace_vectors"]),
@@ -436,6 +432,6 @@ def test_a_library_passes_the_settings_of_the_other() -> None:
 def test_an_environment_names_no_other_instance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACE_CLUSTERING_SOURCE_FROM", "support")
     settings = Settings.from_environment()
-    assert settings == Settings()
+    assert settings == Settings(topics=False)
     (said,) = unknown_variables(settings)
     assert said.startswith("TRACE_CLUSTERING_SOURCE_FROM sets nothing: ")

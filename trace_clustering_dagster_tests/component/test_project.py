@@ -103,7 +103,7 @@ def test_dg_accepts_and_lists_both_instances(made: Made) -> None:
     assert "All definitions loaded successfully" in made.run("dg", "check", "defs")
     listed = json.loads(made.run("dg", "list", "defs", "--json"))
     assert {asset["group_name"] for asset in listed["assets"]} == {
-        f"{name}_{group}" for name in NAMES for group in ("clusters", "report")
+        f"{name}_{group}" for name in NAMES for group in ("clusters", "topics", "report")
     }
     assert {job["name"] for job in listed["jobs"]} >= {f"{name}_trace_clustering" for name in NAMES}
 
@@ -125,7 +125,7 @@ def test_dg_launches_both(made: Made) -> None:
     }
     assert [events[name]["$ai_sampled_traces_count"] for name in NAMES] == [60, 30]
     for name in NAMES:
-        assert len(list((made.root / ".dagster" / "assets" / name).glob(f"*/{DAY}/1.*"))) == 9
+        assert len(list((made.root / ".dagster" / "assets" / name).glob(f"*/{DAY}/1.*"))) == 14
 
 
 ASSETS = "{ assetNodes { assetKey { path } groupName jobNames isPartitioned } }"
@@ -141,9 +141,9 @@ def test_the_ui_lists_both(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         answer = execute_dagster_graphql(workspace.create_request_context(), ASSETS)
     nodes = answer.data["assetNodes"]
-    assert len(nodes) == 20, "nine assets each, and their teams"
+    assert len(nodes) == 30, "14 assets each, and their teams"
     assert {(node["assetKey"]["path"][0], node["groupName"]) for node in nodes} == {
-        (name, f"{name}_{group}") for name in NAMES for group in ("clusters", "report")
+        (name, f"{name}_{group}") for name in NAMES for group in ("clusters", "topics", "report")
     }
     jobs = {job for node in nodes for job in node["jobNames"]}
     assert jobs >= {f"{name}_trace_clustering" for name in NAMES}
