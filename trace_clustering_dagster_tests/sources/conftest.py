@@ -39,6 +39,7 @@ def deploy_source(stores: StoreMaker, tmp_path: Path, clickhouse_database: str) 
         settings = Settings.model_validate(
             store.model_dump()
             | {
+                "topics": "off",
                 "clickhouse": output,
                 "storage": str(tmp_path / "assets"),
                 "params": {"embedder": "hashed", "min_traces": 5, **params},
