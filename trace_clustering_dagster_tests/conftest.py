@@ -192,6 +192,7 @@ class Deployment:
     storage: Path
     retention_days: int = 14
     text_retention_days: int = 180
+    keeps_topics: bool = True
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
 
     def run(
@@ -233,7 +234,7 @@ class Deployment:
     def settings(self) -> Settings:
         """All but the warehouse and the parameters."""
         return Settings(
-            topics=False,
+            topics=self.keeps_topics,
             storage=str(self.storage),
             retention_days=self.retention_days,
             text_retention_days=self.text_retention_days,
