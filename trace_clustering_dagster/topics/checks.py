@@ -55,31 +55,29 @@ def check_topics(topics: Topics, graph: Graph) -> list[dg.AssetCheckResult]:
 
 def check_trace_topics(value: TraceTopics) -> dg.AssetCheckResult:
     """The result of ``TRACE_TOPICS_CHECKS``."""
-    return dg.AssetCheckResult(
-        check_name="trace_topics_written",
-        passed=not value.not_written,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=value.not_written or f"{value.rows} traces, {value.unsorted} in no topic",
+    return _written(
+        "trace_topics_written",
+        value.not_written,
+        f"{value.rows} traces, {value.unsorted} in no topic",
     )
 
 
 def check_topic_metrics(value: TopicMetrics) -> dg.AssetCheckResult:
     """The result of ``TOPIC_METRICS_CHECKS``."""
-    return dg.AssetCheckResult(
-        check_name="topic_metrics_written",
-        passed=not value.not_written,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=value.not_written or f"{value.rows.num_rows} rows",
-    )
+    return _written("topic_metrics_written", value.not_written, f"{value.rows.num_rows} rows")
 
 
 def check_topics_over_time(value: TopicsOverTime) -> dg.AssetCheckResult:
     """The result of ``TOPICS_OVER_TIME_CHECKS``."""
+    return _written("topics_over_time_written", value.not_written, f"{len(value.topics)} rows")
+
+
+def _written(name: str, why_not: str, what: str) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        check_name="topics_over_time_written",
-        passed=not value.not_written,
+        check_name=name,
+        passed=not why_not,
         severity=dg.AssetCheckSeverity.WARN,
-        description=value.not_written or f"{len(value.topics)} rows",
+        description=why_not or what,
     )
 
 
