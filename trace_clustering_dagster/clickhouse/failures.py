@@ -92,7 +92,8 @@ def how_to_write(warehouse: Warehouse, table: str, failure: dg.Failure) -> str:
     if not warehouse.is_embedded:
         remedy = (
             "create it with `trace-clustering schema --apply`, and GRANT SELECT, INSERT ON "
-            f"{warehouse.output_database}.{table} to the user"
+            f"{warehouse.output_database}.{table} to the user: `trace-clustering schema --grants "
+            "USER` prints all rights"
         )
     return f"{problem} -> {remedy}"
 

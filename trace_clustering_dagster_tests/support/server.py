@@ -58,6 +58,10 @@ _USERS = """
     <blind><password>{password}</password><networks><ip>::/0</ip></networks>
       <profile>default</profile><quota>default</quota>
       <grants><query>GRANT SELECT ON limited.events</query></grants></blind>
+    <earlier><password>{password}</password><networks><ip>::/0</ip></networks>
+      <profile>default</profile><quota>default</quota>
+      <grants><query>GRANT SELECT ON limited.posthog_document_embeddings</query>
+        <query>GRANT SELECT, INSERT ON limited.events</query></grants></earlier>
   </users>
   <profiles>
     <default/><reader><readonly>2</readonly></reader><frozen><readonly>1</readonly></frozen>
@@ -113,7 +117,7 @@ class Server:
     setting; ``limited`` has exactly the rights that `trace-clustering schema --grants` prints for
     runs in the database ``limited``, ``forgetter`` also those for forgetting a team, ``apart`` both
     for an output of its own; ``filling`` those that it prints for runs on a source; ``blind`` may
-    only read the events there.
+    only read the events there; ``earlier`` has the rights that version 0.1 asked for.
 
     It can be killed, and started again on the same data.
     """

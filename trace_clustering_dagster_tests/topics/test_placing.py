@@ -352,7 +352,8 @@ def test_table_that_cannot_be_written_is_told_of(
     assert told.startswith("ClickHouse at http")
     assert told.endswith(
         " -> create it with `trace-clustering schema --apply`, and GRANT SELECT, INSERT ON "
-        "limited.trace_topics to the user"
+        "limited.trace_topics to the user: `trace-clustering schema --grants USER` prints all "
+        "rights"
     )
     assert "\n" not in told
 

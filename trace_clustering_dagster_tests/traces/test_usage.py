@@ -104,7 +104,8 @@ def test_installation_without_the_table_goes_on_and_says_so(
     assert warning.startswith("what models cost is not recorded in model_usage: ClickHouse at ")
     assert warning.endswith(
         "-> create it with `trace-clustering schema --apply`, and GRANT SELECT, INSERT ON "
-        f"{database}.model_usage to the user"
+        f"{database}.model_usage to the user: `trace-clustering schema --grants USER` prints all "
+        "rights"
     )
     connection = deployment.clickhouse.connect()
     assert count_usage(connection, 1) == 0
