@@ -20,10 +20,12 @@ from trace_clustering_dagster.clickhouse.schema import (
     EVENTS_COLUMNS,
     is_accepted,
 )
+from trace_clustering_dagster.clickhouse.statements import fill_in
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.clusters.queries import events_columns
 from trace_clustering_dagster.settings import Settings, named
+from trace_clustering_dagster.topics import tables as topics
 from trace_clustering_dagster.traces.queries import (
     EmbeddingsKind,
     count_team_traces,
@@ -92,6 +94,8 @@ def warehouse_findings(settings: Settings, params: ClusteringParams | None) -> I
     if not clickhouse.is_embedded and events.status == "ok":
         yield checked("replacing events", lambda: _replacing(clickhouse, connection))
     yield checked("inserting events", lambda: _inserting(connection))
+    if settings.topics and not clickhouse.is_embedded:
+        yield checked("tables of topics", lambda: _tables_of_topics(connection))
     if params and embeddings.status != "failed":
         day = yesterday()
         try:
@@ -198,6 +202,32 @@ def _replacing(clickhouse: Warehouse, connection: Connection) -> Finding:
 def _inserting(connection: Connection) -> Finding:
     connection.check_insert()
     return Finding("ok", "inserting events", "permitted; no row was written")
+
+
+def _tables_of_topics(connection: Connection) -> Finding:
+    """Whether they are there, and the user has the rights. Without them, runs warn and succeed."""
+    subject, unusable, why = "tables of topics", list[str](), ""
+    sql_of_view, sql_of_table = topics.SQL["check_topics_view"], topics.SQL["check_topics_table"]
+    needed = topics.tables(connection.warehouse)
+    for table in needed:
+        sql = sql_of_view if table.is_view else sql_of_table
+        try:
+            connection.run(fill_in(sql, database=table.database, table=table.name))
+        except dg.Failure as failure:
+            if failure.allow_retries:
+                raise
+            unusable.append(table.name)
+            why = why or (failure.description or "").partition(" -> ")[0]
+    if unusable:
+        remedy = (
+            "create what is missing with `trace-clustering schema --apply`, and grant what "
+            "`trace-clustering schema --grants USER` prints"
+        )
+        text = f"runs go on without {', '.join(unusable)}: {why} -> {remedy}"
+        return Finding("warning", subject, text)
+    views = sum(table.is_view for table in needed)
+    text = f"{len(needed) - views} tables can be read and written, {views} views can be read"
+    return Finding("ok", subject, text)
 
 
 def _traces(

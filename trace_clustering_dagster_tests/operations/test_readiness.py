@@ -16,6 +16,7 @@ from trace_clustering_dagster.cli import main
 from trace_clustering_dagster_tests.conftest import (
     NOON,
     REPOSITORY,
+    TOPICS_TABLES,
     Deployment,
     as_user,
     embedding_row,
@@ -128,6 +129,30 @@ def test_instances_of_this_repository_keep_the_order(
         deploy(separated_rows()), DAGSTER_HOME=str(tmp_path), TRACE_CLUSTERING_TOPICS="on"
     )
     assert found["order of days"][0] == "ok"
+
+
+def test_tables_of_topics_are_needed_only_with_topics(
+    deploy_server: Any, clickhouse_server: Server, check: Check
+) -> None:
+    deployment = as_user(deploy_server(separated_rows(), database="limited"), "limited")
+    with_topics, subject = {"TRACE_CLUSTERING_TOPICS": "on"}, "tables of topics"
+    assert subject not in check(deployment)[1]
+    _, found = check(deployment, **with_topics)
+    assert found[subject] == ("ok", "4 tables can be read and written, 3 views can be read")
+    _, found = check(as_user(deployment, "earlier", "limited"), **with_topics)
+    status, text = found[subject]
+    assert status == "warning"
+    assert text.startswith(f"runs go on without {', '.join(TOPICS_TABLES)}: ClickHouse at http")
+    assert text.endswith(
+        " -> create what is missing with `trace-clustering schema --apply`, and grant what "
+        "`trace-clustering schema --grants USER` prints"
+    )
+    clickhouse_server.client().command("DROP TABLE limited.topic_edits SYNC")
+    _, found = check(as_user(deployment, "limited", "earlier"), **with_topics)
+    assert found[subject][1].startswith(
+        "runs go on without topic_edits, topics_over_time_latest: ClickHouse at http"
+    )
+    assert "failed" not in {status for status, _ in found.values()}
 
 
 def test_rights_that_the_readme_names_are_enough(deploy_server: Any, check: Check) -> None:
