@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Traces nearest to a centroid that `show` prints.
 _REPRESENTATIVES = 5
-_EDIT_COLUMNS = ("edit", "author", "made at", "applies from", "text", "")
+_EDIT_COLUMNS = ("id", "edit", "author", "made at", "applies from", "text", "")
 
 
 class _ListByDefault(click.Group):
@@ -56,8 +56,7 @@ _since = click.option(
     "--from",
     "since",
     type=options.Day(),
-    help="First UTC day that obeys it, when it runs again. Default: runs of windows that end after "
-    "now.",
+    help="First UTC day that obeys it, when it runs again. Default: today.",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -216,8 +215,6 @@ def edits(team_id: int, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from trace_clustering_dagster.base.times import utc
-
     with failures_as_one_line():
         found = _edits(_connect(), team_id)
     if as_json:
@@ -228,11 +225,14 @@ def edits(team_id: int, as_json: bool) -> None:
         return
     table = Table()
     for name in _EDIT_COLUMNS:
-        table.add_column(name)
+        table.add_column(name, no_wrap=name == "id")
     for edit in found:
-        applies = utc(edit.applies_from) if edit.is_for_runs else "at once"
-        undone = "undone" if edit.revoked else ""
-        cells = (str(edit), edit.author, utc(edit.made_at), applies, edit.text, undone)
+        made, applies = (f"{time:%Y-%m-%d %H:%M}" for time in (edit.made_at, edit.applies_from))
+        cells = (
+            *(edit.edit_id, edit.what, edit.author, made),
+            applies if edit.is_for_runs else "at once",
+            *(edit.text, "undone" if edit.revoked else ""),
+        )
         table.add_row(*map(Text, cells))
     Console().print(table)
 
@@ -282,14 +282,15 @@ def _edit(
 
 def _effect(edit: "Edit", team_id: int) -> str:
     """When an edit, or that it is undone, takes effect."""
-    from trace_clustering_dagster.base.times import utc, yesterday
+    from trace_clustering_dagster.base.times import yesterday
 
     if not edit.is_for_runs:
         return "Readers show it on all days at once"
     first = max(edit.applies_from.date(), edit.lineage)
     if first > yesterday():
-        which = "No run obeys it" if edit.revoked else "Runs obey it"
-        return f"{which} whose window ends after {utc(edit.applies_from)}"
+        return (
+            "No run obeys it" if edit.revoked else f"The run of {first} and all later ones obey it"
+        )
     command = graph().launch_command(f"{first}|{team_id}")
     state = "may have obeyed it" if edit.revoked else "obey it when they run again"
     return f"Days from {first} on {state}. Run that day again, then those after it: {command}"

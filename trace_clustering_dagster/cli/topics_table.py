@@ -160,21 +160,22 @@ def print_topic(topic: Mapping[str, Any]) -> None:
     if topic["theme_id"]:
         lines.append(f"theme {topic['theme_id']}: {one_line(topic['theme_title'])}")
     console.print(Text("\n".join(filter(None, lines))))
-    days = Table()
-    for name in ("day", "traces", "share", "users", "errors", "cost", "latency", "explained"):
-        days.add_column(name, justify="left" if name == "day" else "right", no_wrap=True)
-    days.add_column("status")
+    days, is_wide = Table(), console.width >= _WIDE
+    more = ["explained"] if is_wide else []
+    for name in ("day", "status", "traces", "share", "users", "errors", "cost", "latency", *more):
+        is_number = name not in ("day", "status")
+        days.add_column(name, justify="right" if is_number else "left", no_wrap=True)
     for row in topic["history"]:
         days.add_row(
             row["day"],
+            Text(one_line(row["status"])),
             _number(row["traces"]),
             _share(row["share"]),
             _number(row["users"]),
             _number(row["errors"]),
             "" if row["cost"] is None else f"${row['cost']:,.2f}",
             "" if row["latency"] is None else f"{row['latency']:.2f} s",
-            _share(row["explained"]),
-            Text(one_line(row["status"])),
+            *([_share(row["explained"])] if is_wide else []),
         )
     console.print(days)
     nearest = Table()

@@ -42,13 +42,16 @@ class Edit:
         """Whether runs obey it; readers apply the others."""
         return self.kind in ("merge", "pin", "rebuild")
 
-    def __str__(self) -> str:
-        what = {
-            "rename": f"rename {self.topic_id}",
+    @property
+    def what(self) -> str:
+        """The kind and the topics, as people say it."""
+        return {
             "merge": f"merge {self.topic_id} into {self.target_id}",
             "rebuild": "rebuild",
         }.get(self.kind, f"{self.kind} {self.topic_id}")
-        return f"{what} ({self.edit_id})"
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.edit_id})"
 
 
 def in_force(
@@ -118,11 +121,11 @@ def why_refused(
     for other in own:
         if edit.is_for_runs and other.kind == "merge" and other.topic_id in topics:
             remedy = (
-                f"merge into {other.target_id}"
+                f"merge into {other.target_id} instead"
                 if edit.kind == "merge" and other.topic_id != edit.topic_id
-                else "undo that first"
+                else f"undo {other.edit_id} first"
             )
-            return f"runs merge topic {other.topic_id} into {other.target_id}: {remedy} ({other})"
+            return f"runs merge topic {other.topic_id} into {other.target_id}: {remedy}"
         if edit.kind == "merge" and other.kind == "pin" and other.topic_id == edit.topic_id:
             return f"topic {edit.topic_id} is pinned: undo {other.edit_id} first"
         if edit.kind in ("pin", "hide") and (other.kind, other.topic_id) == (

@@ -156,7 +156,7 @@ def test_a_topic_is_shown_with_its_days_and_nearest_traces(filled: Deployment) -
     text = run(filled, "show", "3").output
     assert "Topic 3: Three [bold red]x[/]" in text
     assert "theme 2: Both [b]" in text
-    assert text.index("2026-01-30") < text.index("2026-01-31 │")
+    assert text.index("│ 2026-01-30 │ steady ") < text.index("│ 2026-01-31 │ steady ")
     assert text.index("nearest ") < text.index("│ near ") < text.index("│ far ")
     assert not {"\x1b", "\x07", "\u202e"} & set(text)
     found = json.loads(run(filled, "show", "3", "--json").output)
@@ -188,7 +188,10 @@ def test_renamed_and_hidden_topics_are_so_on_all_days_until_it_is_undone(
     listed = json.loads(run(filled, "edits", "--json").output)
     renamed = {name: listed[0][name] for name in ("kind", "text", "author")}
     assert renamed == {"kind": "rename", "text": "Refunds [b]", "author": "ann"}
+    table = run(filled, "edits").output
+    assert "…" not in table, "nothing is cut off"
     for edit in listed:
+        assert f"│ {edit['edit_id']} │" in table
         undone = run(filled, "undo", edit["edit_id"])
         assert undone.exit_code == 0, undone.output
         assert "at once" in undone.output
@@ -206,7 +209,7 @@ def test_edits_of_runs_say_which_days_obey_them(filled: Deployment) -> None:
     assert "Days from 2026-01-30 on obey it when they run again" in merged.output
     assert "--partition '2026-01-30|1'" in merged.output
     rebuilt = run(filled, "rebuild")
-    assert "Runs obey it whose window ends after " in rebuilt.output
+    assert f"The run of {yesterday() + ONE_DAY} and all later ones obey it" in rebuilt.output
     assert "--partition" not in rebuilt.output
     merge, rebuild = read_edits(filled.clickhouse.connect(), 1)
     assert (merge.kind, merge.topic_id, merge.target_id, merge.lineage) == ("merge", 1, 2, BORN)
@@ -226,10 +229,10 @@ def test_edits_of_runs_say_which_days_obey_them(filled: Deployment) -> None:
         ("", "pin 4", "topic 4 is gone"),
         ("", "merge 1 9", "there is no topic 9"),
         ("", "rename 7 Mine", "there is no topic 7"),
-        ("merge 1 2", "merge 1 3", "runs merge topic 1 into 2: undo that first"),
-        ("merge 1 2", "merge 2 1", "runs merge topic 1 into 2: merge into 2"),
-        ("merge 1 2", "merge 3 1", "runs merge topic 1 into 2: merge into 2"),
-        ("merge 1 2", "pin 1", "runs merge topic 1 into 2: undo that first"),
+        ("merge 1 2", "merge 1 3", "runs merge topic 1 into 2: undo "),
+        ("merge 1 2", "merge 2 1", "runs merge topic 1 into 2: merge into 2 instead"),
+        ("merge 1 2", "merge 3 1", "runs merge topic 1 into 2: merge into 2 instead"),
+        ("merge 1 2", "pin 1", "runs merge topic 1 into 2: undo "),
         ("pin 1", "merge 1 2", "topic 1 is pinned: undo "),
         ("pin 1", "pin 1", "already done: pin 1"),
         ("hide 1", "hide 1", "already done: hide 1"),
