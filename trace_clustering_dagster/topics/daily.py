@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trace_clustering_dagster.topics.edits import Edit, in_force, merges_of
-from trace_clustering_dagster.topics.registry.edits import merge_as_told, pin
+from trace_clustering_dagster.topics.registry.edits import MergedByPeople, merge_as_told, pin
 from trace_clustering_dagster.topics.registry.events import Event, Lost
 from trace_clustering_dagster.topics.registry.explained import Explained, explained
 from trace_clustering_dagster.topics.registry.founding import found, rebuild, reseat
@@ -19,7 +19,7 @@ from trace_clustering_dagster.topics.registry.placement import Placement, nowher
 from trace_clustering_dagster.topics.registry.registry import Registry, Sample
 from trace_clustering_dagster.topics.registry.themes import themes
 from trace_clustering_dagster.topics.registry.update import place_sample, update
-from trace_clustering_dagster.topics.registry.vectors import Indices
+from trace_clustering_dagster.topics.registry.vectors import Indices, stacked
 from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS, Link, RunFigures, Topics
 from trace_clustering_dagster.traces.queries import half_md5
 from trace_clustering_dagster.traces.values import TraceSample
@@ -141,16 +141,21 @@ def next_topics(
 
 
 def _first(window: Window, day: datetime.date, next_id: int, edits: Sequence[Edit]) -> _Outcome:
-    everything = _evidence(window)
+    merged = _merged_first(_evidence(window), day, next_id, edits)
+    outcome = _founded(merged.registry, window, day)
+    return replace(outcome, events=(*merged.events, *outcome.events))
+
+
+def _merged_first(
+    everything: Sample, day: datetime.date, next_id: int, edits: Sequence[Edit]
+) -> MergedByPeople:
     registry = found(everything, day.toordinal(), next_id)
     none = np.zeros(len(everything), np.int64)
     last = place_sample(registry, everything, none).assignments
     sizes = Counter(last.tolist())
-    merged = merge_as_told(
+    return merge_as_told(
         _pinned(registry, edits), merges_of(edits), sizes, everything.vectors, last
     )
-    outcome = _founded(merged.registry, window, day)
-    return replace(outcome, events=(*merged.events, *outcome.events))
 
 
 def _founded(registry: Registry, window: Window, day: datetime.date) -> _Outcome:
@@ -324,12 +329,15 @@ def _known(share: float) -> float | None:
 
 def _evidence(window: Window) -> Sample:
     """What first topics are made from."""
-    return _joined(window.traces.take(np.flatnonzero(window.evidence)), window.reference)
+    traces = window.traces
+    if not window.evidence.all():
+        traces = traces.take(np.flatnonzero(window.evidence))
+    return _joined(traces, window.reference)
 
 
 def _joined(one: Sample, other: Sample) -> Sample:
     return Sample(
         [*one.ids, *other.ids],
-        np.concatenate([one.vectors, other.vectors]),
+        stacked(one.vectors, other.vectors),
         np.concatenate([one.days, other.days]),
     )

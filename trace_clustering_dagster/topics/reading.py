@@ -37,7 +37,7 @@ def read_window(
 
     def sampled(ids: list[str], vectors: "np.ndarray") -> Sample:
         days = [known.get(trace_id, unknown).day.toordinal() for trace_id in ids]
-        return Sample(ids, unit(vectors).astype(np.float32), np.array(days, np.int64))
+        return Sample(ids, unit(vectors).astype(np.float32, copy=False), np.array(days, np.int64))
 
     return Window(
         sample,

@@ -13,6 +13,7 @@ from trace_clustering_dagster.topics.registry.vectors import (
     Vectors,
     compressed,
     simplified_silhouette,
+    stacked,
     unit,
 )
 
@@ -72,7 +73,7 @@ def births_by_age(
     if len(draft.vectors) < _FEWEST_ROWS:
         return _remembered(candidates, draft.today)
     traces = _Traces(
-        vectors=np.vstack([draft.vectors, reference.vectors]),
+        vectors=stacked(draft.vectors, reference.vectors),
         ages=np.concatenate([draft.ages, draft.today - reference.days]),
         reference_topics=(reference.vectors @ draft.centroids().T).argmax(axis=1),
     )

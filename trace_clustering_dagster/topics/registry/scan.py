@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trace_clustering_dagster.topics.registry.vectors import Indices, Vectors
+from trace_clustering_dagster.topics.registry.vectors import Indices, Vectors, stacked
 from trace_clustering_dagster.topics.registry.ward import (
     chord_distances,
     neighbors,
@@ -76,7 +76,7 @@ def scan(
     totals[_OLDER] = len(reference)
     found = [*_window_sightings(window, reference, ages, totals)]
     if len(reference):
-        rows = np.vstack([window, reference])
+        rows = stacked(window, reference)
         all_ages = np.concatenate([ages, np.full(len(reference), _OLDER)])
         all_topics = np.concatenate([topics, reference_topics])
         for topic in range(topics.max() + 1):

@@ -61,7 +61,8 @@ def update(
     after, moved = registry, previous.copy()
     events: list[Event] = []
     if registry.topics and len(counted):
-        draft = Draft(registry, window.take(counted), previous[counted], today)
+        some = window if len(counted) == len(window) else window.take(counted)
+        draft = Draft(registry, some, previous[counted], today)
         candidates = births_by_age(draft, reference, registry.candidates)
         groups = births_of_unsorted(draft, registry.unsorted_groups)
         _move_centroids(draft)

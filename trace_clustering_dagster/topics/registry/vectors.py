@@ -21,6 +21,11 @@ def unit(vectors: NDArray[Any]) -> NDArray[Any]:
     return scaled
 
 
+def stacked(rows: Vectors, others: Vectors) -> Vectors:
+    """The rows (n, d) and then the others (m, d); no copy if there are no others."""
+    return np.concatenate([rows, others]) if len(others) else rows
+
+
 def renumbered(labels: Indices) -> Indices:
     """The labels (n,) as 0, 1, 2 ... without gaps, in the same order."""
     return np.unique(labels, return_inverse=True)[1].astype(np.int64)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from trace_clustering_dagster.topics.registry.vectors import Indices, Vectors, unit
 
 _ENOUGH_ROWS = 600  # with fewer, rows have fewer neighbors of their own topic
+_ROWS_AT_ONCE = 256
 # Width of the kernel over log k that smooths silhouettes: one peak of one k is chance.
 _CUT_WIDTH = 0.1
 
@@ -18,10 +19,15 @@ def neighbors(rows: Vectors, count: int) -> Indices:
 
     There are n columns at most.
     """
-    difference = -(rows @ rows.T)
+    difference = rows @ rows.T
+    np.negative(difference, out=difference)
     np.fill_diagonal(difference, -9)  # a row comes before its copies
     if count + 1 < len(rows):
-        nearest = np.argpartition(difference, count, axis=1)[:, : count + 1]
+        # some rows at a time: the indices take twice the memory of the differences
+        parts = np.array_split(difference, math.ceil(len(rows) / _ROWS_AT_ONCE))
+        nearest = np.concatenate(
+            [np.argpartition(part, count, axis=1)[:, : count + 1] for part in parts]
+        )
     else:
         nearest = np.tile(np.arange(len(rows)), (len(rows), 1))
     nearest.sort(axis=1)  # a stable order of copies
@@ -69,7 +75,9 @@ def ward_tree(distances: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 
-    tree: NDArray[np.float64] = linkage(squareform(distances, checks=False), "ward")
+    condensed = squareform(distances, checks=False)
+    del distances  # half of the memory, if the caller has no use for them
+    tree: NDArray[np.float64] = linkage(condensed, "ward")
     return tree
 
 
@@ -114,14 +122,15 @@ def best_cut(rows: Vectors, max_k: int) -> Indices:
     Silhouettes of all cuts come from one matrix of sums: each merger adds two of its rows.
     """
     n = len(rows)
-    distances = chord_distances(rows)
-    tree = ward_tree(distances)
+    tree = ward_tree(chord_distances(rows))
     labels = cut(tree, max_k)
     max_k = labels.max() + 1
     if max_k < 2:  # all rows are equal
         return labels
     membership = np.eye(max_k, dtype=np.float32)[labels]
-    sums = np.ascontiguousarray((distances.astype(np.float32) @ membership).T)
+    # made again: to keep them beside the tree's would take as much memory as all else
+    distances = chord_distances(rows).astype(np.float32)
+    sums = np.ascontiguousarray((distances @ membership).T)
     sizes = np.bincount(labels, minlength=max_k).astype(np.float64)
     means = sums / sizes[:, None]
     children = tree[:, :2].astype(np.int64)
