@@ -196,9 +196,9 @@ def undo(edit_id: str, team_id: int) -> None:
         found = {edit.edit_id: edit for edit in _edits(connection, team_id)}
         edit = found.get(edit_id)
         if edit is None or edit.revoked:
-            why = f"no edit {edit_id[:100]!a}" if edit is None else f"{edit} is undone already"
+            why = f"there is no edit {edit_id[:100]!a}" if not edit else f"{edit} is undone already"
             command = graph().command(f"topics edits --team {team_id}")
-            raise click.ClickException(f"{why} of team {team_id}: `{command}` lists them")
+            raise click.ClickException(f"{why}. `{command}` lists all edits")
         later = edit.written + datetime.timedelta(milliseconds=1)
         undone = replace(edit, revoked=True, written=max(now(), later))
         write_edit(connection, team_id, undone)
@@ -285,7 +285,7 @@ def _effect(edit: "Edit", team_id: int) -> str:
     from trace_clustering_dagster.base.times import yesterday
 
     if not edit.is_for_runs:
-        return "Readers show it on all days at once"
+        return f"Readers {'no longer ' * edit.revoked}show it, on all days at once"
     first = max(edit.applies_from.date(), edit.lineage)
     if first > yesterday():
         return (

@@ -251,6 +251,7 @@ def topics_over_time(
     topics: Topics,
     topic_metrics: TopicMetrics,
     topic_labels: TopicLabels,
+    params: ClusteringParams,
     clickhouse: Warehouse,
     topics_over_time_io_manager: TopicsOverTimeIOManager,
 ) -> dg.MaterializeResult[TopicsOverTime]:
@@ -281,6 +282,8 @@ def topics_over_time(
         context.log.warning(value.not_written)
     return dg.MaterializeResult(
         value=value,
-        metadata=topics_over_time_metadata(value, clickhouse.output_topics_over_time_table),
+        metadata=topics_over_time_metadata(
+            value, topic_labels, clickhouse.output_topics_over_time_table, params.emit_examples
+        ),
         check_results=[check_topics_over_time(value)],
     )

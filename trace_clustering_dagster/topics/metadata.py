@@ -6,15 +6,18 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+from numpy.typing import NDArray
 
 from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clusters.metadata import HIDDEN
 from trace_clustering_dagster.llm.usage import ModelUsage
 from trace_clustering_dagster.topics.measures import MEASURES
 from trace_clustering_dagster.topics.registry.events import Lost
+from trace_clustering_dagster.topics.registry.registry import UNSORTED
 from trace_clustering_dagster.topics.values import (
     RunFigures,
     ThemeLabel,
+    TopicDay,
     TopicLabel,
     TopicLabels,
     TopicMetrics,
@@ -37,7 +40,7 @@ def topics_metadata(topics: Topics) -> dict[str, Any]:
         "lineage": str(topics.lineage),
         "made_from": f"{link.day} {link.digest}" if link else "nothing: these are first topics",
         "days_back": (figures.day - link.day).days if link else 0,
-        "first_topics_explained": registry.explained,
+        "first_topics_explained": round(registry.explained, 4),
         "model_name": topics.model_name,
         "events": _events(topics) or "none",
         **_edits(topics),
@@ -45,12 +48,12 @@ def topics_metadata(topics: Topics) -> dict[str, Any]:
     if topics.held_back:
         metadata["held_back"] = topics.held_back
     if figures.unsorted is not None:
-        metadata["unsorted_share"] = figures.unsorted
+        metadata["unsorted_share"] = round(figures.unsorted, 4)
     if figures.explained is not None:
-        metadata["explained"] = figures.explained
-        metadata["explained_mean_of_28_days"] = _mean_explained(topics.history)
+        metadata["explained"] = round(figures.explained, 4)
+        metadata["explained_mean_of_28_days"] = round(_mean_explained(topics.history), 4)
     if registry.topics:
-        metadata["table"] = dg.MetadataValue.table(_rows(topics))
+        metadata["by_topic"] = dg.MetadataValue.table(_rows(topics))
     return metadata
 
 
@@ -110,12 +113,37 @@ def _short(number: float | None) -> str:
     return "" if number is None else f"{number:.4g}" if number % 1 else f"{number:.0f}"
 
 
-def topics_over_time_metadata(value: TopicsOverTime, table: str) -> dict[str, Any]:
-    """The table, and the topics of the day."""
+def topics_over_time_metadata(
+    value: TopicsOverTime, labels: TopicLabels, table: str, shows_text: bool
+) -> dict[str, Any]:
+    """The table, and the topics of the day, the largest first."""
+    shown = {UNSORTED, *(x.topic_id for x in labels.topics if x.source != "offline")}
+
+    def traces_and_id(topic: TopicDay) -> tuple[float, int]:
+        return -(topic.traces or 0), topic.topic_id
+
     return {
         "table": table,
         "statuses": dict(Counter(topic.status for topic in value.topics)),
         **({"not_written": value.not_written} if value.not_written else {}),
+        "by_topic": dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "topic_id": topic.topic_id,
+                        "title": topic.title if shows_text or topic.topic_id in shown else HIDDEN,
+                        "status": topic.status,
+                        "traces": _short(topic.traces),
+                        "share": "" if topic.share is None else f"{topic.share:.1%}",
+                        "users": _short(topic.users),
+                        "errors": _short(topic.errors),
+                        "cost": _short(topic.cost),
+                        "latency": _short(topic.latency),
+                    }
+                )
+                for topic in sorted(value.topics, key=traces_and_id)
+            ]
+        ),
     }
 
 
@@ -127,6 +155,7 @@ def topic_labels_metadata(
         [*(topic.source for topic in labels.topics), *(theme.source for theme in labels.themes)]
     )
     centroids = {topic.id: topic.centroid for topic in topics.registry.topics}
+    sizes = _sizes(topics)
     metadata: dict[str, Any] = {
         "asked": labels.asked,
         "hidden": sources["other"],
@@ -140,11 +169,12 @@ def topic_labels_metadata(
         **({"note": labels.note} if labels.note else {}),
     }
     if labels.topics:
-        metadata["table"] = dg.MetadataValue.table(
+        metadata["by_topic"] = dg.MetadataValue.table(
             [
                 dg.TableRecord(
                     {
                         "topic_id": label.topic_id,
+                        "sampled": int(sizes[label.topic_id]),
                         **_text(label, shows_text),
                         # how far the meaning has moved since
                         "cosine_to_named": round(
@@ -195,8 +225,13 @@ def _events(topics: Topics) -> list[dict[str, Any]]:
     return [{"what": type(e).__name__.lower(), **vars(e)} for e in topics.events]
 
 
+def _sizes(topics: Topics) -> NDArray[np.intp]:
+    """The number of sampled traces in each topic, by its id."""
+    return np.bincount(topics.placement.assignments, minlength=topics.registry.next_id)
+
+
 def _rows(topics: Topics) -> list[dg.TableRecord]:
-    sizes = np.bincount(topics.placement.assignments, minlength=topics.registry.next_id)
+    sizes = _sizes(topics)
     return [
         dg.TableRecord(
             {

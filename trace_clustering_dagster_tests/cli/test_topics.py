@@ -194,12 +194,14 @@ def test_renamed_and_hidden_topics_are_so_on_all_days_until_it_is_undone(
         assert f"│ {edit['edit_id']} │" in table
         undone = run(filled, "undo", edit["edit_id"])
         assert undone.exit_code == 0, undone.output
-        assert "at once" in undone.output
+        assert "Readers no longer show it, on all days at once" in undone.output
     text = run(filled).output
     assert "Title 1" in text
     assert "Title 2" in text
     assert run(filled, "edits").output.count("undone") == 2
-    assert "is undone already of team 1" in refused(run(filled, "undo", listed[0]["edit_id"]))
+    assert "is undone already. `trace-clustering topics edits --team 1`" in refused(
+        run(filled, "undo", listed[0]["edit_id"])
+    )
     assert read_edits(filled.clickhouse.connect(), 2) == ()
 
 
@@ -292,7 +294,7 @@ def test_teams_without_topics_are_told_why(deploy: MakeDeployment) -> None:
     assert "no topics of team 1 for 2026-02-03; the latest before it are of 2026-01-31" in line
     assert "is not a team id" in refused(run(deployment, team="x"))
     assert refused(run(deployment, "undo", "\x1b[1m")).startswith(
-        "Error: no edit '\\x1b[1m' of team 1: `trace-clustering topics edits --team 1` lists"
+        "Error: there is no edit '\\x1b[1m'. `trace-clustering topics edits --team 1` lists"
     )
     assert run(deployment, "edits").output == "nothing is changed in the topics of team 1\n"
     assert "No such command 'renam'" in refused(run(deployment, "renam"))
