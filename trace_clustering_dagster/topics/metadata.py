@@ -12,7 +12,7 @@ from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clusters.metadata import HIDDEN
 from trace_clustering_dagster.llm.usage import ModelUsage
 from trace_clustering_dagster.topics.measures import MEASURES
-from trace_clustering_dagster.topics.registry.events import Lost
+from trace_clustering_dagster.topics.registry.events import Event, Lost
 from trace_clustering_dagster.topics.registry.registry import UNSORTED
 from trace_clustering_dagster.topics.values import (
     RunFigures,
@@ -42,7 +42,7 @@ def topics_metadata(topics: Topics) -> dict[str, Any]:
         "days_back": (figures.day - link.day).days if link else 0,
         "first_topics_explained": round(registry.explained, 4),
         "model_name": topics.model_name,
-        "events": _events(topics) or "none",
+        "events": [_event(event) for event in topics.events] or "none",
         **_edits(topics),
     }
     if topics.held_back:
@@ -211,8 +211,12 @@ def _edits(topics: Topics) -> dict[str, Any]:
     kept = [t.id for t in topics.registry.topics if t.born < topics.figures.day.toordinal()]
     return {
         **({"edits": list(topics.edits)} if topics.edits else {}),
-        **({"kept": kept, "lost": lost} if topics.is_rebuilt else {}),
+        **({"kept": _listed(kept), "lost": _listed(lost)} if topics.is_rebuilt else {}),
     }
+
+
+def _listed(ids: list[int]) -> str:
+    return ", ".join(map(str, ids)) or "none"
 
 
 def _mean_explained(history: tuple[RunFigures, ...]) -> float:
@@ -221,8 +225,14 @@ def _mean_explained(history: tuple[RunFigures, ...]) -> float:
     return float(np.average([past.explained or 0 for past in known], weights=weights))
 
 
-def _events(topics: Topics) -> list[dict[str, Any]]:
-    return [{"what": type(e).__name__.lower(), **vars(e)} for e in topics.events]
+def _event(event: Event) -> str:
+    """Such as "topic 7 gone: seen 2026-11-21"."""
+    told = {name: value for name, value in vars(event).items() if value is not None}
+    what = f"topic {told.pop('topic')} {type(event).__name__.lower()}"
+    if "seen" in told:
+        told["seen"] = _day(told["seen"])
+    facts = (f"{n} {v:.2g}" if isinstance(v, float) else f"{n} {v}" for n, v in told.items())
+    return f"{what}: {', '.join(facts)}"
 
 
 def _sizes(topics: Topics) -> NDArray[np.intp]:
