@@ -120,7 +120,8 @@ def print_topics(found: Mapping[str, Any], team_id: int) -> None:
                 Text(one_line(topic["status"])),
                 *([topic["born"]] if is_wide else []),
             )
-    console.print(Text(f"Team {team_id}, {found['day']}: {len(found['topics'])} topics"))
+    count = len(found["topics"])
+    console.print(Text(f"Team {team_id}, {found['day']}: {count} topics, with the day's traces"))
     console.print(table)
     if unsorted := found["unsorted"]:
         share = _share(unsorted["share"])

@@ -134,7 +134,7 @@ def test_living_topics_are_listed_by_theme(filled: Deployment) -> None:
     shown = run(filled)
     assert shown.exit_code == 0, shown.output
     text = shown.output
-    assert "Team 1, 2026-01-31: 3 topics" in text
+    assert "Team 1, 2026-01-31: 3 topics, with the day's traces" in text
     assert (
         text.index("Both [b]") < text.index("Title 2") < text.index("Three") < text.index("Title 1")
     )
