@@ -99,7 +99,8 @@ def _from_before(
     """The team-days whose event is older than the first run that has the asset."""
     if not done:
         return set()
-    with_asset = instance.get_event_records(
+    # the storage itself: the instance's methods for planned materializations end with Dagster 2.0
+    with_asset = instance.event_log_storage.get_event_records(
         dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset),
         limit=1,
         ascending=True,

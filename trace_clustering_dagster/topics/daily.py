@@ -18,6 +18,7 @@ from trace_clustering_dagster.topics.registry.founding import found, rebuild, re
 from trace_clustering_dagster.topics.registry.placement import Placement, nowhere
 from trace_clustering_dagster.topics.registry.registry import Registry, Sample
 from trace_clustering_dagster.topics.registry.themes import themes
+from trace_clustering_dagster.topics.registry.threads import one_blas_thread
 from trace_clustering_dagster.topics.registry.update import place_sample, update
 from trace_clustering_dagster.topics.registry.vectors import Indices, stacked
 from trace_clustering_dagster.topics.values import LOOK_BACK_DAYS, Link, RunFigures, Topics
@@ -63,6 +64,7 @@ class _Outcome:
     held_back: str = ""
 
 
+@one_blas_thread()
 def next_topics(
     before: Topics | None,
     link: Link | None,

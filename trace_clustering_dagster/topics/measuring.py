@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from trace_clustering_dagster.base.formats import column
 from trace_clustering_dagster.clickhouse.connection import Connection, External
 from trace_clustering_dagster.clickhouse.failures import how_to_write
 from trace_clustering_dagster.clickhouse.queries import table_engine
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 # Before and after a window, where events of its traces are looked for.
 _BEFORE, _AFTER = datetime.timedelta(hours=24), datetime.timedelta(hours=1)
 _ALL_HASHES = 2**64 - 1
+_EPOCH = datetime.date(1970, 1, 1)
 _MICROSECONDS_A_DAY = 24 * 3600 * 1_000_000
 _GIVEN_COLUMNS = {
     "trace_id": "String",
@@ -178,13 +180,13 @@ def _given(raw_traces: RawTraces | None) -> "pa.Table":
 
     if not raw_traces:
         types = {"String": pa.string(), "Int64": pa.int64(), "Nullable(Float64)": pa.float64()}
-        return pa.table({c: pa.array([], types[type_]) for c, type_ in _GIVEN_COLUMNS.items()})
+        return pa.table({c: column([], types[type_]) for c, type_ in _GIVEN_COLUMNS.items()})
     index = raw_traces.index.slice(0, len(raw_traces.chosen))
 
     def known(name: str, otherwise: Any, type_: "pa.DataType") -> "pa.Array":
         """A column that a value of before may lack."""
         if name not in index.column_names:
-            return pa.array([otherwise] * index.num_rows, type_)
+            return column([otherwise] * index.num_rows, type_)
         return index.column(name)
 
     return pa.table(
@@ -196,7 +198,9 @@ def _given(raw_traces: RawTraces | None) -> "pa.Table":
             "dollars": index.column("cost"),
             "tokens_in": index.column("input_tokens"),
             "tokens_out": index.column("output_tokens"),
-            "microseconds": pa.array(_integers(index, "ended") - _integers(index, "started")),
+            "microseconds": column(
+                _integers(index, "ended") - _integers(index, "started"), pa.int64()
+            ),
             "mean_score": known("score", None, pa.float64()),
             "scores": known("scores", 0, pa.int64()),
         }
@@ -207,8 +211,8 @@ def _integers(table: "pa.Table", name: str) -> "np.ndarray[Any, Any]":
     """A column of times, in microseconds."""
     import pyarrow as pa
 
-    column = table.column(name).combine_chunks().view(pa.int64())
-    numbers: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+    integers = table.column(name).combine_chunks().view(pa.int64())
+    numbers: np.ndarray[Any, Any] = integers.to_numpy(zero_copy_only=False)
     return numbers
 
 
@@ -247,9 +251,8 @@ def _ended_by_day(raw_traces: RawTraces) -> dict[datetime.date, int]:
 
     ended = _integers(raw_traces.index, "ended")
     days, counts = np.unique(ended // _MICROSECONDS_A_DAY, return_counts=True)
-    epoch = datetime.date(1970, 1, 1)
     return {
-        epoch + datetime.timedelta(days=d): n
+        _EPOCH + datetime.timedelta(days=d): n
         for d, n in zip(days.tolist(), counts.tolist(), strict=True)
     }
 
@@ -286,11 +289,14 @@ def _as_table(rows: list[dict[str, Any]]) -> "pa.Table":
     """The columns of the table ``topic_metrics`` that the value holds."""
     import pyarrow as pa
 
-    types = {"Int64": pa.int64(), "Date": pa.date32(), "String": pa.string(), "UInt8": pa.uint8()}
+    types = {"Int64": pa.int64(), "String": pa.string(), "UInt8": pa.uint8()}
+    days = column([row["day"].toordinal() - _EPOCH.toordinal() for row in rows], pa.int32())
     left_out = ("team_id", "window_end", "_timestamp")
     return pa.table(
         {
-            name: pa.array([row[name] for row in rows], types.get(type_, pa.float64()))
+            name: days.view(pa.date32())
+            if type_ == "Date"
+            else column([row[name] for row in rows], types.get(type_, pa.float64()))
             for name, type_ in TOPIC_METRICS_COLUMNS.items()
             if name not in left_out
         }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from trace_clustering_dagster.base.formats import column
 from trace_clustering_dagster.base.times import UTC, end_of
 from trace_clustering_dagster.base.values import require
 from trace_clustering_dagster.clickhouse.connection import Connection, External
@@ -204,16 +205,15 @@ def _topics_table(
     topics = registry.topics
     positions = {topic.id: position for position, topic in enumerate(topics, 1)}
     earlier = positions | {t: positions[to] for t, to in merged.items() if to in positions}
+    integers, numbers = pa.list_(pa.int64()), pa.list_(pa.float64())
     return pa.table(
         {
-            "ids": pa.array([[topic.id for topic in topics]], pa.list_(pa.int64())),
-            "earlier_ids": pa.array([list(earlier)], pa.list_(pa.int64())),
-            "positions": pa.array([list(earlier.values())], pa.list_(pa.int64())),
-            "themes": pa.array(
-                [[theme_of.get(topic.id, 0) for topic in topics]], pa.list_(pa.int64())
-            ),
-            "radii": pa.array([[topic.radius for topic in topics]], pa.list_(pa.float64())),
-            "centroids": pa.array(
+            "ids": column([[topic.id for topic in topics]], integers),
+            "earlier_ids": column([list(earlier)], integers),
+            "positions": column([list(earlier.values())], integers),
+            "themes": column([[theme_of.get(topic.id, 0) for topic in topics]], integers),
+            "radii": column([[topic.radius for topic in topics]], numbers),
+            "centroids": column(
                 [[topic.centroid for topic in topics]], pa.list_(pa.list_(pa.float32()))
             ),
         }

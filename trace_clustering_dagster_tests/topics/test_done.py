@@ -14,6 +14,9 @@ from trace_clustering_dagster.operations.decisions import TeamDay
 from trace_clustering_dagster.operations.runs import ATTEMPT_TAG, with_outcome
 from trace_clustering_dagster_tests.topics.months import STEADY, MakeTeam, Team, day_of
 
+# nothing that Dagster 2.0 takes away
+pytestmark = pytest.mark.filterwarnings("error:.*removed in 2.0:DeprecationWarning")
+
 DAY = TeamDay(day_of(27), 1)
 CLUSTERS = (
     "trace_ids",

@@ -1,5 +1,8 @@
 """Topics through Dagster: made once, carried from day to day, held back where a window is wrong."""
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import dagster as dg
@@ -247,3 +250,33 @@ def test_traffic_that_doubles_shrinks_no_topic(team_of: MakeTeam) -> None:
     shares = [size / size.sum() for size in sizes]
     assert np.abs(shares[1] - shares[0]).max() < 0.08
     assert all(topic_of_intents(value) == topic_of_intents(values[0]) for value in values)
+
+
+def test_a_run_loads_no_library_that_it_can_do_without(team_of: MakeTeam) -> None:
+    # chDB installs pandas, which pyarrow imports on many occasions
+    heavy = ("sklearn", "openai", "pandas", "pyarrow.compute")
+    team = team_of(STEADY)
+    code = (
+        "import sys\n"
+        "from trace_clustering_dagster import defs\n"
+        "import dagster as dg\n"
+        "for day in sys.argv[1:]:\n"
+        "    result = dg.materialize(list(defs.assets), resources=dict(defs.resources),\n"
+        "                            partition_key=f'{day}|1')\n"
+        "    assert result.success\n"
+        f"print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    environment = {
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": team.settings.clickhouse.url,
+        "TRACE_CLUSTERING_STORAGE": str(team.storage),
+        "TRACE_CLUSTERING_TOPICS": "on",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(day_of(27)), str(day_of(28))],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    assert done.stdout.strip() == "[]"
+    assert team.topics(28).made_from_earlier

@@ -30,41 +30,51 @@ FROM (
         max(user_hash) AS step_user,
         max(session_hash) AS step_session
     FROM (
+        WITH
+            -- once: each further JSONExtract would parse all content again
+            JSONExtract(
+                properties,
+                'Tuple(
+                    `$ai_trace_id` String,
+                    `$ai_generation_id` String,
+                    `$ai_span_id` String,
+                    `$ai_ingestion_source` String,
+                    `$ai_session_id` String,
+                    `$ai_is_error` String,
+                    `$ai_latency` String,
+                    `$ai_total_cost_usd` String,
+                    `$ai_input_tokens` String,
+                    `$ai_output_tokens` String,
+                    `$ai_metric_value` String
+                )'
+            ) AS said
         SELECT
-            JSONExtractString(properties, '$ai_trace_id') AS trace_id,
+            said.`$ai_trace_id` AS trace_id,
             event IN ('$ai_generation', '$ai_embedding') AS is_call,
             event NOT IN ('$ai_metric', '$ai_feedback') AS is_step,
             sipHash64(
                 event,
                 coalesce(
-                    nullIf(JSONExtractString(properties, '$ai_generation_id'), ''),
-                    nullIf(JSONExtractString(properties, '$ai_span_id'), ''),
+                    nullIf(said.`$ai_generation_id`, ''),
+                    nullIf(said.`$ai_span_id`, ''),
                     toString(uuid)
                 )
             ) AS step,
-            toFloat64OrNull(trim(BOTH '"' FROM JSONExtractRaw(properties, '$ai_latency')))
-                AS raw_latency,
             -- at most 30 days; null in place of an infinity
-            accurateCastOrNull(round(raw_latency * 1e6), 'Int64') AS given_latency,
+            accurateCastOrNull(round(toFloat64OrNull(said.`$ai_latency`) * 1e6), 'Int64')
+                AS given_latency,
             if(given_latency BETWEEN 0 AND 2592000000000, given_latency, NULL) AS microseconds,
             -- an SDK sends an event when the call ends; spans that came by OpenTelemetry have their
             -- start
             addMicroseconds(
                 toDateTime64(timestamp, 6, 'UTC'),
-                if(
-                    JSONExtractString(properties, '$ai_ingestion_source') = 'otel',
-                    0,
-                    -ifNull(microseconds, 0)
-                )
+                if(said.`$ai_ingestion_source` = 'otel', 0, -ifNull(microseconds, 0))
             ) AS started,
-            JSONExtractRaw(properties, '$ai_is_error') IN ('true', '"true"') AS is_error,
-            toFloat64OrNull(trim(BOTH '"' FROM JSONExtractRaw(properties, '$ai_total_cost_usd')))
-                AS raw_cost,
-            toFloat64OrNull(trim(BOTH '"' FROM JSONExtractRaw(properties, '$ai_input_tokens')))
-                AS raw_input,
-            toFloat64OrNull(trim(BOTH '"' FROM JSONExtractRaw(properties, '$ai_output_tokens')))
-                AS raw_output,
-            trim(BOTH '"' FROM JSONExtractRaw(properties, '$ai_metric_value')) AS metric,
+            said.`$ai_is_error` = 'true' AS is_error,
+            toFloat64OrNull(said.`$ai_total_cost_usd`) AS raw_cost,
+            toFloat64OrNull(said.`$ai_input_tokens`) AS raw_input,
+            toFloat64OrNull(said.`$ai_output_tokens`) AS raw_output,
+            said.`$ai_metric_value` AS metric,
             if(
                 event = '$ai_metric',
                 multiIf(metric = 'true', 1, metric = 'false', 0, toFloat64OrNull(metric)),
@@ -72,7 +82,7 @@ FROM (
             ) AS raw_score,
             -- SDKs put the trace in place of a user that they do not know
             if(distinct_id IN ('', trace_id), 0, sipHash64(distinct_id)) AS user_hash,
-            JSONExtractString(properties, '$ai_session_id') AS conversation,
+            said.`$ai_session_id` AS conversation,
             if(conversation = '', 0, sipHash64(conversation)) AS session_hash
         FROM {database:Identifier}.{events_table:Identifier}
         WHERE
