@@ -69,6 +69,7 @@ TOPIC_METRICS_COLUMNS = {
     "n": "Nullable(Float64)",
     "sum": "Nullable(Float64)",
     "sum_squares": "Nullable(Float64)",
+    "log_n": "Nullable(Float64)",
     "log_sum": "Nullable(Float64)",
     "log_sum_squares": "Nullable(Float64)",
     "first_user_n": "Nullable(Float64)",
@@ -107,6 +108,24 @@ TOPICS_OVER_TIME_COLUMNS = {
     "radius": "Float64",
     "model_name": "String",
     "dimension": "Int64",
+    "_timestamp": "DateTime64(3, 'UTC')",
+}
+
+TOPIC_CHANGES_COLUMNS = {
+    "team_id": "Int64",
+    "window_end": "DateTime64(3, 'UTC')",
+    "topic_id": "Int64",
+    "kind": "String",
+    "measure": "String",
+    "before": "Nullable(Float64)",
+    "after": "Nullable(Float64)",
+    "low": "Nullable(Float64)",
+    "high": "Nullable(Float64)",
+    "q_value": "Nullable(Float64)",
+    "traces": "Nullable(Float64)",
+    "users": "Nullable(Float64)",
+    "evidence": "Array(String)",
+    "sentence": "String",
     "_timestamp": "DateTime64(3, 'UTC')",
 }
 

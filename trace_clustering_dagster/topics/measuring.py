@@ -156,6 +156,7 @@ def _columns(amounts: str, distinct: str) -> Iterator[str]:
             "i": str(i),
             # of values that are 0 or 1, the sum
             "squares": SQL["squares_of_person"] if kinds & {"total", "mean"} else "sum_{i}",
+            "log_n": "countIf(value_{i} > 0)" if has_logs else "0",
             "logs": SQL["logs_of_person"].replace("{power}", "1") if has_logs else "0",
             "log_squares": SQL["logs_of_person"].replace("{power}", "2") if has_logs else "0",
             "values": "groupArray(value_{i})" if has_quantiles else "[]::Array(Float64)",
@@ -169,9 +170,9 @@ def _columns(amounts: str, distinct: str) -> Iterator[str]:
 def _amount(found: tuple[Any, ...]) -> Amount:
     if len(found) == 2:
         return Amount(found[0], distinct=found[1])
-    n, sum_, squares, logs, log_squares, busiest, quantiles = found
+    n, sum_, squares, log_n, logs, log_squares, busiest, quantiles = found
     persons = tuple(Busy(-minus_n, -minus_sum) for _, minus_n, minus_sum in busiest)
-    return Amount(n, sum_, squares, logs, log_squares, persons, tuple(quantiles))
+    return Amount(n, sum_, squares, log_n, logs, log_squares, persons, tuple(quantiles))
 
 
 def _given(raw_traces: RawTraces | None) -> "pa.Table":

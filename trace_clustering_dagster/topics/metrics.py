@@ -32,7 +32,8 @@ class Amount:
 
     Attributes:
         n: Traces with a value.
-        sum, squares, logs, log_squares: Sums over them; of logarithms only of values above 0.
+        sum, squares: Sums over them.
+        log_n, logs, log_squares: How many values are above 0, and sums over their logarithms.
         busiest: The one or two persons with most traces, of hits with most hits.
         quantiles: Median and .95 quantile; empty if nobody asks for them.
         distinct: Different values; None if nobody asks for them.
@@ -41,6 +42,7 @@ class Amount:
     n: int
     sum: float = 0.0
     squares: float = 0.0
+    log_n: int = 0
     logs: float = 0.0
     log_squares: float = 0.0
     busiest: tuple[Busy, ...] = ()
@@ -119,7 +121,8 @@ def _row(
     if measure.kind != "distinct":
         row |= {"sum": amount.sum, "sum_squares": amount.squares}
         if measure.has_logs:
-            row |= {"log_sum": amount.logs, "log_sum_squares": amount.log_squares}
+            row |= {"log_n": amount.log_n, "log_sum": amount.logs}
+            row |= {"log_sum_squares": amount.log_squares}
         if amount.busiest:
             first, second = (*amount.busiest, Busy(0, 0))[:2]
             row |= {"first_user_n": first.n, "first_user_sum": first.sum}
@@ -131,7 +134,7 @@ def _row(
 
 
 _NUMBERS = (
-    *("n", "sum", "sum_squares", "log_sum", "log_sum_squares"),
+    *("n", "sum", "sum_squares", "log_n", "log_sum", "log_sum_squares"),
     *("first_user_n", "first_user_sum", "second_user_n", "second_user_sum"),
     *("value", "low", "high"),
 )

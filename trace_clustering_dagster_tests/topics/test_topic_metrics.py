@@ -43,7 +43,7 @@ from trace_clustering_dagster_tests.topics.test_edits import edit
 DAY = 27
 WINDOW = [day_of(day) for day in range(DAY - 6, DAY + 1)]
 TEAM = -1
-SUMS = ("n", "sum", "sum_squares", "log_sum", "log_sum_squares")
+SUMS = ("n", "sum", "sum_squares", "log_n", "log_sum", "log_sum_squares")
 BUSY = ("first_user_n", "first_user_sum", "second_user_n", "second_user_sum")
 ENDS = ("value", "low", "high")
 NUMBERS = (*SUMS, *BUSY, *ENDS)
@@ -177,6 +177,7 @@ def plain_count(facts: Sequence[Row], of_day: int) -> dict[str, dict[str, float 
             row |= {"sum": math.fsum(values), "sum_squares": math.fsum(v * v for v in values)}
             if measure.has_logs:
                 row |= {
+                    "log_n": len(logs),
                     "log_sum": math.fsum(logs),
                     "log_sum_squares": math.fsum(v * v for v in logs),
                 }

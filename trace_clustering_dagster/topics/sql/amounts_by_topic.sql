@@ -3,6 +3,7 @@ tuple(
         -- by way of texts: a decimal of this scale is divided by a number that no float holds
         toFloat64(toString(sum(sum_{i}))),
         toFloat64(toString(sum(squares_{i}))),
+        sum(log_n_{i}),
         sum(logs_{i}) / 1e9,
         sum(log_squares_{i}) / 1e9,
         -- the two busiest persons

@@ -7,7 +7,8 @@
     n Nullable(Float64), -- traces with a value; null if the day is unknown
     sum Nullable(Float64),
     sum_squares Nullable(Float64),
-    log_sum Nullable(Float64), -- of the logarithm of values above 0, for cost and latency
+    log_n Nullable(Float64), -- traces with a value above 0, for cost and latency
+    log_sum Nullable(Float64), -- of the logarithm of these values
     log_sum_squares Nullable(Float64),
     first_user_n Nullable(Float64), -- traces of the busiest user
     first_user_sum Nullable(Float64),
