@@ -40,8 +40,12 @@ def team_assets(settings: Settings) -> list[TeamAsset]:
         *([topics] if settings.topics else []),
         report,
     )
+    off = set() if settings.changes else {"topic_changes"}
     return [
-        value for room in rooms for value in vars(room).values() if isinstance(value, TeamAsset)
+        value
+        for room in rooms
+        for value in vars(room).values()
+        if isinstance(value, TeamAsset) and value.name not in off
     ]
 
 

@@ -97,6 +97,7 @@ class TraceClusteringComponent(dg.Component, _Attributes, dg.Resolvable):
     raw_retention_days: Annotated[int | None, _described("raw_retention_days")] = None
     topics_retention_days: Annotated[int | None, _described("topics_retention_days")] = None
     topics: Annotated[bool | None, _described("topics")] = None
+    changes: Annotated[bool | None, _described("changes")] = None
     start_date: Annotated[str | None, _described("start_date")] = None
     params: Annotated[
         Mapping[str, Any] | None, dg.Resolver.default(description="Parameters of every run.")

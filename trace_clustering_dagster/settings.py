@@ -256,6 +256,11 @@ class Settings(Section):
     topics: OnOrOff = setting(
         True, "TOPICS", "Whether runs keep topics that last from day to day: on or off."
     )
+    changes: OnOrOff = setting(
+        False,
+        "CHANGES",
+        "Whether runs tell what has changed in topics, if these are on: on or off.",
+    )
     topics_retention_days: TopicsDays = setting(
         90,
         "TOPICS_RETENTION_DAYS",

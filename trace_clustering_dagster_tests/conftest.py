@@ -72,6 +72,8 @@ TOPICS_TABLES = (
     "topic_metrics_latest",
     "topics_over_time",
     "topics_over_time_latest",
+    "topic_changes",
+    "topic_changes_latest",
 )
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 

@@ -61,6 +61,8 @@ DAGSTER = {
     "sources": {"assets.py", "checks.py", "queries.py", "vectors.py"},
     "topics": {
         "assets.py",
+        "changes_table.py",
+        "changing.py",
         "checks.py",
         "edit_rows.py",
         "measuring.py",

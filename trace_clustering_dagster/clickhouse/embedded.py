@@ -29,6 +29,7 @@ from trace_clustering_dagster.clickhouse.queries import latest_rows
 from trace_clustering_dagster.clickhouse.schema import (
     EMBEDDINGS_COLUMNS,
     EVENTS_COLUMNS,
+    TOPIC_CHANGES_COLUMNS,
     TOPIC_EDITS_COLUMNS,
     TOPIC_METRICS_COLUMNS,
     TOPICS_OVER_TIME_COLUMNS,
@@ -248,12 +249,14 @@ def _open(folder: Path, warehouse: Warehouse) -> tuple["Client", str, str]:
         warehouse.output_trace_topics_table: TRACE_TOPICS_COLUMNS,
         warehouse.output_topic_metrics_table: TOPIC_METRICS_COLUMNS,
         warehouse.output_topics_over_time_table: TOPICS_OVER_TIME_COLUMNS,
+        warehouse.output_topic_changes_table: TOPIC_CHANGES_COLUMNS,
         warehouse.output_topic_edits_table: TOPIC_EDITS_COLUMNS,
     }
     latest = (
         (SQL["trace_topics_latest"], warehouse.output_trace_topics_table),
         (SQL["topic_metrics_latest"], warehouse.output_topic_metrics_table),
         (SQL["topics_over_time_latest"], warehouse.output_topics_over_time_table),
+        (SQL["topic_changes_latest"], warehouse.output_topic_changes_table),
     )
     with _chdb_lock:
         database = _chdb_views(folder, tuple((t, tuple(c.items())) for t, c in tables.items()))
@@ -363,7 +366,8 @@ def _column_of(type_: str, values: Sequence[Any]) -> "pa.Array":
     if type_ == "Date":
         return column([(day - _EPOCH.date()).days for day in values], pa.int32()).view(pa.date32())
     if type_.startswith("Array"):
-        return column(values, pa.list_(pa.int64() if "Int" in type_ else pa.float32()))
+        items = {"Int64": pa.int64(), "Float32": pa.float32(), "String": pa.string()}
+        return column(values, pa.list_(items[type_.removeprefix("Array(").removesuffix(")")]))
     if "Int" in type_ or "Float" in type_:
         return column(values, pa.int64() if "Int" in type_ else pa.float64())
     return column([str(value) for value in values], pa.string())

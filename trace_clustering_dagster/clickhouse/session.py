@@ -45,6 +45,7 @@ class Session:
             "output_trace_topics_table": warehouse.output_trace_topics_table,
             "output_topics_over_time_table": warehouse.output_topics_over_time_table,
             "output_topic_metrics_table": warehouse.output_topic_metrics_table,
+            "output_topic_changes_table": warehouse.output_topic_changes_table,
             "output_topic_edits_table": warehouse.output_topic_edits_table,
             "table_model": warehouse.table_model,
             "instance": warehouse.instance,

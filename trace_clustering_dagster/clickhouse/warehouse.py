@@ -114,6 +114,11 @@ class Warehouse(ClickHouseSettings):
         return f"{self.output_prefix}topics_over_time"
 
     @property
+    def output_topic_changes_table(self) -> str:
+        """The table in ``output_database`` of what has changed in topics."""
+        return f"{self.output_prefix}topic_changes"
+
+    @property
     def output_topic_edits_table(self) -> str:
         """The table in ``output_database`` of what people have changed in topics."""
         return f"{self.output_prefix}topic_edits"

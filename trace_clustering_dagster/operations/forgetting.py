@@ -63,13 +63,12 @@ def places(
     everywhere["topic_metrics_table"] = TopicMetrics(clickhouse)
     everywhere["topic_edits_table"] = TopicEdits(clickhouse)
     everywhere["usage_table"] = _Usage(clickhouse)
-    if "topic_labels" in files:
-        titles = TopicTitles(stored, graph)
-        # before the titles, which say what rows hold them
-        everywhere["topics_over_time_table"] = TopicsOfDays(clickhouse, stored, titles)
+    titles = TopicTitles(stored, graph) if "topic_labels" in files else None
+    # before the titles, which say what rows hold them
+    for name in ("topics_over_time", "topic_changes"):
+        everywhere[f"{name}_table"] = TopicsOfDays(name, clickhouse, stored, titles)
+    if titles:
         everywhere["topic_titles"] = titles
-    else:
-        everywhere["topics_over_time_table"] = TopicsOfDays(clickhouse, stored)
     everywhere |= {name: place for name, place in files.items() if name not in LISTS}
     if instance:
         everywhere["runs"] = _Runs(instance, graph)

@@ -109,16 +109,20 @@ class TopicTitles:
 @dataclass(frozen=True)
 class TopicsOfDays:
     """The topics of days that hold the traces, and on other days the topics whose titles were made
-    from them: rows of a table, and files of these other days."""
+    from them: rows of a table, and files of these other days.
 
+    asset: ``topics_over_time`` or ``topic_changes``, of which the table has the name.
+    """
+
+    asset: str
     clickhouse: Warehouse
     stored: StoredFiles
     titles: TopicTitles | None = None
 
     def describe(self, scope: Scope) -> str:
         connection = self.clickhouse.connect("trace-clustering forget")
-        rows = count_days(connection, scope.team_id, self._days(scope))
-        table = self.clickhouse.output_topics_over_time_table
+        table = self._table
+        rows = count_days(connection, table, scope.team_id, self._days(scope))
         parts = [f"{rows} rows in {table}"] if rows else []
         if files := len(list(self._files(scope))):
             parts.append(f"{files} files of days that hold none of these traces")
@@ -126,9 +130,13 @@ class TopicsOfDays:
 
     def remove(self, scope: Scope) -> None:
         connection = self.clickhouse.connect("trace-clustering forget", DELETION_TIMEOUT_SECONDS)
-        delete_days(connection, scope.team_id, self._days(scope))
+        delete_days(connection, self._table, scope.team_id, self._days(scope))
         for file in list(self._files(scope)):
             remove(file.path)
+
+    @property
+    def _table(self) -> str:
+        return f"{self.clickhouse.output_prefix}{self.asset}"
 
     def _titled(self, scope: Scope) -> list[tuple[datetime.datetime, int]]:
         found = self.titles.found(scope) if self.titles else ()
@@ -143,7 +151,7 @@ class TopicsOfDays:
     def _files(self, scope: Scope) -> Iterator[StoredFile]:
         """Those of the other days: what holds a trace is removed with all files of its day."""
         ends = {end for end, _ in self._titled(scope)}
-        if "topics_over_time" in self.stored.folders and ends:
-            for file in self.stored.files("topics_over_time"):
+        if self.asset in self.stored.folders and ends:
+            for file in self.stored.files(self.asset):
                 if file.team_id == scope.team_id and file.day and end_of(file.day) in ends:
                     yield file

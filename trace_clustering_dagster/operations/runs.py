@@ -81,16 +81,18 @@ def with_outcome(
     instance: dg.DagsterInstance, graph: Graph, team_days: Iterable[TeamDay]
 ) -> set[TeamDay]:
     """The team-days that have an outcome from runs that do not explore: an event, or a skip with
-    its reason, and if topics are on, the topics of the day.
+    its reason, and the last asset of the topics that are on.
 
-    Team-days that were done before topics were on stay done.
+    Team-days that were done before topics, or changes, were on stay done.
     """
-    event, topics = graph.key("emitted_event"), graph.key("topics_over_time")
+    event = graph.key("emitted_event")
     done = _materialized(instance, event, team_days)
-    if "topics_over_time" not in graph.assets or not done:
-        return done
-    complete = _materialized(instance, topics, done)
-    return complete | _from_before(instance, topics, event, done - complete)
+    for name in ("topics_over_time", "topic_changes"):
+        if name in graph.assets and done:
+            asset = graph.key(name)
+            complete = _materialized(instance, asset, done)
+            done = complete | _from_before(instance, asset, event, done - complete)
+    return done
 
 
 def _from_before(

@@ -14,12 +14,15 @@ from trace_clustering_dagster.clickhouse.warehouse import Warehouse, log_comment
 from trace_clustering_dagster.clusters.params import ClusteringParams
 from trace_clustering_dagster.llm.cache import KeptAnswers
 from trace_clustering_dagster.sources.values import RawTraces
+from trace_clustering_dagster.topics.changes.values import TopicChanges
 from trace_clustering_dagster.topics.checks import (
+    TOPIC_CHANGES_CHECKS,
     TOPIC_LABELS_CHECKS,
     TOPIC_METRICS_CHECKS,
     TOPICS_CHECKS,
     TOPICS_OVER_TIME_CHECKS,
     TRACE_TOPICS_CHECKS,
+    check_topic_changes,
     check_topic_labels,
     check_topic_metrics,
     check_topics,
@@ -28,6 +31,7 @@ from trace_clustering_dagster.topics.checks import (
 )
 from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
 from trace_clustering_dagster.topics.storage import (
+    TopicChangesIOManager,
     TopicMetricsIOManager,
     TopicsIOManager,
     TopicsOverTimeIOManager,
@@ -286,4 +290,48 @@ def topics_over_time(
             value, topic_labels, clickhouse.output_topics_over_time_table, params.emit_examples
         ),
         check_results=[check_topics_over_time(value)],
+    )
+
+
+@team_asset(
+    "clickhouse",
+    "numpy",
+    version="1",
+    stored_as=TopicChangesIOManager,
+    expires="text_retention_days",
+    pool="clickhouse",
+    checks=TOPIC_CHANGES_CHECKS,
+)
+def topic_changes(
+    context: dg.AssetExecutionContext,
+    trace_ids: TraceSample,
+    topic_metrics: TopicMetrics,
+    topics_over_time: TopicsOverTime,
+    params: TraceParams,
+    clickhouse: Warehouse,
+    raw_traces: RawTraces | None = None,
+) -> dg.MaterializeResult[TopicChanges]:
+    """What has changed in the topics: born, grew, failing, dearer and so on, in the table
+    `topic_changes`.
+
+    Each topic is compared with its own 28 days before. A change is told on the day on which it is
+    first sure, again if it doubles, and when it is over. Without the table, or without the right to
+    write it, this warns and succeeds.
+    """
+    from trace_clustering_dagster.topics.changes_table import write_changes
+    from trace_clustering_dagster.topics.changing import changes_of_day
+    from trace_clustering_dagster.topics.metadata import topic_changes_metadata
+
+    day, _ = day_and_team(context.partition_key)
+    connection = clickhouse.connect(log_comment(context))
+    value = changes_of_day(connection, trace_ids, topics_over_time, topic_metrics, raw_traces, day)
+    value = replace(value, not_written=value.not_written or write_changes(connection, value, day))
+    if problem := value.not_written or value.not_judged:
+        context.log.warning(problem)
+    return dg.MaterializeResult(
+        value=value,
+        metadata=topic_changes_metadata(
+            value, clickhouse.output_topic_changes_table, params.emit_examples
+        ),
+        check_results=[check_topic_changes(value)],
     )

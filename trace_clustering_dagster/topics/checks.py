@@ -8,6 +8,7 @@ import dagster as dg
 
 from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.titles.text import nearly_equal
+from trace_clustering_dagster.topics.changes.values import TopicChanges
 from trace_clustering_dagster.topics.values import (
     ThemeLabel,
     TopicLabel,
@@ -33,6 +34,9 @@ TOPIC_METRICS_CHECKS = {
 }
 TOPICS_OVER_TIME_CHECKS = {
     "topics_over_time_written": "The topics of the day are in the table topics_over_time.",
+}
+TOPIC_CHANGES_CHECKS = {
+    "topic_changes_written": "The changes of the day are judged, and in the table topic_changes.",
 }
 TOPIC_LABELS_CHECKS = {
     "topic_labels_complete": "Every topic and theme that needs a title has one from the requested "
@@ -70,6 +74,13 @@ def check_topic_metrics(value: TopicMetrics) -> dg.AssetCheckResult:
 def check_topics_over_time(value: TopicsOverTime) -> dg.AssetCheckResult:
     """The result of ``TOPICS_OVER_TIME_CHECKS``."""
     return _written("topics_over_time_written", value.not_written, f"{len(value.topics)} rows")
+
+
+def check_topic_changes(value: TopicChanges) -> dg.AssetCheckResult:
+    """The result of ``TOPIC_CHANGES_CHECKS``."""
+    told = "; ".join(change.kind for change in value.changes) or "nothing has changed"
+    problem = value.not_written or value.not_judged
+    return _written("topic_changes_written", problem, told)
 
 
 def _written(name: str, why_not: str, what: str) -> dg.AssetCheckResult:

@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
@@ -101,19 +101,39 @@ def measure_window(
     return TopicMetrics(_as_table(rows), users, nobody, "", **made_from)
 
 
+class Facts(NamedTuple):
+    """What is known of traces: a SELECT, and what it needs."""
+
+    statement: str
+    parameters: Mapping[str, Any]
+    external: External | None
+
+
+def facts_of(connection: Connection, sample: TraceSample, raw_traces: RawTraces | None) -> Facts:
+    """The SELECT of what the source, or else PostHog's events, say of the window's traces."""
+    parameters = {
+        "team_id": sample.team_id,
+        "since": sample.window_start - _BEFORE,
+        "until": sample.window_end + _AFTER,
+    }
+    if raw_traces or connection.warehouse.filled_by:
+        given = External("given", _GIVEN_COLUMNS, _given(raw_traces))
+        return Facts(SQL["given_facts"], parameters, given)
+    return Facts(SQL["event_facts"], parameters, None)
+
+
 def _count(
     connection: Connection, sample: TraceSample, raw_traces: RawTraces | None
 ) -> tuple[dict[tuple[int, datetime.date], Counted], dict[int, int], int]:
     """What the traces that count have, by topic and day; the users of each topic; and the traces
     of nobody who is known."""
-    is_from_events = not (raw_traces or connection.warehouse.filled_by)
-    facts = SQL["event_facts"] if is_from_events else SQL["given_facts"]
+    facts = facts_of(connection, sample, raw_traces)
     values = [f"{value} AS value_{i}" for i, value in enumerate(_VALUES)]
     by_person = _columns(SQL["amounts_by_person"], SQL["distinct_by_person"])
     by_topic = _columns(SQL["amounts_by_topic"], SQL["distinct_by_topic"])
     statement = (
         SQL["topic_metrics"]
-        .replace("{facts}", facts)
+        .replace("{facts}", facts.statement)
         .replace("{values}", ",\n            ".join(values))
         .replace("{by_person}", ",\n        ".join(by_person))
         .replace("{by_topic}", ",\n    ".join(by_topic))
@@ -124,15 +144,13 @@ def _count(
     found = connection.rows(
         statement,
         {
-            "team_id": sample.team_id,
+            **facts.parameters,
             "window_end": sample.window_end,
             "placed_version": placed_version,
             "seed": sample.parameters["seed"],
-            "hash_cutoff": _ALL_HASHES if is_from_events else sample.hash_cutoff,
-            "since": sample.window_start - _BEFORE,
-            "until": sample.window_end + _AFTER,
+            "hash_cutoff": sample.hash_cutoff if facts.external else _ALL_HASHES,
         },
-        None if is_from_events else External("given", _GIVEN_COLUMNS, _given(raw_traces)),
+        facts.external,
     )
     counted, users, nobody = {}, {}, 0
     for topic, day, is_window, traces, persons, of_nobody, *amounts in found:

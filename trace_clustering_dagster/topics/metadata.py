@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trace_clustering_dagster.base.times import utc
 from trace_clustering_dagster.clusters.metadata import HIDDEN
 from trace_clustering_dagster.llm.usage import ModelUsage
+from trace_clustering_dagster.topics.changes.values import TopicChanges
 from trace_clustering_dagster.topics.measures import MEASURES
 from trace_clustering_dagster.topics.registry.events import Event, Lost
 from trace_clustering_dagster.topics.registry.registry import UNSORTED
@@ -144,6 +145,31 @@ def topics_over_time_metadata(
                 for topic in sorted(value.topics, key=traces_and_id)
             ]
         ),
+    }
+
+
+def topic_changes_metadata(value: TopicChanges, table: str, shows_text: bool) -> dict[str, Any]:
+    """What has changed, the surest first."""
+    rows = [
+        dg.TableRecord(
+            {
+                "topic_id": change.topic_id,
+                "kind": change.kind,
+                "sentence": change.sentence if shows_text else HIDDEN,
+                "before": _short(change.before),
+                "after": _short(change.after),
+                "q_value": "" if change.q_value is None else f"{change.q_value:.2g}",
+                "evidence": ", ".join(change.evidence),
+            }
+        )
+        for change in sorted(value.changes, key=lambda c: (c.q_value is None, c.q_value or 0))
+    ]
+    return {
+        "table": table,
+        "kinds": dict(Counter(change.kind for change in value.changes)),
+        **({"changes": dg.MetadataValue.table(rows)} if rows else {}),
+        **({"not_judged": value.not_judged} if value.not_judged else {}),
+        **({"not_written": value.not_written} if value.not_written else {}),
     }
 
 

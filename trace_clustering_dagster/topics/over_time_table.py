@@ -71,20 +71,25 @@ class TitledDays(NamedTuple):
     topics: Sequence[tuple[datetime.datetime, int]]
 
 
-def count_days(connection: Connection, team_id: int, days: TitledDays | None) -> int:
+def count_days(connection: Connection, table: str, team_id: int, days: TitledDays | None) -> int:
     """Number of rows of the team, or of some of its days, replaced rows too; 0 if there is no table
-    that this user may use."""
+    that this user may use.
+
+    Args:
+        table: ``topics_over_time`` or ``topic_changes``, as the warehouse names it.
+    """
     warehouse = connection.warehouse
-    database, table = warehouse.output_database, warehouse.output_topics_over_time_table
+    database = warehouse.output_database
     if not warehouse.is_embedded and table_engine(connection, database, table) is None:
         return 0
-    return int(connection.rows(SQL["team_topics"], _selected(team_id, days))[0][0])
+    selected = {**_selected(team_id, days), "titled_table": table}
+    return int(connection.rows(SQL["team_topics"], selected)[0][0])
 
 
-def delete_days(connection: Connection, team_id: int, days: TitledDays | None) -> None:
+def delete_days(connection: Connection, table: str, team_id: int, days: TitledDays | None) -> None:
     """Delete the rows that ``count_days`` counts; return when they are gone."""
     connection.delete_rows(
-        connection.warehouse.output_topics_over_time_table,
+        table,
         SQL["team_topics_filter"].strip(),
         _selected(team_id, days),
         files=f"????-??-??-{team_id}",

@@ -16,6 +16,7 @@ from trace_clustering_dagster.base.formats import read_table, write_json, write_
 from trace_clustering_dagster.base.io_manager import TeamDayIOManager
 from trace_clustering_dagster.base.times import end_of, parse_time, utc
 from trace_clustering_dagster.base.values import as_dict
+from trace_clustering_dagster.topics.changes.values import TopicChange, TopicChanges
 from trace_clustering_dagster.topics.values import (
     Link,
     RunFigures,
@@ -199,6 +200,26 @@ class TopicsOverTimeIOManager(CarriedIOManager):
                 "counted": dict(rest["counted"]),
             }
         )
+
+
+class TopicChangesIOManager(TeamDayIOManager):
+    """JSON: what people read."""
+
+    extension = ".json"
+
+    def write(self, value: TopicChanges, file: BinaryIO) -> None:
+        changes = [as_dict(change) for change in value.changes]
+        rest = {"window_end": value.window_end.isoformat(), "changes": changes}
+        write_json(as_dict(value) | rest, file)
+
+    def read(self, path: "UPath") -> TopicChanges:
+        rest = json.loads(path.read_bytes())
+        changes = tuple(
+            TopicChange(**change | {"evidence": tuple(change["evidence"])})
+            for change in rest["changes"]
+        )
+        end = parse_time(rest["window_end"])
+        return TopicChanges(**rest | {"window_end": end, "changes": changes})
 
 
 class TopicMetricsIOManager(TeamDayIOManager):

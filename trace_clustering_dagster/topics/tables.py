@@ -54,6 +54,14 @@ def tables(warehouse: Warehouse, trace_topics_days: int = 90) -> list[Table]:
             view=SQL["topics_over_time_latest"],
             sharded_by="team_id",
         ),
+        *_with_view(
+            warehouse,
+            warehouse.output_topic_changes_table,
+            "what has changed in topics",
+            SQL["topic_changes_table"].strip(),
+            view=SQL["topic_changes_latest"],
+            sharded_by="team_id",
+        ),
     ]
 
 

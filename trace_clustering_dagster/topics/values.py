@@ -379,6 +379,16 @@ class TopicsOverTime:
     topic_metrics_digest: str
     topic_labels_digest: str
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hex digest of what it was made from and of the topics."""
+        return digest_of(
+            self.topics_digest.encode(),
+            self.topic_metrics_digest.encode(),
+            self.topic_labels_digest.encode(),
+            repr(self.topics).encode(),
+        )
+
     @property
     def made_from(self) -> Mapping[str, str]:
         """Digests of the values that it was made from, by asset."""

@@ -96,7 +96,7 @@ def test_tables_are_created_by_the_command(
     ]
     assert (
         client.command("SELECT count() FROM system.columns WHERE database = 'applied'")
-        == 47 + 2 * 19 + 2 * 25 + 1 + 12
+        == 47 + 2 * 20 + 2 * 25 + 2 * 15 + 1 + 12
     )
     client.command("DROP TABLE applied.events")
     again = printed("--apply", **environment)
@@ -185,7 +185,7 @@ def test_documents_have_the_query_that_is_printed(
 def test_statements_for_a_cluster_are_understood_by_a_server(clickhouse_server: Server) -> None:
     client = clickhouse_server.client()
     statements = printed("--cluster", "one_shard").output.split(";\n")[:-1]
-    assert len(statements) == 17
+    assert len(statements) == 20
     for statement in statements:
         parsed = str(client.command(f"EXPLAIN AST {statement}"))
         assert "CreateQuery" in parsed

@@ -128,7 +128,7 @@ def test_table_of_the_output_is_printed_and_created(
     assert "SELECT, INSERT\nON writing.own_events TO `me`" in grants
     assert "-- ON writing.own_events_local TO `me`" in grants
     assert "SELECT, INSERT\nON writing.own_model_usage TO `me`" in grants
-    assert grants.count("INSERT") == 12, "there and nowhere else"
+    assert grants.count("INSERT") == 14, "there and nowhere else"
     statements = command(deployment, "schema", "--cluster", "one_shard").output.split(";\n")[:-1]
     assert len(statements) == 19
     for statement in statements:

@@ -65,6 +65,7 @@ class Team:
         return Settings.model_validate(
             {
                 "topics": "on",
+                "changes": "on",
                 "clickhouse": dict(self.clickhouse),
                 "storage": str(self.storage),
                 "params": dict(self.params),

@@ -23,7 +23,13 @@ from trace_clustering_dagster.topics.changes.judged import (
     Judged,
     Judgment,
 )
-from trace_clustering_dagster.topics.changes.judging import Days, judge, q_values, surest
+from trace_clustering_dagster.topics.changes.judging import (
+    Days,
+    half_widths,
+    judge,
+    q_values,
+    surest,
+)
 from trace_clustering_dagster.topics.changes.traffic import exposure, whole_team
 
 # The q-value up to which a change is sure: 30 days of .01 are .3 false changes a team and month.
@@ -198,15 +204,17 @@ def _judge_day(
 def _follow(day: int, seen: _Seen, q: Floats, miss: float) -> list[Change]:
     """Start, repeat (doubled), end or settle the changes of a measure."""
     judged, open_, now, best = seen.judged, seen.open, seen.now, seen.best
-    wide = -special.stdtrit(best.df, miss / 2) * best.error
-    is_sure = (q <= ALPHA) & (np.abs(best.effect) >= judged.least) & (np.abs(best.effect) > wide)
+    with np.errstate(all="ignore"):
+        widths = half_widths(judged, best, miss)
+    reach = np.where(best.effect > 0, *widths)
+    is_sure = (q <= ALPHA) & (np.abs(best.effect) >= judged.least) & (np.abs(best.effect) > reach)
     is_sure &= (judged.worse == 0) | (best.effect > 0)
     if is_sure.any() and seen.is_explained():
         is_sure[:] = False
     out = []
 
     def tell(i: int, kind: str) -> None:
-        out.append(_change(seen, best, i, kind, float(wide[i]), float(q[i])))
+        out.append(_change(seen, best, i, kind, widths, float(q[i])))
 
     for i in np.flatnonzero((open_.since >= 0) | is_sure).tolist():
         kind = judged.up if best.effect[i] > 0 else judged.down
@@ -228,8 +236,8 @@ def _follow(day: int, seen: _Seen, q: Floats, miss: float) -> list[Change]:
             is_near = now.effect[i] / open_.size[i] < 0.5
             open_.near[i] = open_.near[i] + 1 if is_near else 0
             if open_.near[i] >= _NEAR_DAYS:
-                half = float(-special.stdtrit(now.df[i], _MISS / 2) * now.error[i])
-                out.append(_change(seen, now, i, "recovered", half, float(q[i])))
+                of_now = half_widths(judged, now, _MISS)
+                out.append(_change(seen, now, i, "recovered", of_now, float(q[i])))
                 open_.since[i] = -1
                 over = slice(None, day + 1 - _NEAR_DAYS)
                 open_.ended[over, i] |= open_.excluded[over, i]
@@ -239,8 +247,11 @@ def _follow(day: int, seen: _Seen, q: Floats, miss: float) -> list[Change]:
     return out
 
 
-def _change(seen: _Seen, found: Judgment, i: int, kind: str, half: float, q: float) -> Change:
-    ends = found.effect[i] + found.move[i] + np.array([-half, half])
+def _change(
+    seen: _Seen, found: Judgment, i: int, kind: str, widths: tuple[Floats, Floats], q: float
+) -> Change:
+    below, above = widths
+    ends = found.effect[i] + found.move[i] + np.array([-below[i], above[i]])
     before = found.before[i]
     if seen.judged.family == "rate":
         low, high = special.expit(special.logit(before) + ends)

@@ -82,13 +82,15 @@ class Judgment:
     Attributes:
         p: Chance of such days without a change; NaN where the topic is not judged.
         effect: On the link scale, without what moved the whole team.
-        error: Standard error of the effect.
+        error: Standard error of the effect; of counts and rates that of the level alone, without
+            the chance of the window's own traces.
         df: Degrees of freedom of the error.
         before, after: The level of the base and of the window, in the measure's own unit.
         evidence: Traces.
         history: Known days of the base.
         move: Effect of the whole team.
         lump: Traces that come as one.
+        hits, misses: Traces of the window that it is true of, and others; of means, both 0.
     """
 
     p: Floats
@@ -101,6 +103,8 @@ class Judgment:
     history: Floats
     move: Floats
     lump: Floats
+    hits: Floats
+    misses: Floats
 
 
 def cap_busiest(n: Floats, first: Floats, second: Floats) -> Floats:

@@ -59,8 +59,8 @@ class _Seen(NamedTuple):
     """The window against its base, (T,) each.
 
     before, after: in the measure's own unit; of means, logarithms. evidence: traces. effect: on the
-    link scale. noise, expected_noise: its variance by chance as seen, and without a change. center:
-    of counts, the traces to expect.
+    link scale. noise: its variance by chance, without a change. center: of counts, the traces to
+    expect.
     """
 
     before: Floats
@@ -68,7 +68,6 @@ class _Seen(NamedTuple):
     evidence: Floats
     effect: Floats
     noise: Floats
-    expected_noise: Floats
     center: Floats
 
 
@@ -118,7 +117,7 @@ def judge(judged: Judged, daily: Daily, days: Days) -> Judgment:
     move = 0.0
     if not is_count and not days.is_team and is_judged.sum() >= _LEAST_TOPICS:
         of_judged = np.where(is_judged, seen.effect, np.nan)
-        move = max(0.0, weighted_median(of_judged, 1 / (lasting + seen.expected_noise)))
+        move = max(0.0, weighted_median(of_judged, 1 / (lasting + seen.noise)))
     effect = seen.effect - move
 
     p = np.where(is_judged, 1.0, np.nan)
@@ -126,7 +125,7 @@ def judge(judged: Judged, daily: Daily, days: Days) -> Judgment:
         is_judged & (record == np.sign(effect)) & ((effect > 0) | (judged.worse == 0))
     )
     if judged.family == "mean":
-        total = (lasting + seen.expected_noise)[i]
+        total = (lasting + seen.noise)[i]
         degrees = satterthwaite(total, drawn[i], df[i])
         p[i] = special.stdtr(degrees, -effect[i] / np.sqrt(total))
     elif len(i):
@@ -136,19 +135,46 @@ def judge(judged: Judged, daily: Daily, days: Days) -> Judgment:
         else:
             expected = special.logit(seen.before[i]) + move
             p[i] = _binomial_tail(traces[i] / lump[i], of[i] / lump[i], expected, sd, degrees)
-    is_log = judged.family == "mean"
+    is_mean = judged.family == "mean"
+    # the interval of a count or of a rate knows the chance of its traces
+    variance = lasting + seen.noise if is_mean else lasting
     return Judgment(
         p=np.minimum(2 * p, 1) if judged.worse == 0 else p,
         effect=effect,
-        error=np.sqrt(lasting + seen.noise),
-        df=satterthwaite(lasting + seen.noise, drawn, df),
-        before=np.exp(seen.before) if is_log else seen.before,
-        after=np.exp(seen.after) if is_log else seen.after,
+        error=np.sqrt(variance),
+        df=satterthwaite(variance, drawn, df),
+        before=np.exp(seen.before) if is_mean else seen.before,
+        after=np.exp(seen.after) if is_mean else seen.after,
         evidence=seen.evidence,
         history=base.sum(0).astype(np.float64),
         move=np.full(len(p), move),
         lump=lump,
+        hits=np.zeros_like(traces) if is_mean else traces,
+        misses=of - traces if judged.family == "rate" else np.zeros_like(traces),
     )
+
+
+def half_widths(judged: Judged, found: Judgment, miss: float) -> tuple[Floats, Floats]:
+    """How far the interval of each effect (T,) reaches below and above it, on the link scale: the
+    level's own, by Student's t, and that of the window's traces, by Jeffreys' interval, joined as
+    independent (Zou and Donner, 2008).
+
+    Args:
+        miss: Chance that an interval does not hold the effect.
+    """
+    level = -special.stdtrit(found.df, miss / 2) * found.error
+    if judged.family == "mean":
+        return level, level
+    hits, misses = (x / found.lump + 0.5 for x in (found.hits, found.misses))
+    if judged.family == "count":
+        middle = np.log(hits)
+        low, high = (np.log(special.gammaincinv(hits, x)) for x in (miss / 2, 1 - miss / 2))
+    else:
+        middle = np.log(hits / misses)
+        low, high = (
+            special.logit(special.betaincinv(hits, misses, x)) for x in (miss / 2, 1 - miss / 2)
+        )
+    return np.hypot(level, middle - low), np.hypot(level, high - middle)
 
 
 def _seen_count(traces: Floats, center: Floats, lump: Floats, window: int) -> _Seen:
@@ -157,8 +183,7 @@ def _seen_count(traces: Floats, center: Floats, lump: Floats, window: int) -> _S
         after=traces / window,
         evidence=np.maximum(traces, center),
         effect=np.log((traces + 0.5) / (center + 0.5)),
-        noise=lump / (traces + 0.5 * lump),
-        expected_noise=lump / center,
+        noise=lump / center,
         center=center,
     )
 
@@ -171,8 +196,7 @@ def _seen_rate(hits: Floats, of: Floats, level: Floats, shift: Floats, lump: Flo
         after=hits / of,
         evidence=of,
         effect=np.log(odds) - special.logit(before),
-        noise=lump / (hits + 0.5 * lump) + lump / (of - hits + 0.5 * lump),
-        expected_noise=lump / (of * before * (1 - before)),
+        noise=lump / (of * before * (1 - before)),
         center=before,
     )
 
@@ -184,7 +208,6 @@ def _seen_mean(before: Floats, after: Floats, of: Floats, variance: Floats) -> _
         evidence=of,
         effect=after - before,
         noise=variance,
-        expected_noise=variance,
         center=before,
     )
 

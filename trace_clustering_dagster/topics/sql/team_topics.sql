@@ -1,5 +1,5 @@
 -- The number of rows of a team, or of some of its days and topics.
 SELECT count()
-FROM {output_database:Identifier}.{output_topics_over_time_table:Identifier}
+FROM {output_database:Identifier}.{titled_table:Identifier}
 WHERE
     {{team_topics_filter}}
