@@ -192,7 +192,7 @@ def test_statements_for_a_cluster_are_understood_by_a_server(clickhouse_server: 
         assert "Storage definition" in parsed or "CREATE VIEW" in statement
     grants = printed("--cluster", "one_shard", "--grants", "me").output
     statements = grants.replace("-- GRANT", "GRANT").replace("-- ON", "ON").split(";\n")[:-1]
-    assert len(statements) == 24
+    assert len(statements) == 28
     for statement in statements:
         assert "GrantQuery" in str(client.command(f"EXPLAIN AST {statement}"))
 

@@ -130,7 +130,7 @@ def test_table_of_the_output_is_printed_and_created(
     assert "SELECT, INSERT\nON writing.own_model_usage TO `me`" in grants
     assert grants.count("INSERT") == 14, "there and nowhere else"
     statements = command(deployment, "schema", "--cluster", "one_shard").output.split(";\n")[:-1]
-    assert len(statements) == 19
+    assert len(statements) == 22
     for statement in statements:
         assert "CreateQuery" in str(client.command(f"EXPLAIN AST {statement}"))
 

@@ -1,6 +1,7 @@
 """What changed in topics, through runs of several days."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,9 +14,11 @@ from trace_clustering_dagster.build import stored_files_of
 from trace_clustering_dagster.clickhouse.schema import TOPIC_CHANGES_COLUMNS
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.topics.changes.values import TopicChange, TopicChanges
+from trace_clustering_dagster_tests.conftest import REPOSITORY
 from trace_clustering_dagster_tests.support.server import Server
 from trace_clustering_dagster_tests.topics.months import (
     STEADY,
+    MakeTeam,
     Team,
     day_of,
     topic_of_intents,
@@ -136,7 +139,7 @@ def test_a_change_is_told_with_its_evidence(make_deployment: Any, tmp_path: Path
     assert again[0]["_timestamp"] > of_table[0]["_timestamp"]
 
 
-def test_a_day_that_tells_nothing_withdraws_what_an_earlier_run_told(team_of: Any) -> None:
+def test_a_day_that_tells_nothing_withdraws_what_an_earlier_run_told(team_of: MakeTeam) -> None:
     team = team_of(STEADY)
     run(team, 10)
     table = Warehouse.of(team.settings).connect()
@@ -157,14 +160,14 @@ def test_a_day_that_tells_nothing_withdraws_what_an_earlier_run_told(team_of: An
     assert stored(team, 10) == []
 
 
-def test_first_topics_are_no_news(team_of: Any) -> None:
+def test_first_topics_are_no_news(team_of: MakeTeam) -> None:
     team = team_of(STEADY)
     value = run(team, 10)
     assert len(team.topics(10).registry.topics) > 5
     assert (value.changes, value.not_judged, value.not_written) == ((), "", "")
 
 
-def test_a_new_topic_is_told(team_of: Any) -> None:
+def test_a_new_topic_is_told(team_of: MakeTeam) -> None:
     team = team_of([*STEADY, *traces_of(9, range(12, 20), 8)])
     born = []
     for day in range(10, 17):
@@ -192,3 +195,16 @@ def test_a_table_that_is_missing_is_a_warning(
     assert "create it with `trace-clustering schema --apply`" in (check.description or "")
     assert f"{clickhouse.database}.{table}" in (check.description or "")
     assert "\n" not in (check.description or "")
+
+
+def test_the_query_of_the_documents_finds_the_changes(team_of: MakeTeam) -> None:
+    text = (REPOSITORY / "docs" / "topics.md").read_text()
+    (query,) = (q for q in re.findall(r"```sql\n(.*?)```", text, re.S) if "topic_changes_" in q)
+    team = team_of([*STEADY, *traces_of(9, range(12, 20), 8)])
+    told = {day: run(team, day).changes for day in range(10, 15)}
+    here = query.replace("FROM ", "FROM {output_database:Identifier}.")
+    found = Warehouse.of(team.settings).connect().rows(here, {"team_id": 1})
+    assert sorted((day, sentence) for day, sentence, _ in found) == sorted(
+        (day_of(day), change.sentence) for day, changes in told.items() for change in changes
+    )
+    assert found
