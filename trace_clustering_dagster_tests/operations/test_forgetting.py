@@ -405,6 +405,8 @@ def test_everything_that_is_stored_can_be_forgotten(
         table
         for file in (REPOSITORY / "trace_clustering_dagster").rglob("*.sql")
         for table in re.findall(r"INSERT INTO (\S+)\s", file.read_text())
+        # these insert no row
+        if not file.name.startswith("check_")
     }
     assert inserted
     for table in inserted:
