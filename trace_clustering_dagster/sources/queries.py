@@ -222,7 +222,7 @@ def read_index(
     text, count, number, time = pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", "UTC")
     span = {"team": team, "seed": seed, **_span(window[0], window[1], lookback)}
     of_index = {"reason": text, "id": text, "hash": pa.uint64(), "started": time, "ended": time}
-    of_index |= {"steps": count, "errors": count}
+    of_index |= {"steps": count, "errors": count, "rated": count}
     table = _table(raw, SQL["index"], of_index, **span, start=window[0], end=window[1])
     counts = dict(collections.Counter(table["reason"].to_pylist()))
     usable = counts.pop("", 0)
@@ -233,13 +233,17 @@ def read_index(
     of_amounts |= {"user": text, "session": text}
     of_scores = {"scores": count, "score": number}
     columns = {"trace_id": table["id"]}
-    columns |= {name: table[name] for name in table.column_names[1:]}
+    columns |= {name: table[name] for name in table.column_names[1:] if name != "rated"}
     columns["chosen"] = pa.chunked_array(
         [pa.repeat(True, chosen), pa.repeat(False, usable - chosen)]
     )
-    for sql, of_sample in ((SQL["amounts"], of_amounts), (SQL["scores"], of_scores)):
+    rated = pc.sum(table["rated"].slice(0, chosen)).as_py()
+    for sql, of_sample, rows in (
+        (SQL["amounts"], of_amounts, chosen),
+        (SQL["scores"], of_scores, rated),
+    ):
         found = pa.schema({"trace_id": text, **of_sample}).empty_table()
-        if chosen:
+        if rows:
             cutoff = table["hash"][chosen - 1].as_py()
             found = _table(raw, sql, {"trace_id": text, **of_sample}, **span, hash_cutoff=cutoff)
         places = pc.index_in(ids, found["trace_id"])
@@ -277,12 +281,14 @@ def read_traces(
     for start in range(0, len(rows), _TRACES_A_QUERY):
         some = rows[start : start + _TRACES_A_QUERY]
         ids = {row["trace_id"] for row in some}
+        long_hashes = sorted(row["hash"] for row in some if row["steps"] > MAX_STEPS)
+        of_long_traces = SQL["of_long_traces"] if long_hashes else ""
         batches = raw.batches(
-            SQL["steps"],
+            SQL["steps"].replace("{of_long_traces}", of_long_traces),
             team=team,
             seed=seed,
             hashes=sorted(row["hash"] for row in some),
-            long_hashes=sorted(row["hash"] for row in some if row["steps"] > MAX_STEPS),
+            long_hashes=long_hashes,
             # stores with nanoseconds may have rounded it up
             since=some[0]["started"] - datetime.timedelta(microseconds=1),
             until=window_end + GRACE,

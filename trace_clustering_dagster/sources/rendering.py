@@ -19,6 +19,7 @@ In a source's file, ``{{...}}`` stands for:
 """
 
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -206,7 +207,9 @@ class Store:
             f"* transform(key, [{named}], {ranked}, 0), "
             "mapKeys(SpanAttributes), mapValues(SpanAttributes))"
         )
-        best = f"indexOf({ranks}, greatest(arrayMax({ranks}), 1))"
+        # by a name, because the text is long; equal texts may have the same
+        name = f"ranks_{zlib.crc32(argument.encode()):08x}"
+        best = f"indexOf({ranks} AS {name}, greatest(arrayMax({name}), 1))"
         return f"ifNull(mapValues(SpanAttributes)[{best}], '')"
 
     def _named_attribute(self, column: str) -> str:

@@ -15,7 +15,8 @@ SELECT
         maxIf(greatest(assumeNotNull(start_time), assumeNotNull(end_time)), NOT is_score)
     ) AS ended,
     uniqExactIf(step_id, NOT is_score) AS steps,
-    uniqExactIf(step_id, is_error AND NOT is_score) AS errors
+    uniqExactIf(step_id, is_error AND NOT is_score) AS errors,
+    countIf(is_score) AS rated
 FROM ({{source}})
 WHERE team = {team:String}
 GROUP BY trace_id

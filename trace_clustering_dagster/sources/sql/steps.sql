@@ -1,6 +1,5 @@
 -- The steps of the traces with these seeded hashes, in the order of their start: the caller
--- compares the ids themselves. Long texts keep their beginning and their end. Of a trace with many
--- steps, whose hash is in `long_hashes`, only the first, the last and some that failed are read.
+-- compares the ids themselves. Long texts keep their beginning and their end.
 SELECT
     trace_id,
     toValidUTF8(leftUTF8(step_id, 1000)) AS step,
@@ -29,28 +28,7 @@ WHERE
     team = {team:String}
     AND cityHash64(trace_id, {seed:UInt64}) IN {hashes:Array(UInt64)}
     AND isValidUTF8(trace_id)
-    AND (
-        -- without one, the source is not read a second time
-        empty({long_hashes:Array(UInt64)})
-        OR NOT has({long_hashes:Array(UInt64)}, cityHash64(trace_id, {seed:UInt64}))
-        OR (trace_id, step_id) IN (
-            SELECT
-                trace_id,
-                arrayJoin(arrayConcat(first, last, failed)).2 AS step_id
-            FROM (
-                SELECT
-                    trace_id,
-                    groupArraySorted({{half}})((toUnixTimestamp64Micro(assumeNotNull(start_time)), step_id)) AS first,
-                    groupArraySorted({{half}})((-toUnixTimestamp64Micro(assumeNotNull(start_time)), step_id)) AS last,
-                    groupArraySortedIf({{half}})((toUnixTimestamp64Micro(assumeNotNull(start_time)), step_id), is_error) AS failed
-                FROM ({{source}})
-                WHERE
-                    team = {team:String}
-                    AND cityHash64(trace_id, {seed:UInt64}) IN {long_hashes:Array(UInt64)}
-                GROUP BY trace_id
-            )
-        )
-    )
+    {of_long_traces}
 ORDER BY trace_id, started, ended DESC, step
 SETTINGS
     -- else a map would be read once for each key that is asked for

@@ -5,7 +5,7 @@ of Ward trees over the window is compared with the traces of the 21 days before 
 them the same test is almost blind (measured: 4 of 24 births at p <= 1e-5, with them 13).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,9 +105,8 @@ def _window_sightings(
     counts[np.arange(n), ages] = 1
     if len(reference):
         counts[:, _OLDER] = np.bincount((reference @ window.T).argmax(axis=1), minlength=n)
-    for scale in _WINDOW_SCALES:
-        count = scaled_count(scale, n, least=2) if scale else 0
-        tree = _tree(window, count)
+    smoothed = [scaled_count(scale, n, least=2) if scale else 0 for scale in _WINDOW_SCALES]
+    for tree in _trees(window, smoothed):
         for subtree in _recent_subtrees(tree, counts, totals, n, _LARGEST_SHARE * n):
             rows = _leaves(tree, subtree.node)
             older = int(counts[rows, _OLDER].sum())
@@ -127,8 +126,7 @@ def _topic_sightings(
         members = members[np.sort(order[:_TOPIC_ROWS])]
     counts = np.zeros((len(members), _OLDER + 1), np.int64)
     counts[np.arange(len(members)), ages[members]] = 1
-    for scale in _TOPIC_SCALES:
-        tree = _tree(rows[members], scale)
+    for tree in _trees(rows[members], _TOPIC_SCALES):
         for subtree in _recent_subtrees(tree, counts, totals, n, np.inf):
             leaves = members[_leaves(tree, subtree.node)]
             of_window = leaves[leaves < n]
@@ -137,12 +135,13 @@ def _topic_sightings(
             yield Sighting(subtree.p_value, subtree.days, recent, of_window, older)
 
 
-def _tree(rows: Vectors, count: int) -> Indices:
-    """The children (n - 1, 2) of each merger of Ward's tree, smoothed over `count` neighbors."""
-    if count:
-        nearest = neighbors(rows, min(count, len(rows) - 1))
-        rows = smooth(rows, nearest, count, _STEPS)
-    return ward_tree(chord_distances(rows))[:, :2].astype(np.int64)
+def _trees(rows: Vectors, counts: Sequence[int]) -> Iterator[Indices]:
+    """The children (n - 1, 2) of each merger of Ward's trees, each smoothed over so many neighbors,
+    0 for none."""
+    nearest = neighbors(rows, min(max(counts), len(rows) - 1))
+    for count in counts:
+        smoothed = smooth(rows, nearest, count, _STEPS) if count else rows
+        yield ward_tree(chord_distances(smoothed))[:, :2].astype(np.int64)
 
 
 def _recent_subtrees(
