@@ -62,6 +62,7 @@ def test_attributes_are_the_settings() -> None:
             "text_retention_days": 2,
             "raw_retention_days": 4,
             "topics": False,
+            "changes": True,
             "topics_retention_days": 60,
             "start_date": "2026-01-31",
             "params": {"max_k": 9, "renderings": ["detailed"]},

@@ -58,6 +58,7 @@ class Team:
     storage: Path
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
     params: Mapping[str, Any] = field(default_factory=dict)
+    tells_changes: bool = False
 
     @property
     def settings(self) -> Settings:
@@ -65,7 +66,7 @@ class Team:
         return Settings.model_validate(
             {
                 "topics": "on",
-                "changes": "on",
+                "changes": self.tells_changes,
                 "clickhouse": dict(self.clickhouse),
                 "storage": str(self.storage),
                 "params": dict(self.params),

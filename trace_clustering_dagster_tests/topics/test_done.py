@@ -94,6 +94,20 @@ def test_without_topics_the_event_alone_counts(team: Team) -> None:
     assert with_outcome(team.instance, graph, [DAY]) == {DAY}
 
 
+def test_days_that_were_done_before_changes_were_on_stay_done(team: Team) -> None:
+    later = TeamDay(day_of(28), 1)
+    planned(team, "topics_over_time")
+    materialized(team, *CLUSTERS, *TOPICS)
+    team.tells_changes = True
+    assert is_done(team)
+    planned(team, "topic_changes", later)
+    assert is_done(team)
+    materialized(team, *CLUSTERS, *TOPICS, day=later)
+    assert not is_done(team, later)
+    materialized(team, "topic_changes", day=later)
+    assert is_done(team, later)
+
+
 def requests(team: Team, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What a tick of the coordinator requests, of a day that has just ended."""
     defs = build_graph(team.settings)

@@ -4,6 +4,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,17 @@ def stored(team: Team, day: int, team_id: int = 1) -> list[Row]:
     return [dict(zip(TOPIC_CHANGES_COLUMNS, row, strict=True)) for row in rows]
 
 
+@pytest.fixture
+def team_of(team_of: MakeTeam) -> MakeTeam:
+    """A team whose changes are told."""
+    return lambda rows: replace(team_of(rows), tells_changes=True)
+
+
+def team_on(url: str, folder: Path) -> Team:
+    """A team of a warehouse whose changes are told."""
+    return Team({"url": url}, folder / "assets", tells_changes=True)
+
+
 def run(team: Team, day: int, team_id: int = 1) -> TopicChanges:
     value: TopicChanges = team.run(day, team_id, asset="topic_changes").output_for_node(
         "topic_changes"
@@ -92,7 +104,7 @@ def judged(value: TopicChanges) -> list[TopicChange]:
 def test_a_change_is_told_with_its_evidence(make_deployment: Any, tmp_path: Path) -> None:
     rows = TRAFFIC
     deployment = make_deployment(rows, [*events_of(rows)])
-    team = Team({"url": deployment.clickhouse.url}, tmp_path / "assets")
+    team = team_on(deployment.clickhouse.url, tmp_path)
     values = {day: run(team, day) for day in range(FIRST_RUN, LAST + 1)}
     assert not [c for day in range(FIRST_RUN, CHANGE) for c in judged(values[day])]
     told = {
@@ -187,7 +199,7 @@ def test_a_table_that_is_missing_is_a_warning(
 ) -> None:
     clickhouse = deploy_server(STEADY).clickhouse
     clickhouse_server.client().command(f"DROP TABLE {clickhouse.database}.{table} SYNC")
-    result = Team({"url": clickhouse.url}, tmp_path / "assets").run(10, asset="topic_changes")
+    result = team_on(clickhouse.url, tmp_path).run(10, asset="topic_changes")
     (check,) = (
         c for c in result.get_asset_check_evaluations() if c.check_name == "topic_changes_written"
     )
