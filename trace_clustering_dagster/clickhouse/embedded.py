@@ -366,8 +366,9 @@ def _column_of(type_: str, values: Sequence[Any]) -> "pa.Array":
     if type_ == "Date":
         return column([(day - _EPOCH.date()).days for day in values], pa.int32()).view(pa.date32())
     if type_.startswith("Array"):
-        items = {"Int64": pa.int64(), "Float32": pa.float32(), "String": pa.string()}
-        return column(values, pa.list_(items[type_.removeprefix("Array(").removesuffix(")")]))
+        # vectors are float32, whatever a server's table has
+        items = pa.string() if "String" in type_ else pa.int64() if "Int" in type_ else pa.float32()
+        return column(values, pa.list_(items))
     if "Int" in type_ or "Float" in type_:
         return column(values, pa.int64() if "Int" in type_ else pa.float64())
     return column([str(value) for value in values], pa.string())
