@@ -45,6 +45,13 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.register_profile("long", deadline=None, max_examples=20_000)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+# Files of tests, of their instances and of the server are in memory, where there is room: databases
+# commit and tables are made thousands of times, and each waits for a disk.
+_MEMORY = Path("/dev/shm")
+if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 4e9:
+    os.environ.setdefault("TMPDIR", str(_MEMORY))
+    tempfile.tempdir = None
+
 UTC = datetime.timezone.utc
 WITHOUT_TOPICS = Settings.model_validate({"topics": "off"})
 GRAPH = graph_of(WITHOUT_TOPICS)
@@ -123,9 +130,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """In memory where there is such a place: an instance commits hundreds of times a run."""
-    memory = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    """Removed while processes of the test may still write to it."""
+    path = Path(tempfile.mkdtemp())
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
