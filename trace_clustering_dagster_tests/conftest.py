@@ -20,8 +20,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import settings
 
+from trace_clustering_dagster.base.graph import Graph
 from trace_clustering_dagster.base.partitions import EXPLORES_TAG
 from trace_clustering_dagster.build import build_graph, graph_of, resources_of, team_assets
 from trace_clustering_dagster.clickhouse.ddl import create_tables
@@ -43,10 +45,28 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.register_profile("long", deadline=None, max_examples=20_000)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+# Files of tests, of their instances and of the server are in memory, where there is room: databases
+# commit and tables are made thousands of times, and each waits for a disk.
+_MEMORY = Path("/dev/shm")
+if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 4e9:
+    os.environ.setdefault("TMPDIR", str(_MEMORY))
+    tempfile.tempdir = None
+
 UTC = datetime.timezone.utc
 WITHOUT_TOPICS = Settings.model_validate({"topics": "off"})
 GRAPH = graph_of(WITHOUT_TOPICS)
-ASSETS = [asset.build(GRAPH) for asset in team_assets(WITHOUT_TOPICS)]
+_built: dict[Graph, list[dg.AssetsDefinition]] = {}
+
+
+def assets_of(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The assets of the graph that the settings describe, built once as in a process of Dagster."""
+    graph = graph_of(settings)
+    if graph not in _built:
+        _built[graph] = [asset.build(graph) for asset in team_assets(settings)]
+    return _built[graph]
+
+
+ASSETS = assets_of(WITHOUT_TOPICS)
 
 
 def sensor(name: str) -> Any:
@@ -63,6 +83,7 @@ DAY = "2026-01-31"
 NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=UTC)
 ALL_TIME = (datetime.datetime(1970, 1, 1, tzinfo=UTC), datetime.datetime(2200, 1, 1, tzinfo=UTC))
 REPOSITORY = Path(__file__).resolve().parents[1]
+_INSTANCE = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
 # The tables and views of the topics, in the order in which they are made.
 TOPICS_TABLES = (
     "topic_edits",
@@ -111,9 +132,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """In memory where there is such a place: an instance commits hundreds of times a run."""
-    memory = Path("/dev/shm")
-    path = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+    """Removed while processes of the test may still write to it."""
+    path = Path(tempfile.mkdtemp())
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
@@ -186,6 +206,11 @@ def write_warehouse(
         pq.write_table(pa.table(columns), folder / table / "part-0.parquet")
 
 
+def ephemeral_instance() -> dg.DagsterInstance:
+    """An instance in memory, which keeps of the log what dagster.yaml says."""
+    return dg.DagsterInstance.ephemeral(settings={"python_logs": _INSTANCE["python_logs"]})
+
+
 @dataclass
 class Deployment:
     """A warehouse, a storage folder, and runs on them."""
@@ -195,7 +220,7 @@ class Deployment:
     retention_days: int = 14
     text_retention_days: int = 180
     keeps_topics: bool = True
-    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+    instance: dg.DagsterInstance = field(default_factory=ephemeral_instance)
 
     def run(
         self,

@@ -51,7 +51,7 @@ def database() -> Iterator[Postgres]:
         if os.environ.get("CI"):
             pytest.fail("no Postgres: .ci/run installs it where it may")
         pytest.skip("no Postgres: apt-get install postgresql")
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # Postgres is another user's
         with postgres(folder, program) as server:

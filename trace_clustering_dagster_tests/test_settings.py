@@ -153,6 +153,8 @@ def test_all_that_is_wrong_is_told_and_the_rest_counts(monkeypatch: pytest.Monke
         ({"max_kk": 3}, "TRACE_CLUSTERING_PARAMS): there is no parameter max_kk: use max_k"),
         ({"max_k": "a"}, "TRACE_CLUSTERING_PARAMS): max_k=a is invalid"),
         ({"min_k": 9}, "min_k=9 is above max_k=6"),
+        ({"max_k": 1}, "TRACE_CLUSTERING_PARAMS): max_k=1 is too small: use 2 or more"),
+        ({"engine": "slow"}, "engine=slow is unknown: use 'fast' or 'scikit-learn'"),
         (
             {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:00:00Z"},
             "would give every day the same window",

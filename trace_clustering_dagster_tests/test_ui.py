@@ -35,7 +35,7 @@ Page = Callable[[str], webdriver.Chrome]
 def home() -> Iterator[Path]:
     """A folder with an instance as `dagster.yaml` describes it, and a team-day with one vector to
     look at and titles that would like to be markup."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copyfile(REPOSITORY / "dagster.yaml", folder / "dagster.yaml")
         rows = [*separated_rows(), embedding_row("zeros", [0.0] * 16)]

@@ -25,7 +25,17 @@ def test_anything_else_is_no_team(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["2026-01-31|abc", "2026-01-31", "1|2026-01-31", "9999-01-01|1", "2026-02-30|1", "|"]
+    "key",
+    [
+        "2026-01-31|abc",
+        "2026-01-31|0",
+        "2026-01-31|-1",
+        "2026-01-31",
+        "1|2026-01-31",
+        "9999-01-01|1",
+        "2026-02-30|1",
+        "|",
+    ],
 )
 def test_the_log_says_what_a_key_looks_like(key: str, caplog: pytest.LogCaptureFixture) -> None:
     with dg.instance_for_test() as instance, dg.partition_loading_context(None, instance):

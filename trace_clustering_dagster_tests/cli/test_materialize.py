@@ -15,9 +15,7 @@ from trace_clustering_dagster_tests.cli.conftest import materialize
 from trace_clustering_dagster_tests.conftest import DAY, REPOSITORY, Deployment
 
 
-@pytest.mark.parametrize(
-    "partition", [f"{DAY}|abc", f"{DAY}|0", f"{DAY}|-1", f"1|{DAY}", "9999-01-01|1"]
-)
+@pytest.mark.parametrize("partition", [f"{DAY}|abc", "9999-01-01|1"])
 def test_partition_of_no_team_is_refused(environment: dict[str, str], partition: str) -> None:
     done = materialize(environment, partition)
     assert done.returncode != 0
@@ -36,10 +34,7 @@ def test_partition_before_the_first_day_has_ended_is_refused(environment: dict[s
     ("config", "message"),
     [
         ({"min_k": 7}, "min_k=7 is above max_k=6: raise max_k or lower min_k"),
-        ({"max_samples": -5}, "max_samples=-5 is too small: use 0 or more"),
-        ({"window_end": "2026-01-01T00:00:00Z"}, "without window_start: give both"),
         ({"lookback": 3}, '"lookback"'),
-        ({"lookback_days": "many"}, "lookback_days"),
     ],
 )
 def test_wrong_configuration_is_refused_before_any_work(
@@ -89,14 +84,7 @@ def test_parameters_of_the_deployment_are_those_of_every_run(
     ("text", "message"),
     [
         ("{max_k: 3}", "TRACE_CLUSTERING_PARAMS={max_k: 3} is not a JSON object"),
-        ("[3]", "TRACE_CLUSTERING_PARAMS=[3] is not a JSON object"),
         ('{"max_kk": 3}', "TRACE_CLUSTERING_PARAMS): there is no parameter max_kk: use max_k"),
-        ('{"max_k": 1}', "TRACE_CLUSTERING_PARAMS): max_k=1 is too small: use 2 or more"),
-        ('{"engine": "slow"}', "engine=slow is unknown: use 'fast' or 'scikit-learn'"),
-        (
-            '{"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:00:00Z"}',
-            "window_start and window_end would give every day the same window",
-        ),
     ],
 )
 def test_wrong_parameters_of_the_deployment_are_named(

@@ -79,10 +79,9 @@ class Project:
 
 @pytest.fixture
 def project(monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    memory = Path("/dev/shm")
     with (
         create_defs_folder_sandbox() as sandbox,
-        tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as home,
+        tempfile.TemporaryDirectory() as home,
     ):
         # as if it were installed
         monkeypatch.syspath_prepend(sandbox.project_root / "src")

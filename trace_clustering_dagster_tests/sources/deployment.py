@@ -8,11 +8,11 @@ from typing import Any
 
 import dagster as dg
 
-from trace_clustering_dagster.build import build_graph
+from trace_clustering_dagster.build import graph_of, resources_of
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster.settings import Settings
-from trace_clustering_dagster_tests.conftest import metadata
+from trace_clustering_dagster_tests.conftest import assets_of, ephemeral_instance, metadata
 
 DAY = datetime.date(2026, 1, 31)
 NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.timezone.utc)
@@ -76,7 +76,7 @@ class Source:
     """A deployment that reads raw traces."""
 
     settings: Settings
-    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+    instance: dg.DagsterInstance = field(default_factory=ephemeral_instance)
 
     def run(
         self,
@@ -88,13 +88,11 @@ class Source:
         raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
         """Materialize all assets of a team-day, or some of them."""
-        defs = build_graph(self.settings)
-        graph_assets = [a for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)]
         return dg.materialize(
-            graph_assets,
+            assets_of(self.settings),
             partition_key=f"{day}|{team_key(team)}",
             instance=self.instance,
-            resources=defs.resources,
+            resources=resources_of(self.settings, graph_of(self.settings)),
             selection=only,
             raise_on_error=raise_on_error,
             run_config={"resources": {"params": {"config": dict(config)}}} if config else {},

@@ -4,7 +4,6 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import adjusted_rand_score
@@ -13,6 +12,7 @@ from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.sources.extract import extract
 from trace_clustering_dagster.sources.queries import open_source, read_index, read_traces
 from trace_clustering_dagster.traces.values import TraceSummary
+from trace_clustering_dagster_tests.conftest import ephemeral_instance
 from trace_clustering_dagster_tests.sources.deployment import Source
 from trace_clustering_dagster_tests.sources.test_reading import LAYOUTS, RAW
 
@@ -51,7 +51,7 @@ def test_services_are_told_apart(tmp_path: Path) -> None:
         "storage": str(tmp_path / "assets"),
         "params": {"embedder": "hashed", "min_k": 4, "max_k": 4, "lookback_days": 14},
     }
-    source = Source(Settings.model_validate(settings), dg.DagsterInstance.ephemeral())
+    source = Source(Settings.model_validate(settings), ephemeral_instance())
     fit = source.run(datetime.date(2026, 11, 14), team="prod").output_for_node("fitted_model")
     labels = pq.read_table(RAW / "labels.parquet").to_pylist()
     service = {row["trace_id"]: row["service"] for row in labels}

@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from trace_clustering_dagster.build import build_graph, stored_files_of
+from trace_clustering_dagster.build import graph_of, resources_of, stored_files_of
 from trace_clustering_dagster.settings import Settings
 from trace_clustering_dagster.topics.storage import TopicsIOManager
 from trace_clustering_dagster.topics.values import Topics
-from trace_clustering_dagster_tests.conftest import embedding_row
+from trace_clustering_dagster_tests.conftest import assets_of, embedding_row, ephemeral_instance
 
 UTC = datetime.timezone.utc
 FIRST = datetime.date(2026, 1, 1)
@@ -56,7 +56,7 @@ class Team:
 
     clickhouse: Mapping[str, Any]
     storage: Path
-    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+    instance: dg.DagsterInstance = field(default_factory=ephemeral_instance)
     params: Mapping[str, Any] = field(default_factory=dict)
     tells_changes: bool = False
 
@@ -82,14 +82,12 @@ class Team:
         raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
         """Materialize a day's topics, or another asset, and what it is made from."""
-        defs = build_graph(self.settings)
-        assets = [a for a in defs.assets or () if isinstance(a, dg.AssetsDefinition)]
         return dg.materialize(
-            assets,
+            assets_of(self.settings),
             selection=dg.AssetSelection.assets(asset).upstream(),
             partition_key=f"{day_of(day)}|{team_id}",
             instance=self.instance,
-            resources=defs.resources,
+            resources=resources_of(self.settings, graph_of(self.settings)),
             raise_on_error=raise_on_error,
             run_config={"resources": {"params": {"config": dict(config)}}} if config else {},
         )

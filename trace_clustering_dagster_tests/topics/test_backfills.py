@@ -175,7 +175,7 @@ def assert_in_order(records: Sequence[dg.RunRecord]) -> None:
             assert before.end_time <= after.start_time
 
 
-@pytest.mark.parametrize("n_days", [4, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("n_days", [3, pytest.param(30, marks=pytest.mark.soak)])
 def test_backfill_of_three_teams_keeps_the_order(
     folder: Path, monkeypatch: pytest.MonkeyPatch, n_days: int
 ) -> None:
@@ -205,7 +205,7 @@ def test_backfill_of_three_teams_keeps_the_order(
             assert failed == ({"FAILURE"} if team_day in (killed, failing) else set())
 
 
-@pytest.mark.parametrize("n_days", [3, pytest.param(30, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("n_days", [2, pytest.param(30, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     "newest_first",
     [
