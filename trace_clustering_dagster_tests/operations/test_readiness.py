@@ -138,7 +138,7 @@ def test_tables_of_topics_are_needed_only_with_topics(
     with_topics, subject = {"TRACE_CLUSTERING_TOPICS": "on"}, "tables of topics"
     assert subject not in check(deployment)[1]
     _, found = check(deployment, **with_topics)
-    assert found[subject] == ("ok", "4 tables can be read and written, 3 views can be read")
+    assert found[subject] == ("ok", "5 tables can be read and written, 4 views can be read")
     _, found = check(as_user(deployment, "earlier", "limited"), **with_topics)
     status, text = found[subject]
     assert status == "warning"
