@@ -84,6 +84,8 @@ NOON = datetime.datetime(2026, 1, 31, 12, tzinfo=UTC)
 ALL_TIME = (datetime.datetime(1970, 1, 1, tzinfo=UTC), datetime.datetime(2200, 1, 1, tzinfo=UTC))
 REPOSITORY = Path(__file__).resolve().parents[1]
 _INSTANCE = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
+# An instance with one run at a time, which keeps of the log what dagster.yaml says.
+PLAIN_INSTANCE = yaml.safe_dump({name: _INSTANCE[name] for name in ("python_logs", "telemetry")})
 # The tables and views of the topics, in the order in which they are made.
 TOPICS_TABLES = (
     "topic_edits",

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from dagster.components.testing import DefsFolderSandbox, create_defs_folder_sandbox
 
 from trace_clustering_dagster.cli import main
-from trace_clustering_dagster_tests.conftest import DAY
+from trace_clustering_dagster_tests.conftest import DAY, PLAIN_INSTANCE
 
 TYPE = "trace_clustering_dagster.TraceClusteringComponent"
 
@@ -85,7 +85,7 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     ):
         # as if it were installed
         monkeypatch.syspath_prepend(sandbox.project_root / "src")
-        (Path(home) / "dagster.yaml").write_text("")
+        (Path(home) / "dagster.yaml").write_text(PLAIN_INSTANCE)
         monkeypatch.setenv("DAGSTER_HOME", home)
         with dg.DagsterInstance.get() as instance:
             yield Project(sandbox, instance)

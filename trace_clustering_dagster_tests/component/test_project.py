@@ -17,6 +17,7 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 from trace_clustering_dagster_tests.component.conftest import TYPE
 from trace_clustering_dagster_tests.conftest import (
     DAY,
+    PLAIN_INSTANCE,
     REPOSITORY,
     separated_rows,
     summary_row,
@@ -67,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("project")
     home = folder / "home"
     home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (home / "dagster.yaml").write_text(PLAIN_INSTANCE)
     project = Made(
         folder / "acme",
         {

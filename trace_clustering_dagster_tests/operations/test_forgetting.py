@@ -19,6 +19,7 @@ from trace_clustering_dagster_tests.conftest import (
     DAY,
     GRAPH,
     NOON,
+    PLAIN_INSTANCE,
     REPOSITORY,
     Deployment,
     as_user,
@@ -39,7 +40,7 @@ def home(tmp_path: Path) -> Path:
     """Of an instance that persists."""
     folder = tmp_path / "home"
     folder.mkdir()
-    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (folder / "dagster.yaml").write_text(PLAIN_INSTANCE)
     return folder
 
 

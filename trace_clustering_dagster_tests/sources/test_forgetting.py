@@ -22,7 +22,7 @@ from trace_clustering_dagster.fields import team_key
 from trace_clustering_dagster.operations.jobs import build_retention_job
 from trace_clustering_dagster.operations.tables import tables
 from trace_clustering_dagster.settings import Settings
-from trace_clustering_dagster_tests.conftest import UTC
+from trace_clustering_dagster_tests.conftest import PLAIN_INSTANCE, UTC
 from trace_clustering_dagster_tests.operations.test_forgetting import database, lines
 from trace_clustering_dagster_tests.sources.deployment import (
     DAY,
@@ -56,7 +56,7 @@ VECTORS = (
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
-    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (folder / "dagster.yaml").write_text(PLAIN_INSTANCE)
     monkeypatch.setenv("DAGSTER_HOME", str(folder))
     return folder
 
