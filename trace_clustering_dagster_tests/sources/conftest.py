@@ -14,6 +14,9 @@ from trace_clustering_dagster_tests.sources.deployment import Source
 from trace_clustering_dagster_tests.sources.stores import StoreMaker
 from trace_clustering_dagster_tests.support.server import SERVER_PASSWORD
 
+# Marks tests in which no query is the matter: those of both engines are tested elsewhere.
+ON_A_SERVER = pytest.mark.parametrize("stores", ["server"], indirect=True)
+
 
 @pytest.fixture(params=["embedded", "server"])
 def stores(

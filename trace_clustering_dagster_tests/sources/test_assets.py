@@ -16,6 +16,7 @@ from trace_clustering_dagster.sources.catalog import known_source
 from trace_clustering_dagster.sources.queries import SQL
 from trace_clustering_dagster.sources.rendering import to_copy
 from trace_clustering_dagster_tests.conftest import failure_messages, metadata
+from trace_clustering_dagster_tests.sources.conftest import ON_A_SERVER
 from trace_clustering_dagster_tests.sources.deployment import (
     DAY,
     NOON,
@@ -194,6 +195,7 @@ def test_teams_do_not_mix(deploy_source: Any) -> None:
     assert not ids[TEAM] & ids["another team's bot"]
 
 
+@ON_A_SERVER
 def test_secrets_are_redacted_before_they_are_stored(
     deploy_source: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -253,6 +255,7 @@ def test_a_source_that_is_not_there_is_one_line(deploy_source: Any) -> None:
     assert "\n" not in message
 
 
+@ON_A_SERVER
 def test_clusters_of_few_users_have_no_text(deploy_source: Any) -> None:
     spans = spans_of_days(range(7))
     for n, row in enumerate(spans):

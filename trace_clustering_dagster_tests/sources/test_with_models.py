@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trace_clustering_dagster_tests.conftest import metadata
+from trace_clustering_dagster_tests.sources.conftest import ON_A_SERVER
 from trace_clustering_dagster_tests.sources.deployment import DAY, ONE_DAY, counts, spans_of_days
 from trace_clustering_dagster_tests.sources.stores import StoreMaker
 from trace_clustering_dagster_tests.support.model_server import ModelServer, completion, embed_well
@@ -52,6 +53,7 @@ def embeddings(server: ModelServer) -> int:
     return sum("input" in request for request in server.requests)
 
 
+@ON_A_SERVER
 def test_a_model_is_asked_once_for_each_trace(
     deploy_source: Any, model_server: ModelServer
 ) -> None:
@@ -83,6 +85,7 @@ def test_a_model_is_asked_once_for_each_trace(
     assert chats(model_server) == 63 + 9
 
 
+@ON_A_SERVER
 def test_what_a_budget_leaves_over_is_replaced_by_the_next_run(
     deploy_source: Any, model_server: ModelServer
 ) -> None:
@@ -119,6 +122,7 @@ def test_the_budget_of_a_day_holds_for_all_teams(
     assert sum(metadata(poor, "trace_summaries")["stand_ins_by_reason"].values()) == 18
 
 
+@ON_A_SERVER
 def test_a_model_is_not_asked_about_traces_that_were_read_for_extracts(
     deploy_source: Any, model_server: ModelServer
 ) -> None:
@@ -170,6 +174,7 @@ def test_what_was_paid_is_recorded_where_summaries_cannot_be_written(
     assert cost == pytest.approx(27 * (100 * 0.15 + 20 * 0.6) / 1e6)
 
 
+@ON_A_SERVER
 def test_an_embedding_server_that_dies_in_the_middle_leaves_the_rest_to_the_next_run(
     deploy_source: Any, model_server: ModelServer
 ) -> None:
@@ -203,6 +208,7 @@ def test_what_vectors_cost_is_recorded(deploy_source: Any, model_server: ModelSe
     assert rows == 1, "nothing is new"
 
 
+@ON_A_SERVER
 def test_a_dead_server_leaves_extracts(deploy_source: Any, model_server: ModelServer) -> None:
     model_server.answer = lambda _: (404, {"error": {"message": "no", "code": "model_not_found"}})
     source = deploy_source(spans_of_days(range(3)), **BY_MODEL)
@@ -212,6 +218,7 @@ def test_a_dead_server_leaves_extracts(deploy_source: Any, model_server: ModelSe
     assert sum(metadata(result, "trace_summaries")["stand_ins_by_reason"].values()) == 27
 
 
+@ON_A_SERVER
 def test_traces_are_clustered_by_a_facet(deploy_source: Any, model_server: ModelServer) -> None:
     model_server.answer = summary_of()
     params = {**BY_MODEL, "facets": ["issues"], "renderings": ["llma_trace_issues"]}
@@ -226,6 +233,7 @@ def test_traces_are_clustered_by_a_facet(deploy_source: Any, model_server: Model
     assert sample.left_out == {"other rendering": 30}
 
 
+@ON_A_SERVER
 def test_another_embedder_embeds_the_window_anew(
     deploy_source: Any, model_server: ModelServer
 ) -> None:

@@ -165,9 +165,9 @@ def test_merges_that_contradict_each_other_lose_no_topic(team_of: MakeTeam) -> N
     assert set(topic_of_intents(value).values()) == {1, 3, 4, 7}
 
 
-def test_pinned_topic_outlives_its_silence(a_team: MakeTeam) -> None:
+def test_pinned_topic_outlives_its_silence(team_of: MakeTeam) -> None:
     rows = [row for i in range(6) for row in traces_of(i, range(59))]
-    team = a_team([*rows, *traces_of(6, range(28))])
+    team = team_of([*rows, *traces_of(6, range(28))])
     first = team.play([27])[0]
     silent = topic_of_intents(first)[6]
     days = [40, 57, 58]
@@ -177,13 +177,13 @@ def test_pinned_topic_outlives_its_silence(a_team: MakeTeam) -> None:
     assert [silent in value.registry.ids for value in team.play(days)] == [True, False, False]
 
 
-def test_rebuild_keeps_the_ids_that_traces_speak_for(a_team: MakeTeam) -> None:
+def test_rebuild_keeps_the_ids_that_traces_speak_for(team_of: MakeTeam) -> None:
     in_both = [
         row | {"model_name": "other", "embedding": row["embedding"][::-1]}
         for intent in range(4)
         for row in traces_of(intent, [27, 28], a_day=3)
     ]
-    team, days = a_team([*after_change_of_model(29), *in_both]), [35, 36]
+    team, days = team_of([*after_change_of_model(29), *in_both]), [35, 36]
     first, held, _ = team.play([28, *days])
     assert "fewer than 100" in held.held_back
     before = files(team, days)
