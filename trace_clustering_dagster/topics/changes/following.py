@@ -128,7 +128,12 @@ class _Seen(NamedTuple):
             before, after = np.log(before), np.log(after)
         moved = (after - before) * (1 if self.judged.family == "count" else n)
         moved = np.nan_to_num(moved * np.sign(self.best.effect[0]))
-        return bool(moved.max(initial=0) >= _EXPLAINED * np.maximum(moved, 0).sum())
+        all_ = np.maximum(moved, 0).sum()
+        if self.judged.family == "count":
+            # what topics moved beyond the team is little if all of them moved alike
+            part = abs(self.best.after[0] - self.best.before[0]) / self.best.after[0]
+            all_ = part * np.nansum(topics.after)
+        return bool(moved.max(initial=0) >= _EXPLAINED * all_)
 
 
 def changes_of_last_day(
