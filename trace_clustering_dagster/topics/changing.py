@@ -66,7 +66,12 @@ def changes_of_day(
             return replace(value, not_judged=f"the traces of {day} are not all known")
         found = [
             *_happened(over_time, day),
-            *_judged(history, changes_of_last_day(history.daily, history.weekend)),
+            *_judged(
+                history,
+                changes_of_last_day(
+                    history.daily, history.weekend, history.totals, history.has_run
+                ),
+            ),
         ]
         changes = _with_evidence(connection, sample, found, raw_traces, day)
     except dg.Failure as failure:
@@ -126,7 +131,8 @@ def _judged(history: History, changes: Iterable[Change]) -> list[tuple[TopicChan
         topic = history.topics[change.topic] if change.topic >= 0 else -1
         if topic == 0 and change.measure == "traces" and change.kind != "grew":
             continue  # a new topic takes traces from those that are in none
-        scale = history.scale if change.measure == "traces" else 1.0
+        is_counted = change.measure == "traces" and topic != -1  # all of the team's are known
+        scale = history.scale if is_counted else 1.0
         seen = round(change.after * change.window)
         told = TopicChange(
             topic_id=topic,

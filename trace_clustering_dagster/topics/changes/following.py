@@ -128,26 +128,54 @@ class _Seen(NamedTuple):
             before, after = np.log(before), np.log(after)
         moved = (after - before) * (1 if self.judged.family == "count" else n)
         moved = np.nan_to_num(moved * np.sign(self.best.effect[0]))
-        return bool(moved.max(initial=0) >= _EXPLAINED * np.maximum(moved, 0).sum())
+        all_ = np.maximum(moved, 0).sum()
+        if self.judged.family == "count":
+            # what topics moved beyond the team is little if all of them moved alike
+            part = abs(self.best.after[0] - self.best.before[0]) / self.best.after[0]
+            all_ = part * np.nansum(topics.after)
+        return bool(moved.max(initial=0) >= _EXPLAINED * all_)
 
 
-def changes_of_last_day(daily: Mapping[str, Daily], weekend: Bools) -> list[Change]:
+def changes_of_last_day(
+    daily: Mapping[str, Daily],
+    weekend: Bools,
+    totals: Floats | None = None,
+    has_run: Bools | None = None,
+) -> list[Change]:
     """The changes to tell on the last of the days, from at most ``NEEDED`` days.
 
     Args:
         daily: By ``Judged.name``, (D, T) each. A measure may be missing.
         weekend: (D,).
+        totals: As in ``step``.
+        has_run: (D,), days of which a run could tell; None for all.
     """
     state, out = State(), list[Change]()
     for day in range(max(0, len(weekend) - REPLAYED), len(weekend)):
-        out = step(day, daily, weekend, state)
+        tells = has_run is None or bool(has_run[day])
+        out = step(day, daily, weekend, state, totals, tells=tells)
     return out
 
 
-def step(day: int, daily: Mapping[str, Daily], weekend: Bools, state: State) -> list[Change]:
+def step(
+    day: int,
+    daily: Mapping[str, Daily],
+    weekend: Bools,
+    state: State,
+    totals: Floats | None = None,
+    *,
+    tells: bool = True,
+) -> list[Change]:
     """Judge a day, all topics and measures and the team, and update the state. Days after it are
-    not looked at."""
-    seen = [*_judge_day(day, daily, weekend, state)]
+    not looked at.
+
+    Args:
+        totals: All traces of the team (D,); None if they are those of the topics.
+        tells: Whether something can be told on the day. If not, or if it has no numbers, changes
+            start and end later, when it is told.
+    """
+    tells = tells and any(np.isfinite(numbers.sum[day]).any() for numbers in daily.values())
+    seen = [*_judge_day(day, daily, weekend, state, totals)]
     p = [s.best.p for s in seen]
     q = q_values(np.concatenate(p)) if p else np.empty(0)
     n_judged = max(np.isfinite(q).sum(), 1)
@@ -155,13 +183,13 @@ def step(day: int, daily: Mapping[str, Daily], weekend: Bools, state: State) -> 
     miss = _MISS * max((q <= ALPHA).sum(), 1) / n_judged
     out = []
     for s in seen:
-        out += _follow(day, s, q[: len(s.best.p)], miss)
+        out += _follow(day, s, q[: len(s.best.p)], miss, tells=tells)
         q = q[len(s.best.p) :]
     return out
 
 
 def _judge_day(
-    day: int, daily: Mapping[str, Daily], weekend: Bools, state: State
+    day: int, daily: Mapping[str, Daily], weekend: Bools, state: State, totals: Floats | None
 ) -> Iterator[_Seen]:
     days = slice(max(0, day + 1 - max(WINDOWS) - BASE), day + 1)
     n_days, weekend = len(weekend), weekend[days]
@@ -191,6 +219,8 @@ def _judge_day(
                 lumps[window] = found.lump
             by_topic.append(found)
             whole = whole_team(judged, topics, base)
+            if is_count and totals is not None:
+                whole = Daily(*[totals[days, None]] * 3)
             excluded, ended = of_team.excluded[days], of_team.ended[days]
             of_whole = Days(weekend, excluded, ended, ones, window, np.ones(1), is_team=True)
             by_team.append(judge(judged, whole, of_whole))
@@ -201,14 +231,14 @@ def _judge_day(
         yield _Seen(judged, of_team, by_team[0], best, np.array(windows)[which], topics_by_window)
 
 
-def _follow(day: int, seen: _Seen, q: Floats, miss: float) -> list[Change]:
+def _follow(day: int, seen: _Seen, q: Floats, miss: float, *, tells: bool) -> list[Change]:
     """Start, repeat (doubled), end or settle the changes of a measure."""
     judged, open_, now, best = seen.judged, seen.open, seen.now, seen.best
     with np.errstate(all="ignore"):
         widths = half_widths(judged, best, miss)
     reach = np.where(best.effect > 0, *widths)
     is_sure = (q <= ALPHA) & (np.abs(best.effect) >= judged.least) & (np.abs(best.effect) > reach)
-    is_sure &= (judged.worse == 0) | (best.effect > 0)
+    is_sure &= tells & ((judged.worse == 0) | (best.effect > 0))
     if is_sure.any() and seen.is_explained():
         is_sure[:] = False
     out = []
@@ -235,7 +265,7 @@ def _follow(day: int, seen: _Seen, q: Floats, miss: float) -> list[Change]:
                 open_.size[i] = now.effect[i]
             is_near = now.effect[i] / open_.size[i] < 0.5
             open_.near[i] = open_.near[i] + 1 if is_near else 0
-            if open_.near[i] >= _NEAR_DAYS:
+            if tells and open_.near[i] >= _NEAR_DAYS:
                 of_now = half_widths(judged, now, _MISS)
                 out.append(_change(seen, now, i, "recovered", of_now, float(q[i])))
                 open_.since[i] = -1

@@ -1,7 +1,7 @@
 """From rows of ``topic_metrics`` to daily numbers of topics."""
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,11 +21,15 @@ _TEAM, _SATURDAY = -1, 5
 
 
 class MetricRow(NamedTuple):
-    """A row of ``topic_metrics``: a topic's measure on a day. None is unknown."""
+    """A row of ``topic_metrics``: a topic's measure on a day. None is unknown.
+
+    has_run: Whether it is of the window that the day ends, not of a later one.
+    """
 
     topic_id: int
     day: datetime.date
     measure: str
+    has_run: bool
     n: float | None
     sum: float | None
     log_n: float | None
@@ -38,7 +42,7 @@ class MetricRow(NamedTuple):
     value: float | None
 
 
-_NUMBERS = MetricRow._fields[3:]
+_NUMBERS = MetricRow._fields[4:]
 _SUM = _NUMBERS.index("sum")
 _USERS = [
     tuple(_NUMBERS.index(f"{user}_user_{what}") for user in ("first", "second"))
@@ -55,12 +59,16 @@ class History:
         topics: Ids, ascending, 0 for the traces in no topic: the columns.
         daily: The numbers by ``Judged.name``.
         weekend: (D,).
+        totals: All traces of the team (D,), of its busiest user as many as of the second.
+        has_run: (D,), days that have a run of their own.
         scale: All traces of the team for each one that counts, over the last week.
     """
 
     topics: tuple[int, ...]
     daily: Mapping[str, Daily]
     weekend: Bools
+    totals: Floats
+    has_run: Bools
     scale: float
 
     @property
@@ -101,34 +109,47 @@ def history_of(
     first = day - datetime.timedelta(days=n_days - 1)
     names = {stored: name for name, stored in MEASURES.items()}
     found = {name: np.full((len(_NUMBERS), n_days, len(column)), np.nan) for name in MEASURES}
-    team = np.full((2, n_days), np.nan)
+    team = np.full((len(_NUMBERS), n_days), np.nan)
+    has_run = np.zeros(n_days, np.bool_)
     for row in rows:
         if row.measure not in names:
             continue
         age = (row.day - first).days
+        has_run[age] |= row.has_run
+        known = [np.nan if x is None else x for x in row[4:]]
         if row.topic_id != _TEAM:
-            known = [np.nan if x is None else x for x in row[3:]]
             found[names[row.measure]][:, age, column[row.topic_id]] = known
         elif row.measure == "traces":
-            team[:, age] = row.value or 0, row.sum or 0
-    for join in joined:
+            team[:, age] = known
+    for join in _to_the_end(joined):
         if {join.topic_id, join.other} <= column.keys():
-            _join(
-                found,
-                (join.day - first).days,
-                join.status,
-                column[join.topic_id],
-                column[join.other],
-            )
-    all_, counted = np.nansum(team[:, -7:], axis=1)
+            ours, other = column[join.topic_id], column[join.other]
+            _join(found, (join.day - first).days, join.status, ours, other)
+    totals, counted = team[_NUMBERS.index("value")], team[_SUM]
+    capped = _daily("traces", team).sum
+    part = np.divide(capped, counted, out=np.ones(n_days), where=counted > 0)
+    all_, counted_all = np.nansum(totals[-7:]), np.nansum(counted[-7:])
     days = [first + datetime.timedelta(days=i) for i in range(n_days)]
     columns = [column[topic] for topic in own]
     return History(
         topics=own,
         daily={name: _daily(name, numbers[:, :, columns]) for name, numbers in found.items()},
         weekend=np.array([d.weekday() >= _SATURDAY for d in days]),
-        scale=float(all_ / counted) if counted > 0 and all_ > counted else 1.0,
+        totals=totals * part,
+        has_run=has_run,
+        scale=float(all_ / counted_all) if all_ > counted_all > 0 else 1.0,
     )
+
+
+def _to_the_end(joined: Iterable[Joined]) -> Iterator[Joined]:
+    """With the topic that has the traces at the end of the day, if several were merged in turn."""
+    joined = [*joined]
+    into = {(join.day, join.topic_id): join.other for join in joined if join.status == "merged"}
+    for join in joined:
+        other = join.other
+        for _ in into if join.status == "merged" else ():
+            other = into.get((join.day, other), other)
+        yield join._replace(other=other)
 
 
 def _join(found: Mapping[str, Floats], age: int, status: str, topic: int, other: int) -> None:

@@ -4,6 +4,7 @@ SELECT
     topic_id,
     day,
     measure,
+    toDate(window_end) = day + 1 AS has_run,
     n,
     sum,
     log_n,

@@ -79,9 +79,11 @@ def test_a_busier_dear_topic_makes_no_team_dearer() -> None:
     assert {(topic, kind) for _, topic, kind in started(team)} == {(3, "grew")}
 
 
-def test_traffic_of_all_topics_that_doubles_shrinks_and_grows_no_topic() -> None:
-    team = steady(*(Planted(topic, "traces", 2.0, PAST + 5) for topic in range(8)))
-    assert {topic for _, topic, _ in started(team)} <= {TEAM}
+@pytest.mark.parametrize("seed", range(3))
+def test_traffic_of_all_topics_that_doubles_is_one_change_of_the_team(seed: int) -> None:
+    all_ = [Planted(topic, "traces", 2.0, PAST + 5) for topic in range(4)]
+    found = started(steady(*all_, seed=seed, n_topics=4, n_days=PAST + 16))
+    assert [kind for _, topic, kind in found if topic == TEAM] == ["grew"]
 
 
 def test_a_change_ends() -> None:
@@ -192,3 +194,33 @@ def test_the_order_of_topics_does_not_matter(seed: int, order: list[int]) -> Non
         for d, c in told(Team(turned, team.weekend), PAST)
     }
     assert found == other
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_days_on_which_nothing_can_be_told_swallow_no_change(is_known: bool) -> None:
+    first, n_days = PAST + 3, PAST + 12
+    for seed, factor in enumerate((0.2, 0.25, 0.3), start=2):
+        team = steady(Planted(3, "error_rate", factor, first), seed=seed, n_days=n_days)
+        has_run = np.arange(n_days) % 2 == 0
+        if not is_known:
+            for numbers in team.daily.values():
+                for array in (numbers.n, numbers.sum, numbers.squares):
+                    array[~has_run] = np.nan
+        found = []
+        for end in range(first, n_days + 1):
+            days = slice(max(0, end - NEEDED), end)
+            daily = {measure: numbers.of_days(days) for measure, numbers in team.daily.items()}
+            runs = has_run[days] if is_known else None
+            if has_run[end - 1]:
+                found += changes_of_last_day(daily, team.weekend[days], has_run=runs)
+            else:
+                assert not changes_of_last_day(daily, team.weekend[days], has_run=runs)
+        assert [c.kind for c in found if c.topic == 3] == ["failing"]
+
+
+def test_a_team_of_which_more_traces_are_counted_has_not_grown() -> None:
+    team = steady(*(Planted(topic, "traces", 3.0, PAST + 5) for topic in range(8)))
+    totals = np.full(len(team.weekend), 10_000.0)
+    for n_days in range(PAST, len(team.weekend) + 1):
+        daily = {m: numbers.of_days(slice(n_days)) for m, numbers in team.daily.items()}
+        assert not changes_of_last_day(daily, team.weekend[:n_days], totals[:n_days])

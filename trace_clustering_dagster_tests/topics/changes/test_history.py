@@ -13,9 +13,11 @@ N_DAYS = 4
 
 def row(topic: int, back: int, measure: str = "traces", **numbers: float) -> MetricRow:
     """A row of the day so many days before; other numbers are unknown."""
-    none = dict.fromkeys(MetricRow._fields[3:])
+    none = dict.fromkeys(MetricRow._fields[4:])
     day = DAY - datetime.timedelta(days=back)
-    return MetricRow(topic_id=topic, day=day, measure=measure, **{**none, **numbers})
+    return MetricRow(
+        topic_id=topic, day=day, measure=measure, has_run=back != 1, **{**none, **numbers}
+    )
 
 
 def counted(topic: int, back: int, n: float, first: float = 0, second: float = 0) -> MetricRow:
@@ -44,6 +46,22 @@ def test_the_busiest_user_counts_as_the_second() -> None:
 def test_counts_are_scaled_to_all_traces() -> None:
     assert history_of([counted(-1, 0, 5), counted(7, 0, 5)], DAY, N_DAYS, [7]).scale == 2
     assert history_of([], DAY, N_DAYS, [7]).scale == 1
+
+
+def test_the_total_is_that_of_all_traces_without_the_burst_of_a_user() -> None:
+    rows = [
+        counted(-1, 0, 50, first=40, second=20),
+        counted(-1, 1, 0),
+        row(-1, 2),
+        counted(7, 0, 1),
+    ]
+    totals = history_of(rows, DAY, N_DAYS, [7]).totals
+    np.testing.assert_array_equal(totals, [np.nan, np.nan, 0, 60])
+
+
+def test_days_without_a_run_of_their_own() -> None:
+    rows = [counted(7, back, 5) for back in range(3)]
+    assert history_of(rows, DAY, N_DAYS, [7]).has_run.tolist() == [False, True, False, True]
 
 
 def test_dislikes_are_what_is_missing_to_the_best_score() -> None:
@@ -75,6 +93,13 @@ def test_topics_that_were_merged_one_after_the_other() -> None:
     joined = [Joined(days[2], "merged", 9, 8), Joined(days[1], "merged", 8, 7)]
     traces = history_of(rows, DAY, N_DAYS, [7], joined).daily["traces"].sum[:, 1]
     assert traces.tolist() == [1, 10, 100, 100]
+
+
+def test_topics_that_were_merged_one_after_the_other_on_a_day() -> None:
+    rows = [counted(9, 3, 1), counted(8, 3, 10), counted(7, 3, 100), counted(7, 0, 111)]
+    joined = [Joined(DAY, "merged", 8, 7), Joined(DAY, "merged", 9, 8)]
+    traces = history_of(rows, DAY, N_DAYS, [7], joined).daily["traces"].sum[:, 1]
+    assert traces[0] == 111
 
 
 @pytest.mark.parametrize(("split_off", "has_past"), [(50, False), (5, True)])
