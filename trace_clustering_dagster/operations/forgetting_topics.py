@@ -2,7 +2,8 @@
 
 import datetime
 import io
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from trace_clustering_dagster.base.times import end_of
 from trace_clustering_dagster.clickhouse.warehouse import Warehouse
 from trace_clustering_dagster.operations.scope import DELETION_TIMEOUT_SECONDS, Scope
 from trace_clustering_dagster.operations.stored_files import StoredFile, StoredFiles, remove
+from trace_clustering_dagster.topics.changes_table import windows_that_show
 from trace_clustering_dagster.topics.edit_rows import count_edits, delete_edits
 from trace_clustering_dagster.topics.labels_storage import TopicLabelsIOManager
 from trace_clustering_dagster.topics.measuring import count_measured, delete_measured
@@ -109,7 +111,8 @@ class TopicTitles:
 @dataclass(frozen=True)
 class TopicsOfDays:
     """The topics of days that hold the traces, and on other days the topics whose titles were made
-    from them: rows of a table, and files of these other days.
+    from them, or changes that name them: rows of a table, and files of these other days. A change
+    names traces of the whole window, also those that are not in the sample.
 
     asset: ``topics_over_time`` or ``topic_changes``, of which the table has the name.
     """
@@ -146,12 +149,31 @@ class TopicsOfDays:
         """None for all days."""
         if scope.traces is None:
             return None
-        return TitledDays([end_of(day) for day in scope.days or ()], self._titled(scope))
+        ends = [end_of(day) for day in scope.days or ()]
+        if self.asset == "topic_changes":
+            connection = self.clickhouse.connect("trace-clustering forget")
+            ends += windows_that_show(connection, scope.team_id, scope.traces)
+        return TitledDays(ends, self._titled(scope))
 
     def _files(self, scope: Scope) -> Iterator[StoredFile]:
         """Those of the other days: what holds a trace is removed with all files of its day."""
+        if self.asset not in self.stored.folders or scope.traces is None:
+            return
         ends = {end for end, _ in self._titled(scope)}
-        if self.asset in self.stored.folders and ends:
-            for file in self.stored.files(self.asset):
-                if file.team_id == scope.team_id and file.day and end_of(file.day) in ends:
-                    yield file
+        for file in self.stored.files(self.asset):
+            is_left = file.day not in (scope.days or ()) and not file.is_temporary
+            if file.team_id != scope.team_id or not file.day or not is_left:
+                continue
+            if end_of(file.day) in ends or self._shows(file, scope.traces):
+                yield file
+
+    def _shows(self, file: StoredFile, traces: Collection[str]) -> bool:
+        if self.asset != "topic_changes":
+            return False
+        try:
+            changes = json.loads(file.path.read_bytes())["changes"]
+            return any(not set(traces).isdisjoint(change["evidence"]) for change in changes)
+        except FileNotFoundError:  # retention has removed it meanwhile
+            return False
+        except (ValueError, LookupError, TypeError):  # nobody can tell what a damaged file holds
+            return True

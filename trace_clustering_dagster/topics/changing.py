@@ -20,6 +20,7 @@ from trace_clustering_dagster.topics.changes.history import (
 from trace_clustering_dagster.topics.changes.sentences import sentence_of
 from trace_clustering_dagster.topics.changes.values import TopicChange, TopicChanges
 from trace_clustering_dagster.topics.measuring import facts_of
+from trace_clustering_dagster.topics.naming import OTHER
 from trace_clustering_dagster.topics.placing import stored_version
 from trace_clustering_dagster.topics.queries import SQL
 from trace_clustering_dagster.topics.values import TopicDay, TopicMetrics, TopicsOverTime
@@ -193,5 +194,6 @@ def _with_evidence(
 
 def _told(change: TopicChange, topics: Mapping[int, TopicDay]) -> TopicChange:
     topic = topics.get(change.topic_id)
-    title = topic.title if topic and topic.title else f"topic {change.topic_id}"
+    has_title = topic and topic.title not in ("", OTHER)
+    title = topic.title if topic and has_title else f"topic {change.topic_id}"
     return replace(change, sentence=sentence_of(change, title))

@@ -1,7 +1,10 @@
 """What changed in topics, through runs of several days."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -191,6 +194,34 @@ def test_a_new_topic_is_told(team_of: MakeTeam) -> None:
     assert change.evidence
     assert all(trace.startswith("intent-9-") for trace in change.evidence)
     assert "is a new topic" in change.sentence
+
+
+def test_a_change_is_forgotten_with_a_trace_that_shows_it(team_of: MakeTeam) -> None:
+    team = team_of([*STEADY, *traces_of(9, range(12, 20), 8)])
+    team.params = {"max_samples": 150}
+    told = {day: run(team, day).changes for day in range(10, 14)}
+    day, hidden = next(
+        (day, trace)
+        for day, changes in told.items()
+        for change in changes
+        for trace in change.evidence
+        if trace not in team.topics(day).trace_ids
+    )
+    # a process of its own, whose graph has changes
+    command = [sys.executable, "-c", "from trace_clustering_dagster.cli import main; main()"]
+    env = {
+        **os.environ,
+        "TRACE_CLUSTERING_CLICKHOUSE_URL": str(team.clickhouse["url"]),
+        "TRACE_CLUSTERING_STORAGE": str(team.storage),
+        "TRACE_CLUSTERING_TOPICS": "on",
+        "TRACE_CLUSTERING_CHANGES": "on",
+    }
+    arguments = ["forget", "--team", "1", "--trace", hidden, "--yes"]
+    subprocess.run([*command, *arguments], env=env, check=True)
+    assert stored(team, day) == []
+    assert [d for d in told if hidden in str(stored(team, d))] == []
+    files = (team.storage / "topic_changes").glob("*/1.json")
+    assert not [path for path in files if hidden in path.read_text()]
 
 
 @pytest.mark.parametrize("table", ["topic_changes", "topic_metrics"])

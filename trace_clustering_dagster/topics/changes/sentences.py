@@ -22,7 +22,7 @@ _WORSE = {
 _HAPPENED = {
     "born": "{name} is a new topic",
     "back": "{name} is back",
-    "gone": "{name} is gone: it had no trace for four weeks",
+    "gone": "{name} is gone",
     "split": "{name} split off from another topic",
     "merged": "{name} is now part of another topic",
 }
@@ -78,7 +78,12 @@ def _percent(value: float | None) -> str:
 
 
 def _dollars(value: float | None) -> str:
-    return "unknown" if value is None else f"${value:.2g}" if value < 10 else f"${value:,.2f}"
+    if value is None:
+        return "unknown"
+    if value >= 10:
+        return f"${value:,.2f}"
+    # no exponent: a trace may cost $0.000023
+    return f"${f'{value:.12f}'.rstrip('0').rstrip('.')}" if value < 1e-4 else f"${value:.2g}"
 
 
 def _seconds(value: float | None) -> str:

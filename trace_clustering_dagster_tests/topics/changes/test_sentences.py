@@ -40,6 +40,11 @@ def test_dollars_and_one_user() -> None:
     )
 
 
+def test_a_cheap_trace_has_no_exponent() -> None:
+    dearer = replace(FAILING, kind="dearer", measure="cost", before=0.000012, after=0.000023)
+    assert "costs $0.000023 instead of $0.000012 (" in sentence_of(dearer, "Refund status")
+
+
 def test_traffic_of_a_topic_is_beyond_that_of_the_team() -> None:
     grew = replace(FAILING, kind="grew", measure="traces", before=14.0, after=1234.0)
     assert "has 1,234 traces a day instead of 14, beyond the team's own change (" in sentence_of(
